@@ -1,0 +1,1 @@
+"""Who offers a service, where, and in which state: the registry and what feeds it."""

@@ -1,0 +1,303 @@
+"""The values that every part of hivemesh speaks about.
+
+A `Snapshot` is one immutable view of everything the data plane needs: listeners with their routes, services with
+their endpoints and their state, and the settings that are not tied to either. The agent makes one for each change
+and sends it to the workers; nothing in it is ever edited. All values are frozen structs that encode to msgpack and
+JSON as they are, so the same types serve the wire, the HTTP API and the tests.
+
+Units: durations are seconds (float), sizes are bytes (int). 0 means "no limit" or "off" where a field says so.
+Never imports anything else of ours, and holds no rules: what a policy *means* lives in mesh/.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+DEFAULT_WEIGHT: Final = 1
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Base of all values: immutable, compared by content, defaults left out on the wire."""
+
+
+class Position(Struct):
+    """Where a value was written: 1-based line and column of a file, or "api" for what came in by HTTP."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+# --- who is where -----------------------------------------------------------------------------------------------
+
+
+class EndpointState(StrEnum):
+    """What an endpoint may be used for. Only HEALTHY takes new requests."""
+
+    HEALTHY = "healthy"
+    CHECKING = "checking"
+    UNHEALTHY = "unhealthy"
+    EJECTED = "ejected"
+    DRAINING = "draining"
+
+
+class Endpoint(Struct):
+    """One place that serves a service. Its identity is (service, id, address); everything that lives longer than
+    a configuration (pools, statistics, streams, health) hangs on that identity."""
+
+    id: str
+    address: str  # host:port, [v6]:port or unix:PATH
+    version: str = ""
+    weight: int = DEFAULT_WEIGHT  # 0 takes no new requests
+    node: str = ""
+    backup: bool = False
+    metadata: dict[str, str] = {}
+    state: EndpointState = EndpointState.HEALTHY
+
+
+class TrafficSplit(Struct):
+    """One share of a split: `weight` out of the sum of all weights goes to `version` of `service` ("" = the
+    service the split belongs to)."""
+
+    version: str = ""
+    weight: int = 1
+    service: str = ""
+
+
+class LoadBalancingStrategy(StrEnum):
+    ROUND_ROBIN = "round_robin"
+
+
+class PoolPolicy(Struct):
+    """Keep-alive connections to the endpoints of a service, per worker."""
+
+    max_idle: int = 128  # idle connections kept per endpoint
+    idle_timeout: float = 60.0  # an endpoint that is seen to close earlier shortens this for itself
+    max_connections: int = 0  # open connections per endpoint; 0 = no limit
+    max_pending: int = 1024  # requests of the service that wait for a connection; more are answered 503 UO
+
+
+class Service(Struct):
+    name: str
+    domain: str = ""
+    load_balancing: LoadBalancingStrategy = LoadBalancingStrategy.ROUND_ROBIN
+    endpoints: tuple[Endpoint, ...] = ()
+    traffic_split: tuple[TrafficSplit, ...] = ()
+    timeout: float = 0.0  # whole request including retries; 0 = none. A route's own timeout wins
+    pool: PoolPolicy = PoolPolicy()
+    position: Position | None = None
+
+
+# --- how a request is routed ------------------------------------------------------------------------------------
+
+
+class MatchKind(StrEnum):
+    EXACT = "exact"
+    REGEX = "regex"  # whole-string match, RE2 syntax
+    PRESENT = "present"
+
+
+class NameMatch(Struct):
+    """A condition on a header or a query parameter. Header names are lower case here."""
+
+    name: str
+    kind: MatchKind = MatchKind.EXACT
+    value: str = ""
+
+
+class PathKind(StrEnum):
+    EXACT = "exact"
+    PREFIX = "prefix"  # by path element: /abc matches /abc and /abc/d, not /abcd
+    REGEX = "regex"  # whole path, RE2 syntax
+
+
+class RouteMatch(Struct):
+    """All conditions must hold. Empty means any. Semantics and precedence of Gateway API HTTPRouteMatch."""
+
+    host: str = ""  # lower case; "*.x" matches one or more labels before x
+    path_kind: PathKind = PathKind.PREFIX
+    path: str = "/"
+    methods: tuple[str, ...] = ()
+    headers: tuple[NameMatch, ...] = ()
+    query: tuple[NameMatch, ...] = ()
+    clients: tuple[str, ...] = ()  # CIDR of the client address (as 30 4.10 determines it)
+
+
+class HeaderEdit(Struct):
+    """Applied in the order remove, set, add. Names keep the case they were written in."""
+
+    set: dict[str, str] = {}
+    add: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+
+
+class UrlRewrite(Struct):
+    """Gateway API HTTPURLRewriteFilter: at most one of path and path_prefix."""
+
+    host: str | None = None
+    path: str | None = None  # replaces the full path
+    path_prefix: str | None = None  # replaces the prefix that matched
+
+
+class Redirect(Struct):
+    """Gateway API HTTPRequestRedirectFilter; the query is kept."""
+
+    scheme: str | None = None
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
+    path_prefix: str | None = None
+    status: int = 302
+
+
+class DirectResponse(Struct):
+    status: int = 200
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: dict[str, str] = {}
+
+
+class Filters(Struct):
+    request_headers: HeaderEdit | None = None
+    response_headers: HeaderEdit | None = None
+    url_rewrite: UrlRewrite | None = None
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+
+
+class Route(Struct):
+    """Where a request goes. Exactly one of service, split, redirect and direct_response decides."""
+
+    name: str
+    match: RouteMatch = RouteMatch()
+    service: str = ""
+    version: str = ""  # pins a version; otherwise the service's traffic_split applies
+    split: tuple[TrafficSplit, ...] = ()
+    filters: Filters = Filters()
+    timeout: float | None = None  # None: the service's; 0: none
+    position: Position | None = None
+
+
+class Protocol(StrEnum):
+    HTTP = "http"
+
+
+class Listener(Struct):
+    """An address and what is served there. An HTTP listener without routes serves every service by its domain."""
+
+    name: str
+    address: str
+    protocol: Protocol = Protocol.HTTP
+    routes: tuple[Route, ...] = ()
+    position: Position | None = None
+
+
+# --- what is not tied to a listener or a service ----------------------------------------------------------------
+
+
+class EscapePolicy(StrEnum):
+    """What is done with %2F, %5C and %00 in a path."""
+
+    REJECT = "reject"  # 400
+    KEEP = "keep"  # left as it is (never decoded)
+
+
+class Limits(Struct):
+    request_head: int = 60 * 1024
+    headers: int = 100
+    request_line: int = 8 * 1024
+    body: int = 0  # 0 = no limit
+    chunk_extension: int = 256  # bytes of extension per chunk head
+    trailers: int = 8 * 1024
+    response_head: int = 60 * 1024
+    interim_responses: int = 16  # 1xx answers before the final one
+    connections: int = 10_000  # client connections of the whole instance
+    replay_body: int = 64 * 1024  # bytes of a request body kept so that it can be sent again
+    requests_per_connection: int = 0  # 0 = no limit
+
+
+class Timeouts(Struct):
+    request_head: float = 10.0  # first byte of a request to the end of its head
+    keep_alive: float = 75.0  # between requests of a client connection
+    stream_idle: float = 300.0  # no byte in either direction while a body or an upgraded stream is open
+    connect: float = 5.0
+    response_header: float = 60.0  # request sent to response head complete
+    upstream_idle: float = 60.0  # default of PoolPolicy.idle_timeout
+    drain: float = 30.0
+    linger: float = 2.0  # how long a refused body is read and thrown away before the connection is closed
+
+
+class LogFormat(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+    OFF = "off"
+
+
+class AccessLog(Struct):
+    path: str = "stdout"  # stdout, stderr or a file
+    format: LogFormat = LogFormat.OFF
+    min_status: int = 0
+    min_duration: float = 0.0
+
+
+class Settings(Struct):
+    """What every worker needs beside listeners and services."""
+
+    instance: str = "hivemesh"  # pseudonym in Via, unique per instance
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    access_log: AccessLog = AccessLog()
+    trusted_proxies: tuple[str, ...] = ()  # CIDRs
+    path_escapes: EscapePolicy = EscapePolicy.REJECT
+    merge_slashes: bool = True
+
+
+class Snapshot(Struct):
+    version: int = 0
+    settings: Settings = Settings()
+    listeners: tuple[Listener, ...] = ()
+    services: tuple[Service, ...] = ()
+
+
+# --- what a configuration file says besides -----------------------------------------------------------------------
+
+
+class RequestSample(Struct):
+    """The request of a route test: "GET http://host/path?query", headers, client address."""
+
+    method: str = "GET"
+    host: str = ""
+    target: str = "/"
+    headers: dict[str, str] = {}
+    client: str = "127.0.0.1"
+    listener: str = ""  # "" = every HTTP listener must agree
+
+
+class RouteTest(Struct):
+    """`expect` holds any of route, service, version, status; a key that is absent is not compared."""
+
+    request: RequestSample
+    expect: dict[str, str | int]
+    position: Position | None = None
+
+
+class AdminSettings(Struct):
+    address: str = "127.0.0.1:9900"  # host:port or unix:PATH
+    token: str = ""  # needed when the address is not loopback
+
+
+class Config(Struct):
+    """A configuration file, checked and with all defaults filled in."""
+
+    snapshot: Snapshot
+    workers: int = 1  # 0 = in the agent's process; "auto" is resolved before it gets here
+    admin: AdminSettings = AdminSettings()
+    metrics_address: str = ""  # "" = none
+    tests: tuple[RouteTest, ...] = ()
+    digest: str = ""  # of the file's bytes, first 12 hex digits of SHA-256

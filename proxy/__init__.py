@@ -1,0 +1,1 @@
+"""The program: it moves bytes, and it is where the parts are put together."""

@@ -1,0 +1,46 @@
+"""What the admin API needs of the agent. The agent is one; tests make small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from discovery.model import Config, Snapshot, Struct
+from proxy.config.problems import Problem
+from proxy.kernel.cells import Table
+
+
+class ReloadResult(Struct):
+    """`changed` is False when the file says what is already in force."""
+
+    ok: bool
+    changed: bool
+    version: int
+    problems: tuple[Problem, ...] = ()
+
+
+class WorkerStatus(Struct):
+    worker: int
+    pid: int
+    version: int  # snapshot version in force
+    state: str  # starting | ready | draining | gone
+
+
+class AgentView(Protocol):
+    config: Config
+    snapshot: Snapshot  # what the workers were sent last
+    table: Table
+    slot_numbers: Mapping[str, int]  # statistics row by key, see proxy/stats/slots.py
+    started_at: float  # seconds since the epoch
+    ready: bool
+    draining: bool
+    reloads: Mapping[str, int]  # result (success | failure) -> count
+    last_reload: float  # seconds since the epoch of the last successful one
+
+    def problems(self) -> tuple[Problem, ...]: ...
+
+    def workers(self) -> tuple[WorkerStatus, ...]: ...
+
+    async def reload(self) -> ReloadResult:
+        """Read the file again, check it, run its tests, and put it in force if all of that succeeded."""
+        ...

@@ -1,0 +1,20 @@
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef class Slot:
+    cdef uint64_t* cells
+    cdef readonly int number
+    cdef object owner
+    cdef inline void bump(self, int cell, int64_t by) noexcept:
+        self.cells[cell] += <uint64_t>by
+    cpdef void add(self, int cell, int64_t by) noexcept
+    cpdef int64_t get(self, int cell) noexcept
+    cpdef void count_request(self, int code, int64_t microseconds, int64_t bytes_in, int64_t bytes_out) noexcept
+
+
+cdef class Table:
+    cdef void* base
+    cdef readonly size_t size
+    cdef readonly int workers
+    cdef readonly int slots
+    cpdef Slot slot(self, int worker, int number)

@@ -1,0 +1,96 @@
+"""The statistics table: rows of 8-byte cells in shared memory, one block of rows per worker.
+
+The memory is a memfd that the supervisor made and every process maps. A worker writes only to its own block, so an
+increment is a plain add; readers see each cell whole because it is aligned. The layout is proxy/stats/slots.py.
+Nothing here allocates after a `Slot` was made, and nothing waits.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+
+from proxy.stats import slots as layout
+
+cdef enum:
+    C_BYTES_IN = 3
+    C_BYTES_OUT = 4
+    C_REQUESTS = 13
+    C_DURATION = 14
+    C_BUCKETS = 16
+    C_CODES = 32
+    C_CODE_PAIRS = 16
+    C_BOUNDS = 15
+
+cdef int64_t BOUNDS[C_BOUNDS]
+for _index, _bound in enumerate(layout.BUCKET_BOUNDS):
+    BOUNDS[_index] = round(_bound * 1_000_000)
+
+
+cdef class Slot:
+    """One row of one worker. Holds its table so that the mapping outlives it."""
+
+    cpdef void add(self, int cell, int64_t by) noexcept:
+        if 0 <= cell < 64:
+            self.cells[cell] += <uint64_t>by
+
+    cpdef int64_t get(self, int cell) noexcept:
+        return <int64_t>self.cells[cell] if 0 <= cell < 64 else 0
+
+    cpdef void count_request(self, int code, int64_t microseconds, int64_t bytes_in, int64_t bytes_out) noexcept:
+        """Count a finished request: its code, how long it took, and what went over the wire."""
+        cdef uint64_t* cells = self.cells
+        cdef int pair, bucket = 0
+        cells[C_REQUESTS] += 1
+        cells[C_BYTES_IN] += <uint64_t>bytes_in
+        cells[C_BYTES_OUT] += <uint64_t>bytes_out
+        cells[C_DURATION] += <uint64_t>microseconds
+        while bucket < C_BOUNDS and microseconds > BOUNDS[bucket]:
+            bucket += 1
+        cells[C_BUCKETS + bucket] += 1
+        for pair in range(C_CODE_PAIRS - 1):
+            if cells[C_CODES + 2 * pair] == <uint64_t>code:
+                cells[C_CODES + 2 * pair + 1] += 1
+                return
+            if cells[C_CODES + 2 * pair] == 0:
+                cells[C_CODES + 2 * pair] = <uint64_t>code
+                cells[C_CODES + 2 * pair + 1] = 1
+                return
+        cells[C_CODES + 2 * (C_CODE_PAIRS - 1) + 1] += 1
+
+
+cdef class Table:
+    """The whole table, mapped from the file descriptor `fd` (which stays the caller's)."""
+
+    def __cinit__(self, int fd, int workers, int slots=layout.SLOTS_PER_WORKER):
+        if workers < 1 or slots < 1:
+            raise ValueError(f"a table needs at least one worker and one slot, not {workers} and {slots}")
+        self.workers = workers
+        self.slots = slots
+        self.size = <size_t>workers * <size_t>slots * <size_t>(64 * 8)
+        self.base = mmap(NULL, self.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if self.base == MAP_FAILED:
+            self.base = NULL
+            raise MemoryError(f"cannot map the statistics table of {self.size} bytes")
+
+    def __dealloc__(self):
+        if self.base != NULL:
+            munmap(self.base, self.size)
+
+    cpdef Slot slot(self, int worker, int number):
+        """The row `number` of `worker`, for writing."""
+        if not (0 <= worker < self.workers and 0 <= number < self.slots):
+            raise IndexError(f"slot {number} of worker {worker} is outside the table")
+        cdef Slot slot = Slot.__new__(Slot)
+        slot.cells = <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * 64
+        slot.number = number
+        slot.owner = self
+        return slot
+
+    def read(self, int number):
+        """Row `number` of every worker: a list of lists of 64 integers."""
+        cdef Slot slot
+        cdef int worker, cell
+        rows = []
+        for worker in range(self.workers):
+            slot = self.slot(worker, number)
+            rows.append([slot.cells[cell] for cell in range(64)])
+        return rows

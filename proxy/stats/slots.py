@@ -1,0 +1,61 @@
+"""The layout of the statistics table: which cell of a row means what, and how rows are named.
+
+A row ("slot") is 64 cells of 8 bytes. Every worker has its own block of rows and is its only writer, so a cell is
+incremented without locks; the sum over the blocks is the value. Cells count up and are never zeroed.
+The compiled writer (proxy/kernel/cells) has the same numbers; a test compares the two.
+"""
+
+from __future__ import annotations
+
+CELLS = 64
+CELL_SIZE = 8
+SLOT_SIZE = CELLS * CELL_SIZE
+SLOTS_PER_WORKER = 65_536  # 32 MiB of address space per worker; pages never written cost nothing
+
+# Gauges and counters.
+ACTIVE = 0  # gauge: requests in flight
+CONNECTIONS_TOTAL = 1
+CONNECTIONS_ACTIVE = 2  # gauge
+BYTES_IN = 3  # listener: from clients; service and endpoint: from upstreams
+BYTES_OUT = 4
+CONNECT_FAILURES = 5
+CONNECT_TIMEOUTS = 6
+REPLAYS = 7  # requests sent again to another endpoint or connection
+PENDING = 8  # gauge: requests that wait for a connection
+POOL_IDLE = 9  # gauge
+OVERFLOWS = 10  # refused because a limit was reached
+CONNECT_MICROSECONDS = 11
+CONNECTS = 12
+REQUESTS = 13
+DURATION_MICROSECONDS = 14
+
+# Durations: one cell per bucket and one for what is above the last bound.
+BUCKETS = 16
+BUCKET_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)  # seconds
+
+# Status codes: pairs (code, count), taken in the order of first use; when all are taken, the last counts as code 0.
+CODES = 32
+CODE_PAIRS = 16
+
+# Slot 0 of a block belongs to the worker itself.
+WORKER_SLOT = 0
+WORKER_PID = 48
+WORKER_HEARTBEAT = 49  # milliseconds of the monotonic clock
+WORKER_VERSION = 50  # snapshot version in force
+WORKER_LOG_DROPPED = 51  # access log lines given up because the sink was too slow
+
+
+def listener_key(name: str) -> str:
+    return f"listener/{name}"
+
+
+def route_key(listener: str, name: str) -> str:
+    return f"route/{listener}/{name}"
+
+
+def service_key(name: str) -> str:
+    return f"service/{name}"
+
+
+def endpoint_key(service: str, endpoint_id: str, address: str) -> str:
+    return f"endpoint/{service}/{endpoint_id}/{address}"

@@ -1,0 +1,59 @@
+"""Builds the compiled modules; everything else about the distribution is in pyproject.toml.
+
+Kernels (`.pyx`) exist only compiled. The other modules are plain Python whose types stand in a `.pxd` beside them:
+they run interpreted as well, and HIVEMESH_PURE=1 leaves them that way. Each module here is on the path of a request.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+KERNELS = [
+    "proxy/kernel/buffer.pyx",
+    "proxy/kernel/cells.pyx",
+    "proxy/kernel/netio.pyx",
+    "proxy/kernel/scan.pyx",
+]
+
+COMPILED = [
+    "mesh/balance.py",
+    "mesh/request.py",
+    "mesh/router.py",
+]
+
+# Kernels work on C pointers and check their own bounds. The others keep Python's meaning, so that the same file
+# gives the same result interpreted.
+KERNEL_DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "nonecheck": True}
+PYTHON_DIRECTIVES = {
+    "boundscheck": True,
+    "wraparound": True,
+    "nonecheck": True,
+    "overflowcheck": True,
+    "annotation_typing": False,
+}
+
+
+def compiled_modules():
+    from Cython.Build import cythonize
+
+    def extension(path):
+        name = path.rsplit(".", 1)[0].replace("/", ".")
+        return Extension(name, [path], extra_compile_args=["-O3", "-g1"])
+
+    pure = os.environ.get("HIVEMESH_PURE") == "1"
+    found = cythonize([extension(path) for path in KERNELS], language_level=3, compiler_directives=KERNEL_DIRECTIVES)
+    if not pure:
+        found += cythonize(
+            [extension(path) for path in COMPILED], language_level=3, compiler_directives=PYTHON_DIRECTIVES
+        )
+    return found
+
+
+if not (shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc")):
+    sys.exit("hivemesh is built from source and needs a C compiler (on Debian: apt install gcc python3-dev)")
+
+os.chdir(Path(__file__).parent)
+setup(ext_modules=compiled_modules())

@@ -44,10 +44,10 @@ def compiled_modules():
         return Extension(name, [path], extra_compile_args=["-O3", "-g1"])
 
     pure = os.environ.get("HIVEMESH_PURE") == "1"
-    found = cythonize([extension(path) for path in KERNELS], language_level=3, compiler_directives=KERNEL_DIRECTIVES)
+    found = cythonize([extension(path) for path in KERNELS if os.path.exists(path)], language_level=3, compiler_directives=KERNEL_DIRECTIVES)
     if not pure:
         found += cythonize(
-            [extension(path) for path in COMPILED], language_level=3, compiler_directives=PYTHON_DIRECTIVES
+            [extension(path) for path in COMPILED if os.path.exists(path)], language_level=3, compiler_directives=PYTHON_DIRECTIVES
         )
     return found
 

@@ -3,5 +3,44 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-build: $(VENV)/.installed ## Compile the modules of the request path in place
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test build pure lint types bench image-check clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: build ## Start hivemesh with three small backends, send traffic, say what happened (ONCE=1: then exit)
+	@$(BIN)/python examples/demo/demo.py
+
+test: build lint types image-check pure ## Everything CI runs: lint, types, packaging, then all tests interpreted and compiled
+	@echo "== tests, compiled"
+	@$(BIN)/python -m pytest
+
+build: $(VENV)/.installed ## Compile the modules of the request path in place (only what changed)
 	@flock $(VENV)/.build.lock $(BIN)/python setup.py -q build_ext --inplace
+
+pure: $(VENV)/.installed ## Run the tests in build/pure, where only the kernels are compiled
+	@echo "== tests, interpreted"
+	@flock $(VENV)/.pure.lock $(BIN)/python tools/pure_tree.py build/pure
+	@cd build/pure && $(abspath $(BIN))/python -m pytest
+
+lint: $(VENV)/.installed ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed ## Check types
+	@$(BIN)/mypy
+
+bench: build ## Time single rules and kernels
+	@$(BIN)/python -m pytest benchmarks/micro --benchmark-only
+
+image-check: $(VENV)/.installed ## Carry out the steps of the Dockerfile without a container engine
+	@$(BIN)/python tools/check_image.py
+
+clean: ## Remove what was built (the virtual environment stays)
+	@rm -rf build dist *.egg-info
+	@find discovery mesh proxy \( -name '*.so' -o -name '*.c' -o -name '__pycache__' \) -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml
+	@PYTHON="$(PYTHON)" tools/setup_venv.sh $(VENV)

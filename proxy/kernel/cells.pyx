@@ -2,15 +2,21 @@
 
 The memory is a memfd that the supervisor made and every process maps. A worker writes only to its own block, so an
 increment is a plain add; readers see each cell whole because it is aligned. The layout is proxy/stats/slots.py.
-Nothing here allocates after a `Slot` was made, and nothing waits.
+Counting allocates nothing and never waits. Reading is for the agent: it builds Python lists, and a row that is being
+written meanwhile may be seen between two increments of one request.
 """
 
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+
+import os
 
 from proxy.stats import slots as layout
 
 cdef enum:
+    C_CELLS = 64
+    C_PLAIN = 32  # cells before the code pairs: these may be summed over workers as they are
     C_BYTES_IN = 3
     C_BYTES_OUT = 4
     C_REQUESTS = 13
@@ -21,19 +27,36 @@ cdef enum:
     C_BOUNDS = 15
 
 cdef int64_t BOUNDS[C_BOUNDS]
+if len(layout.BUCKET_BOUNDS) != C_BOUNDS:
+    raise ImportError("proxy.kernel.cells was compiled for another layout of the statistics table: run make build")
 for _index, _bound in enumerate(layout.BUCKET_BOUNDS):
     BOUNDS[_index] = round(_bound * 1_000_000)
+
+
+def constants():
+    """The numbers compiled in here, by their names in proxy/stats/slots.py."""
+    return {
+        "CELLS": C_CELLS,
+        "BYTES_IN": C_BYTES_IN,
+        "BYTES_OUT": C_BYTES_OUT,
+        "REQUESTS": C_REQUESTS,
+        "DURATION_MICROSECONDS": C_DURATION,
+        "BUCKETS": C_BUCKETS,
+        "BUCKET_BOUNDS": tuple([BOUNDS[index] / 1_000_000.0 for index in range(C_BOUNDS)]),
+        "CODES": C_CODES,
+        "CODE_PAIRS": C_CODE_PAIRS,
+    }
 
 
 cdef class Slot:
     """One row of one worker. Holds its table so that the mapping outlives it."""
 
     cpdef void add(self, int cell, int64_t by) noexcept:
-        if 0 <= cell < 64:
+        if 0 <= cell < C_CELLS:
             self.cells[cell] += <uint64_t>by
 
     cpdef int64_t get(self, int cell) noexcept:
-        return <int64_t>self.cells[cell] if 0 <= cell < 64 else 0
+        return <int64_t>self.cells[cell] if 0 <= cell < C_CELLS else 0
 
     cpdef void count_request(self, int code, int64_t microseconds, int64_t bytes_in, int64_t bytes_out) noexcept:
         """Count a finished request: its code, how long it took, and what went over the wire."""
@@ -65,7 +88,10 @@ cdef class Table:
             raise ValueError(f"a table needs at least one worker and one slot, not {workers} and {slots}")
         self.workers = workers
         self.slots = slots
-        self.size = <size_t>workers * <size_t>slots * <size_t>(64 * 8)
+        self.size = <size_t>workers * <size_t>slots * <size_t>(C_CELLS * 8)
+        # Touching a page beyond the end of the file would kill the process with SIGBUS.
+        if <size_t>os.fstat(fd).st_size < self.size:
+            raise ValueError(f"the file holds {os.fstat(fd).st_size} bytes, the statistics table needs {self.size}")
         self.base = mmap(NULL, self.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
         if self.base == MAP_FAILED:
             self.base = NULL
@@ -80,7 +106,7 @@ cdef class Table:
         if not (0 <= worker < self.workers and 0 <= number < self.slots):
             raise IndexError(f"slot {number} of worker {worker} is outside the table")
         cdef Slot slot = Slot.__new__(Slot)
-        slot.cells = <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * 64
+        slot.cells = <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * C_CELLS
         slot.number = number
         slot.owner = self
         return slot
@@ -92,5 +118,38 @@ cdef class Table:
         rows = []
         for worker in range(self.workers):
             slot = self.slot(worker, number)
-            rows.append([slot.cells[cell] for cell in range(64)])
+            rows.append([<int64_t>slot.cells[cell] for cell in range(C_CELLS)])
         return rows
+
+    def totals(self, int number):
+        """Row `number` summed over the workers: the 32 plain cells as a list, and the requests by status code.
+
+        The code pairs cannot be summed cell by cell, because each worker met the codes in an order of its own."""
+        cdef int64_t sums[C_PLAIN]
+        cdef uint64_t* cells
+        cdef int worker, cell, pair
+        if not 0 <= number < self.slots:
+            raise IndexError(f"slot {number} is outside the table")
+        memset(sums, 0, sizeof(sums))
+        codes = {}
+        for worker in range(self.workers):
+            cells = <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * C_CELLS
+            for cell in range(C_PLAIN):
+                sums[cell] += <int64_t>cells[cell]
+            for pair in range(C_CODE_PAIRS):
+                if cells[C_CODES + 2 * pair + 1] != 0:
+                    code = <int64_t>cells[C_CODES + 2 * pair]
+                    codes[code] = codes.get(code, 0) + <int64_t>cells[C_CODES + 2 * pair + 1]
+        return [sums[cell] for cell in range(C_PLAIN)], codes
+
+    def zero(self, int worker, int number, cells=None):
+        """Set a row of `worker` (or only `cells` of it) to 0.
+
+        Only for rows without a writer: the gauges of a worker that died, and a row that every worker let go of
+        before it gets a new name."""
+        cdef Slot slot = self.slot(worker, number)
+        cdef int cell
+        for cell in range(C_CELLS) if cells is None else cells:
+            if not 0 <= cell < C_CELLS:
+                raise IndexError(f"a row has no cell {cell}")
+            slot.cells[cell] = 0

@@ -1,0 +1,28 @@
+"""Waiting for a condition that another thread or process brings about.
+
+Tests never sleep for a guessed time: they name the condition, and a limit after which waiting is a failure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Long enough for a loaded machine; only a failing test ever waits for it.
+LIMIT = 10.0
+STEP = 0.005
+
+
+def eventually(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:
+    """The first true value of `condition`; AssertionError naming `what` when it stays false for `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"still not so after {limit:g} s: {what} (last: {value!r})")
+        time.sleep(STEP)

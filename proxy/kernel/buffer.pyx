@@ -1,0 +1,178 @@
+"""A growable run of bytes: what was received and not yet understood, or written and not yet sent.
+
+`start` and `end` bound the live bytes inside an allocation of `size`. Indexes given to and returned by methods are
+absolute in the allocation, so they stay valid until the buffer grows, is consumed to empty, or is compacted by
+`reserve`. Bounds are checked here; nothing else of ours touches the pointer but kernels.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove
+
+cdef extern from *:
+    """
+    #define _GNU_SOURCE
+    #include <string.h>
+    """
+    void* memmem(const void*, size_t, const void*, size_t) nogil
+
+cdef const char* HEX = b"0123456789abcdef"
+
+
+cdef class Buffer:
+    def __cinit__(self, Py_ssize_t size=4096):
+        if size < 16:
+            size = 16
+        self.data = <char*>malloc(size)
+        if self.data == NULL:
+            raise MemoryError()
+        self.size = size
+        self.start = 0
+        self.end = 0
+
+    def __dealloc__(self):
+        free(self.data)
+
+    def __len__(self):
+        return self.end - self.start
+
+    cpdef Py_ssize_t length(self) noexcept:
+        """How many live bytes there are."""
+        return self.end - self.start
+
+    cpdef clear(self):
+        self.start = 0
+        self.end = 0
+
+    cdef int reserve(self, Py_ssize_t room) except -1:
+        """Make `room` bytes writable after `end`: by moving the live bytes to the front, else by doubling."""
+        cdef Py_ssize_t live = self.end - self.start
+        cdef Py_ssize_t size
+        cdef char* grown
+        if self.size - self.end >= room:
+            return 0
+        if self.start > 0:
+            if live:
+                memmove(self.data, self.data + self.start, live)
+            self.start = 0
+            self.end = live
+            if self.size - live >= room:
+                return 0
+        size = self.size * 2
+        while size - live < room:
+            size *= 2
+        grown = <char*>realloc(self.data, size)
+        if grown == NULL:
+            raise MemoryError()
+        self.data = grown
+        self.size = size
+        return 0
+
+    cdef int put(self, const char* source, Py_ssize_t count) except -1:
+        if self.size - self.end < count:
+            self.reserve(count)
+        memcpy(self.data + self.end, source, count)
+        self.end += count
+        return 0
+
+    cdef int put_decimal(self, int64_t value) except -1:
+        cdef char digits[24]
+        cdef int at = 24
+        cdef uint64_t rest = <uint64_t>value
+        if value < 0:
+            self.put(b"-", 1)
+            rest = <uint64_t>(-value)
+        while True:
+            at -= 1
+            digits[at] = <char>(48 + rest % 10)
+            rest = rest // 10
+            if rest == 0:
+                break
+        return self.put(&digits[at], 24 - at)
+
+    cdef int put_hex(self, int64_t value) except -1:
+        cdef char digits[16]
+        cdef int at = 16
+        cdef uint64_t rest = <uint64_t>value
+        while True:
+            at -= 1
+            digits[at] = HEX[rest & 15]
+            rest >>= 4
+            if rest == 0:
+                break
+        return self.put(&digits[at], 16 - at)
+
+    cdef int put_json(self, const char* source, Py_ssize_t count) except -1:
+        """The bytes as the inside of a JSON string. Bytes above 0x7F are taken as Latin-1, so any input is valid."""
+        cdef Py_ssize_t index
+        cdef unsigned char byte
+        cdef char* out
+        self.reserve(count * 6)
+        out = self.data + self.end
+        for index in range(count):
+            byte = <unsigned char>source[index]
+            if 0x20 <= byte < 0x7F and byte != 0x22 and byte != 0x5C:
+                out[0] = <char>byte
+                out += 1
+            elif byte == 0x22 or byte == 0x5C:
+                out[0] = 0x5C
+                out[1] = <char>byte
+                out += 2
+            else:
+                memcpy(out, b"\\u00", 4)
+                out[4] = HEX[byte >> 4]
+                out[5] = HEX[byte & 15]
+                out += 6
+        self.end = out - self.data
+        return 0
+
+    cpdef append(self, bytes data):
+        self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+    cpdef append_range(self, Buffer source, Py_ssize_t start, Py_ssize_t count):
+        """Append `count` bytes of `source` from its absolute index `start`."""
+        if start < 0 or count < 0 or start + count > source.end:
+            raise IndexError(f"range {start}+{count} is outside the buffer")
+        self.put(source.data + start, count)
+
+    cpdef append_decimal(self, int64_t value):
+        self.put_decimal(value)
+
+    cpdef append_hex(self, int64_t value):
+        """Lower-case hexadecimal without leading zeros; the value is taken as unsigned."""
+        self.put_hex(value)
+
+    cpdef append_json(self, bytes text):
+        self.put_json(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+
+    cpdef consume(self, Py_ssize_t count):
+        """Forget the first `count` live bytes."""
+        if count < 0 or count > self.end - self.start:
+            raise IndexError(f"cannot consume {count} of {self.end - self.start} bytes")
+        self.start += count
+        if self.start == self.end:
+            self.start = 0
+            self.end = 0
+
+    cpdef bytes peek(self, Py_ssize_t start, Py_ssize_t count):
+        if start < 0 or count < 0 or start + count > self.end:
+            raise IndexError(f"range {start}+{count} is outside the buffer")
+        return PyBytes_FromStringAndSize(self.data + start, count)
+
+    cpdef bytes take(self):
+        """All live bytes; the buffer is empty afterwards."""
+        data = PyBytes_FromStringAndSize(self.data + self.start, self.end - self.start)
+        self.start = 0
+        self.end = 0
+        return data
+
+    cpdef Py_ssize_t find(self, bytes needle, Py_ssize_t start) noexcept:
+        """Absolute index of the first `needle` at or after `start`, -1 when there is none."""
+        cdef char* found
+        if start < self.start:
+            start = self.start
+        if start >= self.end:
+            return -1
+        found = <char*>memmem(self.data + start, self.end - start, PyBytes_AS_STRING(needle), PyBytes_GET_SIZE(needle))
+        return -1 if found == NULL else found - self.data

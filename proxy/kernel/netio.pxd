@@ -1,0 +1,83 @@
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+
+from proxy.kernel.buffer cimport Buffer
+
+
+cdef class Address:
+    cdef char raw[112]
+    cdef readonly int family
+    cdef uint32_t raw_size
+    cdef readonly str text
+
+
+cdef class Reactor:
+    cdef int epoll
+    cdef readonly Buffer rx
+    cdef readonly Buffer tx
+    cdef list streams
+    cdef list woken
+    cdef readonly int64_t now_ms
+    cdef void** slots
+    cdef int64_t tick
+    cdef readonly int open_streams
+    cdef public object on_bug
+    cdef uint32_t generation
+    cdef bint polling
+    cdef int register(self, Stream stream, uint32_t events) except -1
+    cdef int arm(self, Stream stream) except -1
+    cdef void unlink(self, Stream stream) noexcept
+    cdef void link(self, Stream stream, int64_t at) noexcept
+    cdef run_woken(self)
+    cpdef wake(self, Stream stream)
+    cpdef poll(self)
+    cpdef turn(self)
+    cpdef int64_t micros(self) noexcept
+
+
+cdef class Stream:
+    cdef readonly int fd
+    cdef readonly Reactor reactor
+    cdef uint32_t generation
+    cdef public bint readable
+    cdef public bint peer_closed
+    cdef readonly bint connecting
+    cdef readonly bint write_dead
+    cdef readonly int error
+    cdef bint wants_write
+    cdef bint registered
+    cdef bint is_woken
+    cdef public Buffer rx
+    cdef readonly Buffer out
+    cdef int64_t deadline
+    cdef int64_t linked_at
+    cdef void* before
+    cdef void* after
+    cpdef attach(self, Reactor reactor, int fd)
+    cpdef bint watch(self) except -1
+    cpdef int connect(self, Reactor reactor, Address address) except -2
+    cpdef on_connected(self, int error)
+    cpdef on_readable(self)
+    cpdef on_drained(self)
+    cpdef on_timeout(self)
+    cpdef Py_ssize_t fill(self) except -3
+    cpdef Buffer buffer(self)
+    cpdef keep(self)
+    cpdef int send(self, Buffer source) except -2
+    cpdef int send_range(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
+    cpdef int send_with(self, Buffer head, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
+    cpdef int send_bytes(self, bytes data) except -2
+    cpdef Py_ssize_t pending(self) noexcept
+    cpdef bint is_quiet(self) noexcept
+    cpdef set_timeout(self, double seconds)
+    cpdef clear_timeout(self)
+    cpdef shut_write(self)
+    cpdef close(self)
+    cpdef abort(self)
+    cdef int push(self, const char* first, Py_ssize_t first_size, const char* second, Py_ssize_t second_size) except -2
+    cdef flush(self)
+
+
+cdef class Acceptor(Stream):
+    cdef public int batch
+    cpdef accepted(self, int fd, bytes host, int port)
+    cpdef pause(self, double seconds)

@@ -1,0 +1,714 @@
+"""Sockets of our own on one epoll descriptor that the event loop watches as a single reader.
+
+The loop (uvloop) calls `Reactor.poll` when anything is ready; one call then serves a whole batch of sockets. A
+connection is a `Stream`; drivers subclass it and are told `on_readable`, `on_drained`, `on_connected`, `on_timeout`.
+
+ - Sockets are watched edge-triggered, for input only; output is watched from the first write that did not fit until
+   it has been sent. `readable` stays true until a read came back short, so a driver that does not want to read simply
+   does not, and the peer is held back by the kernel's buffer.
+ - What does not fit into the socket goes to `out`; a driver stops its source until `on_drained`.
+ - Reads go to one receive buffer that all streams share. A driver that leaves bytes unread calls `keep`, which moves
+   them to a buffer of the stream's own. An idle stream owns no buffer.
+ - Deadlines are lazy: setting one is a store. A wheel of 50 ms slots looks at a stream when the earliest deadline it
+   has had comes up, and moves on if that has changed since.
+ - A stream has one owner of its descriptor: itself. `close` and `abort` may be called any number of times.
+ - An exception in a driver is a bug of ours: it is reported to `on_bug`, ends that stream, and nothing else.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, ECONNABORTED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from proxy.kernel.buffer cimport Buffer
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <sys/epoll.h>
+    #include <sys/socket.h>
+    #include <sys/uio.h>
+    #include <sys/un.h>
+    #include <netinet/in.h>
+    #include <netinet/tcp.h>
+    #include <arpa/inet.h>
+    #include <unistd.h>
+    #include <string.h>
+    #include <time.h>
+    #include <errno.h>
+
+    static int hm_epoll_ctl(int ep, int op, int fd, uint32_t events, uint64_t data) {
+        struct epoll_event ev;
+        ev.events = events;
+        ev.data.u64 = data;
+        return epoll_ctl(ep, op, fd, &ev);
+    }
+
+    static ssize_t hm_send2(int fd, const char *a, size_t an, const char *b, size_t bn) {
+        struct iovec iov[2];
+        struct msghdr msg;
+        if (!bn) return send(fd, a, an, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (!an) return send(fd, b, bn, MSG_NOSIGNAL | MSG_DONTWAIT);
+        iov[0].iov_base = (void *)a; iov[0].iov_len = an;
+        iov[1].iov_base = (void *)b; iov[1].iov_len = bn;
+        memset(&msg, 0, sizeof msg);
+        msg.msg_iov = iov; msg.msg_iovlen = 2;
+        return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+
+    static int hm_connect(int family, const void *addr, socklen_t len, int *err) {
+        int one = 1, fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (fd < 0) { *err = errno; return -1; }
+        if (family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        *err = connect(fd, (const struct sockaddr *)addr, len) == 0 ? 0 : errno;
+        return fd;
+    }
+
+    static int hm_socket_error(int fd) {
+        int e = 0; socklen_t n = sizeof e;
+        return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) ? errno : e;
+    }
+
+    /* Accepts one connection; writes the peer's address as text and returns its length in *n. */
+    static int hm_accept(int fd, char *text, int *n, int *port) {
+        union { struct sockaddr sa; struct sockaddr_in v4; struct sockaddr_in6 v6; struct sockaddr_un un; } a;
+        socklen_t len = sizeof a;
+        int c = accept4(fd, &a.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        *n = 0; *port = 0;
+        if (c < 0) return c;
+        if (a.sa.sa_family == AF_INET) {
+            const unsigned char *b = (const unsigned char *)&a.v4.sin_addr;
+            int i; char *p = text;
+            for (i = 0; i < 4; i++) {
+                unsigned v = b[i];
+                if (i) *p++ = '.';
+                if (v > 99) *p++ = '0' + v / 100;
+                if (v > 9) *p++ = '0' + v / 10 % 10;
+                *p++ = '0' + v % 10;
+            }
+            *n = (int)(p - text);
+            *port = ntohs(a.v4.sin_port);
+        } else if (a.sa.sa_family == AF_INET6) {
+            /* An IPv4 client of a dual-stack socket is shown as IPv4. */
+            if (IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr)) inet_ntop(AF_INET, ((char *)&a.v6.sin6_addr) + 12, text, 64);
+            else inet_ntop(AF_INET6, &a.v6.sin6_addr, text, 64);
+            *n = (int)strlen(text);
+            *port = ntohs(a.v6.sin6_port);
+        }
+        return c;
+    }
+
+    static int64_t hm_micros(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    }
+
+    static int hm_v4(const char *s, int port, char *raw, uint32_t *n) {
+        struct sockaddr_in a; memset(&a, 0, sizeof a);
+        a.sin_family = AF_INET; a.sin_port = htons(port);
+        if (inet_pton(AF_INET, s, &a.sin_addr) != 1) return 0;
+        memcpy(raw, &a, sizeof a); *n = sizeof a; return AF_INET;
+    }
+    static int hm_v6(const char *s, int port, char *raw, uint32_t *n) {
+        struct sockaddr_in6 a; memset(&a, 0, sizeof a);
+        a.sin6_family = AF_INET6; a.sin6_port = htons(port);
+        if (inet_pton(AF_INET6, s, &a.sin6_addr) != 1) return 0;
+        memcpy(raw, &a, sizeof a); *n = sizeof a; return AF_INET6;
+    }
+    static int hm_unix(const char *s, size_t size, char *raw, uint32_t *n) {
+        struct sockaddr_un a; memset(&a, 0, sizeof a);
+        a.sun_family = AF_UNIX;
+        if (size >= sizeof a.sun_path) return 0;
+        memcpy(a.sun_path, s, size);
+        memcpy(raw, &a, sizeof a); *n = sizeof a; return AF_UNIX;
+    }
+    """
+    int EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CLOEXEC
+    int SHUT_WR, MSG_DONTWAIT, MSG_PEEK, MSG_NOSIGNAL, SOL_SOCKET, SO_LINGER
+    ctypedef union epoll_data:
+        uint64_t u64
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data data
+    int epoll_create1(int) nogil
+    int epoll_wait(int, epoll_event*, int, int) nogil
+    ssize_t recv(int, void*, size_t, int) nogil
+    int shutdown(int, int) nogil
+    int c_close "close"(int) nogil
+    int hm_epoll_ctl(int, int, int, uint32_t, uint64_t) nogil
+    ssize_t hm_send2(int, const char*, size_t, const char*, size_t) nogil
+    int hm_connect(int, const void*, uint32_t, int*) nogil
+    int hm_socket_error(int) nogil
+    int hm_accept(int, char*, int*, int*) nogil
+    int64_t hm_micros() nogil
+    int hm_v4(const char*, int, char*, uint32_t*)
+    int hm_v6(const char*, int, char*, uint32_t*)
+    int hm_unix(const char*, size_t, char*, uint32_t*)
+    int setsockopt(int, int, int, const void*, uint32_t) nogil
+    cdef struct linger:
+        int l_onoff
+        int l_linger
+
+# Results of Stream.fill.
+END = 0  # the peer has finished sending
+AGAIN = -1  # nothing to read now
+BROKEN = -2  # the connection is gone; `error` says how
+
+cdef enum:
+    RX_SIZE = 65536
+    BATCH = 256
+    WHEEL = 1024  # slots; a later deadline is looked at once per round
+    SLOT_MS = 50
+
+TICK = SLOT_MS / 1000.0  # seconds between calls of Reactor.turn
+
+
+cdef class Address:
+    """A place to connect to: `host:port` with an IP literal (or localhost), `[v6]:port`, or `unix:PATH`."""
+
+    def __init__(self, str text):
+        cdef bytes name
+        cdef int port
+        self.text = text
+        if text.startswith("unix:"):
+            name = text[5:].encode()
+            self.family = hm_unix(name, len(name), self.raw, &self.raw_size)
+        else:
+            host, _, number = text.rpartition(":")
+            if host and number.isascii() and number.isdigit() and 0 < int(number) < 65536:
+                port = int(number)
+                if host.startswith("[") and host.endswith("]"):
+                    name = host[1:-1].encode()
+                    self.family = hm_v6(name, port, self.raw, &self.raw_size)
+                else:
+                    name = (b"127.0.0.1" if host == "localhost" else host.encode())
+                    self.family = hm_v4(name, port, self.raw, &self.raw_size)
+        if not self.family:
+            raise ValueError(f"{text!r} is not an address: expected IPv4:port, [IPv6]:port or unix:PATH")
+
+
+cdef class Reactor:
+    """One per event loop and thread. `register_with(loop)` starts it, `close` ends all its streams."""
+
+    def __cinit__(self):
+        self.slots = <void**>calloc(WHEEL, sizeof(void*))
+        if self.slots == NULL:
+            raise MemoryError()
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll < 0:
+            raise OSError(errno, "epoll_create1")
+        self.rx = Buffer(RX_SIZE)
+        self.tx = Buffer(RX_SIZE)
+        self.streams = []
+        self.woken = []
+        self.generation = 0
+        self.now_ms = hm_micros() // 1000
+        self.tick = self.now_ms // SLOT_MS
+
+    def __dealloc__(self):
+        if self.epoll >= 0:
+            c_close(self.epoll)
+        free(self.slots)
+
+    def fileno(self):
+        return self.epoll
+
+    cpdef int64_t micros(self) noexcept:
+        """Microseconds of the monotonic clock, now."""
+        return hm_micros()
+
+    def close(self):
+        for stream in list(self.streams):
+            if stream is not None:
+                stream.abort()
+
+    cdef int register(self, Stream stream, uint32_t events) except -1:
+        cdef list streams = self.streams
+        while len(streams) <= stream.fd:
+            streams.append(None)
+        self.generation += 1
+        stream.generation = self.generation
+        streams[stream.fd] = stream
+        if hm_epoll_ctl(self.epoll, EPOLL_CTL_ADD, stream.fd, events,
+                        (<uint64_t>stream.generation << 32) | <uint32_t>stream.fd) < 0:
+            raise OSError(errno, "epoll_ctl")
+        stream.registered = True
+        return 0
+
+    cdef int arm(self, Stream stream) except -1:
+        """Watch for output as well, once; it stays so, since an edge costs nothing while nothing waits."""
+        stream.wants_write = True
+        if not stream.registered:
+            return self.register(stream, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET)
+        if hm_epoll_ctl(self.epoll, EPOLL_CTL_MOD, stream.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET,
+                        (<uint64_t>stream.generation << 32) | <uint32_t>stream.fd) < 0:
+            raise OSError(errno, "epoll_ctl")
+        return 0
+
+    cpdef wake(self, Stream stream):
+        """Call `on_readable` of this stream once the current event has been dealt with."""
+        if stream.fd >= 0 and not stream.is_woken:
+            stream.is_woken = True
+            self.woken.append(stream)
+
+    cdef run_woken(self):
+        cdef Stream stream
+        cdef list woken
+        cdef int rounds = 0
+        while self.woken and rounds < 64:
+            rounds += 1
+            woken = self.woken
+            self.woken = []
+            for stream in woken:
+                stream.is_woken = False
+                if stream.fd >= 0:
+                    try:
+                        stream.on_readable()
+                    except Exception as bug:
+                        self.report(stream, bug)
+
+    def report(self, Stream stream, bug):
+        stream.abort()
+        if self.on_bug is None:
+            raise bug
+        self.on_bug(stream, bug)
+
+    cpdef poll(self):
+        """Serve what is ready now; called by the event loop."""
+        cdef epoll_event events[BATCH]
+        cdef int count, index, fd, rounds = 0
+        cdef uint32_t flags
+        cdef Stream stream
+        if self.polling:
+            return
+        self.polling = True
+        try:
+            while rounds < 4:
+                rounds += 1
+                count = epoll_wait(self.epoll, events, BATCH, 0)
+                self.now_ms = hm_micros() // 1000
+                for index in range(count):
+                    fd = <int>(events[index].data.u64 & 0xFFFFFFFF)
+                    item = self.streams[fd]
+                    if item is None:
+                        continue
+                    stream = <Stream>item
+                    if stream.generation != <uint32_t>(events[index].data.u64 >> 32):
+                        continue
+                    flags = events[index].events
+                    try:
+                        self.serve(stream, flags)
+                    except Exception as bug:
+                        self.report(stream, bug)
+                    if self.woken:
+                        self.run_woken()
+                if self.woken:
+                    self.run_woken()
+                if count < BATCH:
+                    break
+        finally:
+            self.polling = False
+
+    cdef serve(self, Stream stream, uint32_t flags):
+        cdef int error
+        if stream.connecting:
+            if not flags & (EPOLLOUT | EPOLLERR | EPOLLHUP):
+                return
+            stream.connecting = False
+            error = hm_socket_error(stream.fd)
+            stream.on_connected(error)
+            if stream.fd < 0 or not flags & EPOLLIN:
+                return
+        elif flags & EPOLLOUT and stream.out is not None:
+            stream.flush()
+            if stream.fd < 0:
+                return
+        if flags & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
+            stream.readable = True
+            if flags & (EPOLLRDHUP | EPOLLERR | EPOLLHUP):
+                stream.peer_closed = True
+            stream.on_readable()
+
+    cdef void link(self, Stream stream, int64_t at) noexcept:
+        """Put the stream where it is looked at in slot `at` of the wheel."""
+        cdef int place = <int>(at % WHEEL)
+        cdef Stream head
+        stream.linked_at = at
+        stream.before = NULL
+        stream.after = self.slots[place]
+        if stream.after != NULL:
+            head = <Stream>stream.after
+            head.before = <void*>stream
+        self.slots[place] = <void*>stream
+
+    cdef void unlink(self, Stream stream) noexcept:
+        cdef Stream other
+        if stream.linked_at < 0:
+            return
+        if stream.before != NULL:
+            other = <Stream>stream.before
+            other.after = stream.after
+        else:
+            self.slots[stream.linked_at % WHEEL] = stream.after
+        if stream.after != NULL:
+            other = <Stream>stream.after
+            other.before = stream.before
+        stream.before = NULL
+        stream.after = NULL
+        stream.linked_at = -1
+
+    cpdef turn(self):
+        """Turn the wheel up to now and call `on_timeout` of what is due; called every TICK seconds."""
+        cdef Stream stream
+        cdef int64_t target, due
+        cdef int place
+        self.now_ms = hm_micros() // 1000
+        target = self.now_ms // SLOT_MS
+        if target - self.tick > WHEEL:
+            self.tick = target - WHEEL
+        while self.tick <= target:
+            place = <int>(self.tick % WHEEL)
+            # What is put back goes to a later slot, so the list only shrinks.
+            while self.slots[place] != NULL:
+                stream = <Stream>self.slots[place]
+                self.unlink(stream)
+                if stream.deadline == 0 or stream.fd < 0:
+                    continue
+                if stream.deadline > self.now_ms:
+                    due = stream.deadline // SLOT_MS + 1
+                    if due <= self.tick:
+                        due = self.tick + 1
+                    if due > self.tick + WHEEL - 1:
+                        due = self.tick + WHEEL - 1
+                    self.link(stream, due)
+                    continue
+                stream.deadline = 0
+                try:
+                    stream.on_timeout()
+                except Exception as bug:
+                    self.report(stream, bug)
+            self.tick += 1
+        if self.woken:
+            self.run_woken()
+
+
+cdef class Stream:
+    """A connected (or connecting) stream socket. Subclasses are the drivers."""
+
+    def __cinit__(self):
+        self.fd = -1
+        self.linked_at = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            c_close(self.fd)
+
+    cpdef attach(self, Reactor reactor, int fd):
+        """Own a non-blocking socket. It is not watched until `watch`, so that a first read can come before."""
+        self.reactor = reactor
+        self.fd = fd
+        self.readable = True
+        self.error = 0
+        reactor.open_streams += 1
+
+    cpdef bint watch(self) except -1:
+        """Be told of events from now on. Called again it does nothing."""
+        if self.fd >= 0 and not self.registered:
+            self.reactor.register(self, EPOLLIN | EPOLLRDHUP | <uint32_t>EPOLLET)
+        return True
+
+    cpdef int connect(self, Reactor reactor, Address address) except -2:
+        """Start connecting. 0: `on_connected` will be called; else the error number, and nothing is open."""
+        cdef int error = 0
+        cdef int fd = hm_connect(address.family, address.raw, address.raw_size, &error)
+        if fd < 0:
+            return error
+        if error != 0 and error != EINPROGRESS and not (error == EAGAIN and address.family != 1):
+            c_close(fd)
+            return error
+        self.attach(reactor, fd)
+        self.readable = False
+        self.connecting = True
+        self.wants_write = True
+        reactor.register(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET)
+        return 0
+
+    # What subclasses answer to.
+
+    cpdef on_connected(self, int error):
+        """The connection is made (error 0) or could not be."""
+
+    cpdef on_readable(self):
+        """There may be something to read, an end, or an error: `fill` says which."""
+
+    cpdef on_drained(self):
+        """All that was written has been handed to the kernel, after some of it had to wait."""
+
+    cpdef on_timeout(self):
+        """The deadline that was set last has passed."""
+
+    # Reading.
+
+    cpdef Buffer buffer(self):
+        """Where received bytes are: the stream's own buffer if it keeps one, else the shared one."""
+        return self.reactor.rx if self.rx is None else self.rx
+
+    cpdef Py_ssize_t fill(self) except -3:
+        """Read once into `buffer()`: the number of bytes, or END, AGAIN or BROKEN."""
+        cdef Buffer into
+        cdef Py_ssize_t room
+        cdef ssize_t got
+        if self.fd < 0:
+            return -2
+        if not self.readable:
+            return -1
+        if self.rx is None:
+            into = self.reactor.rx
+            into.start = 0
+            into.end = 0
+        else:
+            into = self.rx
+            if into.size - into.end < 2048:
+                into.reserve(RX_SIZE if into.size >= 16384 else into.size)
+        room = into.size - into.end
+        while True:
+            got = recv(self.fd, into.data + into.end, room, MSG_DONTWAIT)
+            if got > 0:
+                into.end += got
+                # A short read has emptied the socket; what comes later is a new edge. Not so for an end or an
+                # error that was already announced.
+                if got < room and not self.peer_closed:
+                    self.readable = False
+                return got
+            if got == 0:
+                self.readable = False
+                self.peer_closed = True
+                return 0
+            if errno == EAGAIN:
+                self.readable = False
+                return -1
+            if errno != EINTR:
+                self.error = errno
+                self.readable = False
+                return -2
+
+    cpdef keep(self):
+        """Keep what was read and not consumed past this event; own no buffer when there is nothing."""
+        cdef Buffer shared, own
+        cdef Py_ssize_t live
+        if self.rx is not None:
+            if self.rx.start == self.rx.end:
+                self.rx = None
+            return
+        if self.reactor is None:
+            return
+        shared = self.reactor.rx
+        live = shared.end - shared.start
+        if live:
+            own = Buffer(live + 1024 if live > 4096 else 4096)
+            own.put(shared.data + shared.start, live)
+            shared.start = 0
+            shared.end = 0
+            self.rx = own
+
+    # Writing. Results: 0 all sent, 1 some of it waits in `out`, -1 the peer takes nothing any more.
+
+    cdef int push(self, const char* first, Py_ssize_t first_size, const char* second, Py_ssize_t second_size) except -2:
+        cdef ssize_t sent
+        cdef Py_ssize_t total = first_size + second_size
+        if self.fd < 0 or self.write_dead:
+            return -1
+        if total == 0:
+            return 0 if self.out is None else 1
+        if self.out is None and not self.connecting:
+            while True:
+                sent = hm_send2(self.fd, first, first_size, second, second_size)
+                if sent >= 0:
+                    break
+                if errno == EINTR:
+                    continue
+                if errno == EAGAIN or errno == ENOBUFS:
+                    sent = 0
+                    break
+                self.error = errno
+                self.write_dead = True
+                return -1
+            if sent == total:
+                return 0
+        else:
+            sent = 0
+        if self.out is None:
+            self.out = Buffer(total - sent + 256)
+        if sent < first_size:
+            self.out.put(first + sent, first_size - sent)
+            sent = 0
+        else:
+            sent -= first_size
+        if second_size:
+            self.out.put(second + sent, second_size - sent)
+        if not self.wants_write:
+            self.reactor.arm(self)
+        return 1
+
+    cdef flush(self):
+        """Send what waits. Tells the driver when all is gone."""
+        cdef ssize_t sent
+        cdef Buffer out = self.out
+        while out.start < out.end:
+            sent = hm_send2(self.fd, out.data + out.start, out.end - out.start, NULL, 0)
+            if sent < 0:
+                if errno == EINTR:
+                    continue
+                if errno == EAGAIN or errno == ENOBUFS:
+                    return
+                self.error = errno
+                self.write_dead = True
+                self.out = None
+                self.on_drained()
+                return
+            out.start += sent
+        self.out = None
+        self.on_drained()
+
+    cpdef int send(self, Buffer source) except -2:
+        """Send all of `source`, which is empty afterwards."""
+        cdef int result = self.push(source.data + source.start, source.end - source.start, NULL, 0)
+        source.start = 0
+        source.end = 0
+        return result
+
+    cpdef int send_range(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2:
+        """Send `count` bytes of `source` from its absolute index `start`; `source` stays as it is."""
+        if start < source.start or count < 0 or start + count > source.end:
+            raise IndexError(f"range {start}+{count} is outside the buffer")
+        return self.push(source.data + start, count, NULL, 0)
+
+    cpdef int send_with(self, Buffer head, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2:
+        """Send all of `head` (empty afterwards) and then a range of `source`, in one system call."""
+        cdef int result
+        if start < source.start or count < 0 or start + count > source.end:
+            raise IndexError(f"range {start}+{count} is outside the buffer")
+        result = self.push(head.data + head.start, head.end - head.start, source.data + start, count)
+        head.start = 0
+        head.end = 0
+        return result
+
+    cpdef int send_bytes(self, bytes data) except -2:
+        return self.push(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), NULL, 0)
+
+    cpdef Py_ssize_t pending(self) noexcept:
+        """Bytes that wait to be sent."""
+        return 0 if self.out is None else self.out.end - self.out.start
+
+    cpdef bint is_quiet(self) noexcept:
+        """Whether the peer has neither sent anything nor closed: asked of an idle connection before it is used."""
+        cdef char one
+        if self.fd < 0 or self.peer_closed or self.error:
+            return False
+        return recv(self.fd, &one, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
+
+    # Deadlines.
+
+    cpdef set_timeout(self, double seconds):
+        """Call `on_timeout` once this many seconds from now, unless set anew; 0 or less: never."""
+        cdef int64_t due, most
+        cdef Reactor reactor = self.reactor
+        if self.fd < 0:
+            return
+        if seconds <= 0:
+            self.deadline = 0
+            return
+        self.deadline = reactor.now_ms + <int64_t>(seconds * 1000)
+        due = self.deadline // SLOT_MS + 1
+        if due <= reactor.tick:
+            due = reactor.tick + 1
+        most = reactor.tick + WHEEL - 1
+        if due > most:
+            due = most
+        if self.linked_at < 0 or due < self.linked_at:
+            reactor.unlink(self)
+            reactor.link(self, due)
+
+    cpdef clear_timeout(self):
+        self.deadline = 0
+
+    # Ending.
+
+    cpdef shut_write(self):
+        """Tell the peer that nothing more is coming."""
+        if self.fd >= 0 and not self.write_dead:
+            self.write_dead = True
+            shutdown(self.fd, SHUT_WR)
+
+    cpdef close(self):
+        cdef int fd = self.fd
+        if fd < 0:
+            return
+        self.fd = -1
+        self.reactor.unlink(self)
+        self.reactor.open_streams -= 1
+        if self.registered:
+            self.registered = False
+            self.reactor.streams[fd] = None
+        self.rx = None
+        self.out = None
+        self.readable = False
+        c_close(fd)
+
+    cpdef abort(self):
+        """Close with a reset, so that the peer cannot take what it got for complete."""
+        cdef linger now
+        if self.fd >= 0:
+            now.l_onoff = 1
+            now.l_linger = 0
+            setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
+        self.close()
+
+    def __repr__(self):
+        return f"<{type(self).__name__} fd={self.fd}>"
+
+
+cdef class Acceptor(Stream):
+    """A listening socket. Subclasses answer `accepted`."""
+
+    def __cinit__(self):
+        self.batch = 64
+
+    def listen(self, Reactor reactor, int fd):
+        """Own a listening, non-blocking socket and accept on it."""
+        self.attach(reactor, fd)
+        reactor.register(self, EPOLLIN)
+
+    cpdef accepted(self, int fd, bytes host, int port):
+        """A connection from `host` (text, b"" for a unix socket). Whoever takes it owns the descriptor."""
+        c_close(fd)
+
+    cpdef on_readable(self):
+        cdef char text[64]
+        cdef int size, port, fd, index
+        for index in range(self.batch):
+            if self.fd < 0:
+                return
+            fd = hm_accept(self.fd, text, &size, &port)
+            if fd < 0:
+                if errno == EINTR or errno == ECONNABORTED:
+                    continue
+                if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                    # Level-triggered: without a pause this would spin until descriptors are free again.
+                    self.pause(0.1)
+                return
+            self.accepted(fd, PyBytes_FromStringAndSize(text, size), port)
+
+    cpdef pause(self, double seconds):
+        """Accept nothing for a while; clients wait in the backlog."""
+        if self.fd >= 0:
+            hm_epoll_ctl(self.reactor.epoll, EPOLL_CTL_MOD, self.fd, 0,
+                         (<uint64_t>self.generation << 32) | <uint32_t>self.fd)
+            self.set_timeout(seconds)
+
+    cpdef on_timeout(self):
+        hm_epoll_ctl(self.reactor.epoll, EPOLL_CTL_MOD, self.fd, EPOLLIN,
+                     (<uint64_t>self.generation << 32) | <uint32_t>self.fd)

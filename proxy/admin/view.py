@@ -10,7 +10,7 @@ from proxy.config.problems import Problem
 from proxy.kernel.cells import Table
 
 
-class ReloadResult(Struct):
+class ReloadResult(Struct, frozen=True):
     """`changed` is False when the file says what is already in force."""
 
     ok: bool
@@ -19,11 +19,14 @@ class ReloadResult(Struct):
     problems: tuple[Problem, ...] = ()
 
 
-class WorkerStatus(Struct):
+WORKER_STATES = ("starting", "ready", "draining", "gone")
+
+
+class WorkerStatus(Struct, frozen=True):
     worker: int
-    pid: int
+    pid: int  # 0 while there is no process
     version: int  # snapshot version in force
-    state: str  # starting | ready | draining | gone
+    state: str  # one of WORKER_STATES
 
 
 class AgentView(Protocol):

@@ -15,7 +15,7 @@ SLOTS_PER_WORKER = 65_536  # 32 MiB of address space per worker; pages never wri
 # Gauges and counters.
 ACTIVE = 0  # gauge: requests in flight
 CONNECTIONS_TOTAL = 1
-CONNECTIONS_ACTIVE = 2  # gauge
+CONNECTIONS_ACTIVE = 2  # gauge: open connections; of an endpoint the idle ones too
 BYTES_IN = 3  # listener: from clients; service and endpoint: from upstreams
 BYTES_OUT = 4
 CONNECT_FAILURES = 5
@@ -28,6 +28,10 @@ CONNECT_MICROSECONDS = 11
 CONNECTS = 12
 REQUESTS = 13
 DURATION_MICROSECONDS = 14
+
+# What describes the moment. The process that moved these is the only one that moves them back, so when a worker dies
+# the agent sets them to 0 in its block.
+GAUGES = (ACTIVE, CONNECTIONS_ACTIVE, PENDING, POOL_IDLE)
 
 # Durations: one cell per bucket and one for what is above the last bound.
 BUCKETS = 16

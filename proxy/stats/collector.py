@@ -1,0 +1,240 @@
+"""Prometheus families out of the statistics table.
+
+`TableCollector` is a custom collector of prometheus-client over one `Reading`; `render` turns it into a text that a
+scraper asked for, one family after the other, so that a scrape of 10,000 endpoints never holds more than its largest
+family as objects. Both run in any thread: they touch nothing of the agent but the reading.
+
+A row that never counted anything has no samples in the families of endpoints: a proxy that knows 10,000 endpoints and
+uses twenty exposes twenty. Listeners, routes and services are always there.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from discovery.model import EndpointState
+from proxy import build
+from proxy.admin.view import WORKER_STATES, WorkerStatus
+from proxy.stats import families, slots
+from proxy.stats.families import ROW_FAMILIES, Family, Kind, PlainFamily, RowFamily, Scope, Shape
+from proxy.stats.process import ProcessUse, read_process
+from proxy.stats.reading import Reading, Row
+
+AGENT_PROCESS = "agent"
+RELOAD_RESULTS = ("success", "failure")
+
+Encoder = Callable[[Collector], bytes]
+
+_LE = (*(str(bound) for bound in slots.BUCKET_BOUNDS), "+Inf")
+_OPENMETRICS_END = b"# EOF\n"
+# Speed over size: the text is repetitive enough that level 1 already makes it twenty times smaller.
+_GZIP_LEVEL = 1
+
+
+def process_label(worker: int) -> str:
+    return f"worker-{worker}"
+
+
+class TableCollector(Collector):
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def collect(self) -> Iterator[Metric]:
+        reading = self.reading
+        for scope in Scope:
+            rows = reading.rows(scope)
+            if scope is Scope.ENDPOINT:
+                rows = _distinct([row for row in rows if row.used])
+            for family in ROW_FAMILIES:
+                if family.scope is scope:
+                    yield _metric(family, _row_samples(family, rows))
+        yield from self._services()
+        yield from self._configuration()
+        yield from self._workers()
+        yield _plain(
+            families.BUILD_INFO,
+            [((build.version(), platform.python_version(), build.request_path()), 1)],
+        )
+        yield from _process_metrics(reading.workers)
+
+    def _services(self) -> Iterator[Metric]:
+        def states() -> Iterator[tuple[tuple[str, ...], float]]:
+            for service in self.reading.snapshot.services:
+                count = Counter(endpoint.state for endpoint in service.endpoints)
+                for state in EndpointState:
+                    yield (service.name, state.value), count[state]
+
+        def places() -> Iterator[tuple[tuple[str, ...], float]]:
+            for service in self.reading.snapshot.services:
+                for endpoint in service.endpoints:
+                    yield (service.name, endpoint.id, endpoint.address, endpoint.version, endpoint.node), 1
+
+        yield _plain(families.ENDPOINTS, states())
+        yield _plain(families.ENDPOINT_INFO, places())
+
+    def _configuration(self) -> Iterator[Metric]:
+        reading = self.reading
+        yield _plain(families.RELOADS, [((result,), reading.reloads.get(result, 0)) for result in RELOAD_RESULTS])
+        yield _plain(families.LAST_RELOAD, [((), reading.last_reload)])
+        yield _plain(families.PROBLEMS, [((), reading.problems)])
+        yield _plain(families.CONFIG_HASH, [((reading.config.digest,), 1)])
+        yield _plain(families.SNAPSHOT_VERSION, [((), reading.snapshot.version)])
+
+    def _workers(self) -> Iterator[Metric]:
+        reading = self.reading
+        count = Counter(worker.state for worker in reading.workers)
+        yield _plain(families.WORKERS, [((state,), count[state]) for state in WORKER_STATES])
+        own = reading.worker_cells()
+        known = [worker for worker in reading.workers if worker.worker < len(own)]
+        yield _plain(families.WORKER_SNAPSHOT, [((process_label(worker.worker),), worker.version) for worker in known])
+        ages = []
+        for worker in known:
+            heartbeat = own[worker.worker][slots.WORKER_HEARTBEAT]
+            if heartbeat:
+                ages.append(((process_label(worker.worker),), max(0.0, reading.now - heartbeat / 1000)))
+        yield _plain(families.WORKER_HEARTBEAT, ages)
+        yield _plain(families.LOG_DROPPED, [((), sum(cells[slots.WORKER_LOG_DROPPED] for cells in own))])
+
+
+def content_type(accept: str) -> str:
+    """What `render` will answer to this Accept header: OpenMetrics when it is asked for, else Prometheus text."""
+    return _encoder(accept)[1]
+
+
+def render(reading: Reading, accept: str, compress: bool = False) -> bytes:
+    """The whole exposition in the format that `accept` asks for, as a gzip stream if `compress`."""
+    encode, kind = _encoder(accept)
+    openmetrics = kind.startswith("application/openmetrics-text")
+    squeeze = zlib.compressobj(_GZIP_LEVEL, wbits=zlib.MAX_WBITS | 16) if compress else None
+    parts = []
+    for metric in TableCollector(reading).collect():
+        text = encode(_OneMetric(metric))
+        if openmetrics:  # every call ends the exposition, which must end once
+            text = text.removesuffix(_OPENMETRICS_END)
+        parts.append(squeeze.compress(text) if squeeze else text)
+    end = _OPENMETRICS_END if openmetrics else b""
+    parts.append(squeeze.compress(end) + squeeze.flush() if squeeze else end)
+    return b"".join(parts)
+
+
+class _OneMetric(Collector):
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        return (self.metric,)
+
+
+def _encoder(accept: str) -> tuple[Encoder, str]:
+    try:
+        return choose_encoder(accept)
+    except ValueError:  # an Accept header whose version is no version
+        return choose_encoder("")
+
+
+def _distinct(rows: list[Row]) -> list[Row]:
+    """Two addresses may carry the same id while one replaces the other; a sample may appear once."""
+    merged: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        same = merged.get(row.labels)
+        if same is not None:
+            cells = [mine + other for mine, other in zip(same.cells, row.cells, strict=True)]
+            row = Row(row.labels, cells, dict(Counter(same.codes) + Counter(row.codes)))
+        merged[row.labels] = row
+    return list(merged.values())
+
+
+# --- samples of a row -------------------------------------------------------------------------------------------
+
+
+def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
+    names = family.scope.value
+    name = family.name
+    for row in rows:
+        labels = dict(zip(names, row.labels, strict=True))
+        if family.shape is Shape.CELL:
+            yield Sample(name, labels, row.cells[family.cell])
+        elif family.shape is Shape.CODES:
+            for label, count in _codes(row).items():
+                yield Sample(name, {**labels, "code": label}, count)
+        elif family.shape is Shape.DURATIONS:
+            yield from _histogram(name, labels, row)
+        elif family.shape is Shape.BYTES:
+            yield Sample(name, {**labels, "direction": families.RECEIVED}, row.cells[slots.BYTES_IN])
+            yield Sample(name, {**labels, "direction": families.SENT}, row.cells[slots.BYTES_OUT])
+        elif family.shape is Shape.CONNECT_TIME:
+            yield Sample(f"{name}_count", labels, row.cells[slots.CONNECTS])
+            yield Sample(f"{name}_sum", labels, row.cells[slots.CONNECT_MICROSECONDS] / 1e6)
+        else:
+            idle = row.cells[slots.POOL_IDLE]
+            yield Sample(name, {**labels, "state": "idle"}, idle)
+            # Two cells that a worker writes one after the other: never show less than nothing.
+            yield Sample(name, {**labels, "state": "active"}, max(0, row.cells[slots.CONNECTIONS_ACTIVE] - idle))
+
+
+def _codes(row: Row) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for code, count in sorted(row.codes.items()):
+        label = families.code_label(code)
+        counts[label] = counts.get(label, 0) + count
+    return counts
+
+
+def _histogram(name: str, labels: dict[str, str], row: Row) -> Iterator[Sample]:
+    below = 0
+    for bound, count in zip(_LE, row.buckets, strict=True):
+        below += count
+        yield Sample(f"{name}_bucket", {**labels, "le": bound}, below)
+    yield Sample(f"{name}_count", labels, below)
+    yield Sample(f"{name}_sum", labels, row.cells[slots.DURATION_MICROSECONDS] / 1e6)
+
+
+# --- samples of everything else ---------------------------------------------------------------------------------
+
+
+def _process_metrics(workers: tuple[WorkerStatus, ...]) -> Iterator[Metric]:
+    uses: list[tuple[str, ProcessUse]] = []
+    agent_pid = os.getpid()
+    own = read_process(agent_pid)
+    if own is not None:
+        uses.append((AGENT_PROCESS, own))
+    for worker in workers:
+        # With `workers: 0` the agent is the worker, and one process has one name.
+        use = read_process(worker.pid) if worker.pid and worker.pid != agent_pid else None
+        if use is not None:
+            uses.append((process_label(worker.worker), use))
+    yield _plain(families.CPU_SECONDS, [((name,), use.cpu) for name, use in uses])
+    yield _plain(families.RESIDENT_MEMORY, [((name,), use.resident) for name, use in uses])
+    yield _plain(families.VIRTUAL_MEMORY, [((name,), use.virtual) for name, use in uses])
+    yield _plain(families.START_TIME, [((name,), use.started_at) for name, use in uses])
+    yield _plain(families.OPEN_FDS, [((name,), use.open_fds) for name, use in uses if use.open_fds is not None])
+    yield _plain(families.MAX_FDS, [((name,), use.max_fds) for name, use in uses if use.max_fds is not None])
+
+
+def _plain(family: PlainFamily, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+    return _metric(
+        family,
+        (Sample(family.name, dict(zip(family.labels, labels, strict=True)), value) for labels, value in values),
+    )
+
+
+def _metric(family: Family, samples: Iterator[Sample]) -> Metric:
+    name = family.name
+    if family.kind is Kind.COUNTER:  # prometheus-client adds these endings itself
+        name = name.removesuffix("_total")
+    elif family.kind is Kind.INFO:
+        name = name.removesuffix("_info")
+    metric = Metric(name, family.help, family.kind.value)
+    # The encoders only iterate; a list would cost some 400 bytes for each line of the text.
+    metric.samples = cast(list[Sample], samples)
+    return metric

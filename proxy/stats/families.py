@@ -1,0 +1,334 @@
+"""Every metric family that hivemesh exposes: name, type, labels, and which cells of the table it is made of.
+
+A family has one set of labels. Label values come from the configuration (names, ids, states) or from closed sets in
+this file; nothing that a client or an upstream sends becomes one. A status code is a label only from 100 to 599.
+docs/metrics.md lists the same families; a test compares the two. Reading and rendering are proxy/stats/collector.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+from proxy.stats import slots
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    SUMMARY = "summary"  # count and sum only
+    INFO = "info"
+
+
+class Scope(Enum):
+    """What a row of the table stands for. The value is the labels that name one."""
+
+    LISTENER = ("listener",)
+    ROUTE = ("listener", "route")
+    SERVICE = ("service",)
+    ENDPOINT = ("service", "endpoint")
+
+
+class Shape(Enum):
+    """How the samples of a family come out of a row. The value is the label that is added to those of the row."""
+
+    CELL = ""  # one cell as it is
+    CODES = "code"  # the code pairs
+    DURATIONS = "le"  # the buckets, and the sum next to them
+    BYTES = "direction"
+    CONNECT_TIME = "-"  # count and sum, no label of its own
+    POOL = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFamily:
+    """A family with one sample, or one group of samples, per row of `scope`."""
+
+    name: str  # as it is exposed, `_total` included
+    kind: Kind
+    scope: Scope
+    shape: Shape
+    help: str
+    cell: int = 0  # of Shape.CELL
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        own = self.shape.value
+        return (*self.scope.value, own) if own not in ("", "le", "-") else self.scope.value
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFamily:
+    """A family that is not read from rows of listeners, routes, services or endpoints."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+Family = RowFamily | PlainFamily
+
+OTHER_CODE = "other"  # more than 15 different codes in a row, or no HTTP status at all
+RECEIVED = "received"
+SENT = "sent"
+
+
+def code_label(code: int) -> str:
+    return str(code) if 100 <= code <= 599 else OTHER_CODE
+
+
+def _cell(name: str, kind: Kind, scope: Scope, cell: int, help: str) -> RowFamily:
+    return RowFamily(name, kind, scope, Shape.CELL, help, cell)
+
+
+ROW_FAMILIES: tuple[RowFamily, ...] = (
+    # Clients.
+    RowFamily(
+        "hivemesh_downstream_requests_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        Shape.CODES,
+        "Requests answered or given up, by the status sent to the client (499: the client left first)",
+    ),
+    RowFamily(
+        "hivemesh_downstream_request_duration_seconds",
+        Kind.HISTOGRAM,
+        Scope.LISTENER,
+        Shape.DURATIONS,
+        "First byte of a request to last byte of its response",
+    ),
+    RowFamily(
+        "hivemesh_downstream_bytes_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        Shape.BYTES,
+        "Bytes of finished requests: received from clients, sent to clients",
+    ),
+    _cell(
+        "hivemesh_downstream_requests_active",
+        Kind.GAUGE,
+        Scope.LISTENER,
+        slots.ACTIVE,
+        "Requests in flight",
+    ),
+    _cell(
+        "hivemesh_downstream_connections_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        slots.CONNECTIONS_TOTAL,
+        "Client connections accepted",
+    ),
+    _cell(
+        "hivemesh_downstream_connections_active",
+        Kind.GAUGE,
+        Scope.LISTENER,
+        slots.CONNECTIONS_ACTIVE,
+        "Client connections open",
+    ),
+    _cell(
+        "hivemesh_downstream_connections_refused_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        slots.OVERFLOWS,
+        "Client connections closed at once because limits.connections was reached",
+    ),
+    # Routes.
+    RowFamily(
+        "hivemesh_route_requests_total",
+        Kind.COUNTER,
+        Scope.ROUTE,
+        Shape.CODES,
+        "Requests that the route took, by the status sent to the client",
+    ),
+    # Services.
+    RowFamily(
+        "hivemesh_service_requests_total",
+        Kind.COUNTER,
+        Scope.SERVICE,
+        Shape.CODES,
+        "Requests routed to the service, by the status sent to the client",
+    ),
+    RowFamily(
+        "hivemesh_service_request_duration_seconds",
+        Kind.HISTOGRAM,
+        Scope.SERVICE,
+        Shape.DURATIONS,
+        "Whole request including waiting for a connection and replays",
+    ),
+    _cell(
+        "hivemesh_service_requests_active",
+        Kind.GAUGE,
+        Scope.SERVICE,
+        slots.ACTIVE,
+        "Requests in flight for the service",
+    ),
+    _cell(
+        "hivemesh_replays_total",
+        Kind.COUNTER,
+        Scope.SERVICE,
+        slots.REPLAYS,
+        "Requests sent again, to another endpoint or over another connection",
+    ),
+    _cell(
+        "hivemesh_pending_requests",
+        Kind.GAUGE,
+        Scope.SERVICE,
+        slots.PENDING,
+        "Requests that wait for a connection",
+    ),
+    _cell(
+        "hivemesh_service_overflows_total",
+        Kind.COUNTER,
+        Scope.SERVICE,
+        slots.OVERFLOWS,
+        "Requests answered 503 UO because a limit of the service was reached",
+    ),
+    # Endpoints.
+    RowFamily(
+        "hivemesh_upstream_requests_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        Shape.CODES,
+        "Requests sent to the endpoint, each attempt counted, by the status it answered or the failure stands for",
+    ),
+    RowFamily(
+        "hivemesh_upstream_request_duration_seconds",
+        Kind.HISTOGRAM,
+        Scope.ENDPOINT,
+        Shape.DURATIONS,
+        "One attempt: request handed to the connection to last byte of the response",
+    ),
+    RowFamily(
+        "hivemesh_upstream_bytes_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        Shape.BYTES,
+        "Bytes of finished attempts: received from the endpoint, sent to it",
+    ),
+    _cell(
+        "hivemesh_upstream_requests_active",
+        Kind.GAUGE,
+        Scope.ENDPOINT,
+        slots.ACTIVE,
+        "Attempts in flight at the endpoint",
+    ),
+    _cell(
+        "hivemesh_upstream_connections_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        slots.CONNECTIONS_TOTAL,
+        "Connections to the endpoint that were begun, the failed ones included",
+    ),
+    _cell(
+        "hivemesh_upstream_connect_failures_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        slots.CONNECT_FAILURES,
+        "Connections that the endpoint refused or the network failed",
+    ),
+    _cell(
+        "hivemesh_upstream_connect_timeouts_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        slots.CONNECT_TIMEOUTS,
+        "Connections given up after timeouts.connect",
+    ),
+    RowFamily(
+        "hivemesh_upstream_connect_duration_seconds",
+        Kind.SUMMARY,
+        Scope.ENDPOINT,
+        Shape.CONNECT_TIME,
+        "Connections established, and the time that took",
+    ),
+    RowFamily(
+        "hivemesh_pool_connections",
+        Kind.GAUGE,
+        Scope.ENDPOINT,
+        Shape.POOL,
+        "Open connections to the endpoint: idle in the pool, or active",
+    ),
+    _cell(
+        "hivemesh_upstream_overflows_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        slots.OVERFLOWS,
+        "Times the endpoint had no connection to give because pool.max_connections was reached",
+    ),
+)
+
+ENDPOINTS = PlainFamily("hivemesh_endpoints", Kind.GAUGE, ("service", "state"), "Endpoints of the service by state")
+ENDPOINT_INFO = PlainFamily(
+    "hivemesh_endpoint_info",
+    Kind.INFO,
+    ("service", "endpoint", "address", "version", "node"),
+    "Where an endpoint is, to be joined with the other families by service and endpoint",
+)
+RELOADS = PlainFamily(
+    "hivemesh_config_reloads_total", Kind.COUNTER, ("result",), "Times the configuration was read again"
+)
+LAST_RELOAD = PlainFamily(
+    "hivemesh_config_last_reload_success_timestamp_seconds",
+    Kind.GAUGE,
+    (),
+    "When the configuration in force was put in force",
+)
+PROBLEMS = PlainFamily("hivemesh_config_problems", Kind.GAUGE, (), "Entries of /v1/problems")
+CONFIG_HASH = PlainFamily(
+    "hivemesh_config_hash_info", Kind.INFO, ("hash",), "Digest of the configuration file in force"
+)
+SNAPSHOT_VERSION = PlainFamily(
+    "hivemesh_snapshot_version", Kind.GAUGE, (), "Version of the snapshot that was sent to the workers last"
+)
+WORKERS = PlainFamily("hivemesh_workers", Kind.GAUGE, ("state",), "Workers by state")
+WORKER_SNAPSHOT = PlainFamily(
+    "hivemesh_worker_snapshot_version", Kind.GAUGE, ("process",), "Version of the snapshot that a worker decides by"
+)
+WORKER_HEARTBEAT = PlainFamily(
+    "hivemesh_worker_heartbeat_age_seconds",
+    Kind.GAUGE,
+    ("process",),
+    "Time since the worker's loop last came round",
+)
+LOG_DROPPED = PlainFamily(
+    "hivemesh_access_log_dropped_total",
+    Kind.COUNTER,
+    (),
+    "Access log lines given up because their file or pipe was too slow or failed",
+)
+BUILD_INFO = PlainFamily(
+    "hivemesh_build_info",
+    Kind.INFO,
+    ("version", "python", "request_path"),
+    "The program that runs; request_path says whether its modules are compiled, interpreted or mixed",
+)
+
+# The names that dashboards for Prometheus clients know, hence without our prefix.
+CPU_SECONDS = PlainFamily("process_cpu_seconds_total", Kind.COUNTER, ("process",), "User and system time")
+RESIDENT_MEMORY = PlainFamily("process_resident_memory_bytes", Kind.GAUGE, ("process",), "Resident memory")
+VIRTUAL_MEMORY = PlainFamily("process_virtual_memory_bytes", Kind.GAUGE, ("process",), "Address space in use")
+START_TIME = PlainFamily(
+    "process_start_time_seconds", Kind.GAUGE, ("process",), "When the process started, seconds since the epoch"
+)
+OPEN_FDS = PlainFamily("process_open_fds", Kind.GAUGE, ("process",), "Open file descriptors")
+MAX_FDS = PlainFamily("process_max_fds", Kind.GAUGE, ("process",), "Limit of open file descriptors")
+
+PROCESS_FAMILIES = (CPU_SECONDS, RESIDENT_MEMORY, VIRTUAL_MEMORY, START_TIME, OPEN_FDS, MAX_FDS)
+
+FAMILIES: tuple[Family, ...] = (
+    *ROW_FAMILIES,
+    ENDPOINTS,
+    ENDPOINT_INFO,
+    RELOADS,
+    LAST_RELOAD,
+    PROBLEMS,
+    CONFIG_HASH,
+    SNAPSHOT_VERSION,
+    WORKERS,
+    WORKER_SNAPSHOT,
+    WORKER_HEARTBEAT,
+    LOG_DROPPED,
+    BUILD_INFO,
+    *PROCESS_FAMILIES,
+)

@@ -1,0 +1,102 @@
+"""The statistics table read by name: one `Row` of numbers for each listener, route, service and endpoint.
+
+`take(view)` notes on the agent's loop what is in force at this moment (references only); `rows(scope)` then reads the
+table, in any thread, without locks. A row is complete for each worker as of some instant within the reading.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from discovery.model import Config, Snapshot
+from proxy.admin.view import AgentView, WorkerStatus
+from proxy.kernel.cells import Table
+from proxy.stats import slots
+from proxy.stats.families import Scope
+
+NO_CELLS = [0] * slots.CODES
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`labels` are the values of the scope's labels; `cells` are summed over the workers, and so are `codes`."""
+
+    labels: tuple[str, ...]
+    cells: list[int]
+    codes: dict[int, int]
+
+    @property
+    def used(self) -> bool:
+        """Has anything ever been counted here?"""
+        return bool(self.codes) or any(self.cells)
+
+    @property
+    def buckets(self) -> list[int]:
+        """Durations per bucket, not cumulative; the last is what lies above the highest bound."""
+        return self.cells[slots.BUCKETS : slots.BUCKETS + len(slots.BUCKET_BOUNDS) + 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is in force at one moment. Everything here is immutable or only ever read."""
+
+    config: Config
+    snapshot: Snapshot
+    table: Table
+    slot_numbers: Mapping[str, int]
+    workers: tuple[WorkerStatus, ...]
+    problems: int
+    reloads: Mapping[str, int]
+    last_reload: float
+    now: float  # monotonic, for the workers' heartbeats
+
+    @classmethod
+    def take(cls, view: AgentView) -> Reading:
+        """Called on the agent's loop; constant time."""
+        return cls(
+            config=view.config,
+            snapshot=view.snapshot,
+            table=view.table,
+            slot_numbers=view.slot_numbers,
+            workers=view.workers(),
+            problems=len(view.problems()),
+            reloads=dict(view.reloads),
+            last_reload=view.last_reload,
+            now=time.monotonic(),
+        )
+
+    def rows(self, scope: Scope) -> list[Row]:
+        """One row per name that the snapshot knows; zeros for one that has no place in the table yet."""
+        return [self._row(key, labels) for key, labels in self._names(scope)]
+
+    def row(self, scope: Scope, key: str, labels: tuple[str, ...]) -> Row:
+        return self._row(key, labels)
+
+    def worker_cells(self) -> list[list[int]]:
+        """The row of each worker about itself, by worker number."""
+        return self.table.read(slots.WORKER_SLOT)
+
+    def _row(self, key: str, labels: tuple[str, ...]) -> Row:
+        number = self.slot_numbers.get(key)
+        if number is None:
+            return Row(labels, NO_CELLS, {})
+        return Row(labels, *self.table.totals(number))
+
+    def _names(self, scope: Scope) -> Iterator[tuple[str, tuple[str, ...]]]:
+        if scope is Scope.LISTENER:
+            for listener in self.snapshot.listeners:
+                yield slots.listener_key(listener.name), (listener.name,)
+        elif scope is Scope.ROUTE:
+            for listener in self.snapshot.listeners:
+                for route in listener.routes:
+                    yield slots.route_key(listener.name, route.name), (listener.name, route.name)
+        elif scope is Scope.SERVICE:
+            for service in self.snapshot.services:
+                yield slots.service_key(service.name), (service.name,)
+        else:
+            for service in self.snapshot.services:
+                for endpoint in service.endpoints:
+                    key = slots.endpoint_key(service.name, endpoint.id, endpoint.address)
+                    yield key, (service.name, endpoint.id)

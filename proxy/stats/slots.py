@@ -11,6 +11,7 @@ CELLS = 64
 CELL_SIZE = 8
 SLOT_SIZE = CELLS * CELL_SIZE
 SLOTS_PER_WORKER = 65_536  # 32 MiB of address space per worker; pages never written cost nothing
+MAX_WORKERS = 64  # blocks in the memory; a process maps only those of the workers that run
 
 # Gauges and counters.
 ACTIVE = 0  # gauge: requests in flight

@@ -22,6 +22,9 @@ KERNELS = [
 
 COMPILED = [
     "mesh/balance.py",
+    "mesh/buckets.py",
+    "mesh/conditions.py",
+    "mesh/paths.py",
     "mesh/request.py",
     "mesh/router.py",
 ]

@@ -1,0 +1,114 @@
+"""A small agent for tests: real configuration values and a real statistics table, and nothing that runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+from discovery.model import (
+    AdminSettings,
+    Config,
+    Endpoint,
+    EndpointState,
+    Listener,
+    Position,
+    Route,
+    RouteMatch,
+    Service,
+    Snapshot,
+    TrafficSplit,
+)
+from proxy.admin.view import ReloadResult, WorkerStatus
+from proxy.config.problems import Problem
+from proxy.kernel.cells import Slot, Table
+from proxy.stats import slots
+from proxy.stats.allocator import keys_of
+
+SLOTS = 256
+
+
+def shop(workers: int = 2) -> Config:
+    """Two services behind one listener, as a checked configuration file would give them."""
+    services = (
+        Service(
+            name="api",
+            endpoints=(
+                Endpoint(id="api-1", address="127.0.0.1:9001", version="v1", node="n1"),
+                Endpoint(id="api-2", address="127.0.0.1:9002", version="v2", state=EndpointState.DRAINING),
+            ),
+            traffic_split=(TrafficSplit(version="v1", weight=80), TrafficSplit(version="v2", weight=20)),
+            position=Position(file="shop.yaml", line=20, column=3),
+        ),
+        Service(name="web", domain="web.local", endpoints=(Endpoint(id="web-1", address="127.0.0.1:9003"),)),
+    )
+    routes = (
+        Route(
+            name="api",
+            match=RouteMatch(host="*.shop.local", path="/api", methods=("GET", "POST")),
+            service="api",
+            position=Position(file="shop.yaml", line=7, column=9),
+        ),
+        Route(name="default", service="web", position=Position(file="shop.yaml", line=11, column=9)),
+    )
+    listener = Listener(
+        name="front",
+        address="127.0.0.1:8080",
+        routes=routes,
+        position=Position(file="shop.yaml", line=5, column=5),
+    )
+    return Config(
+        snapshot=Snapshot(version=7, listeners=(listener,), services=services),
+        workers=workers,
+        admin=AdminSettings(address="127.0.0.1:0"),
+        digest="0123456789ab",
+    )
+
+
+@dataclass
+class FakeAgent:
+    """What the admin API and the metrics see of an agent. `count` writes like a worker would."""
+
+    config: Config = field(default_factory=shop)
+    ready: bool = True
+    draining: bool = False
+    started_at: float = 1_700_000_000.0
+    last_reload: float = 1_700_000_100.0
+    reloads: dict[str, int] = field(default_factory=lambda: {"success": 2, "failure": 1})
+    known_problems: tuple[Problem, ...] = ()
+    states: tuple[WorkerStatus, ...] | None = None
+    reload_answer: ReloadResult = ReloadResult(ok=True, changed=True, version=8)  # noqa: RUF009 - a frozen value
+    reload_calls: int = 0
+    slots: int = SLOTS
+
+    def __post_init__(self) -> None:
+        self.snapshot = self.config.snapshot
+        blocks = max(1, self.config.workers)
+        self._fd = os.memfd_create("test-statistics")
+        os.ftruncate(self._fd, blocks * self.slots * slots.SLOT_SIZE)
+        self.table = Table(self._fd, blocks, self.slots)
+        os.close(self._fd)  # the mapping keeps the memory
+        self.slot_numbers = {key: number for number, key in enumerate(keys_of(self.snapshot), start=1)}
+        for worker in range(blocks):
+            own = self.table.slot(worker, slots.WORKER_SLOT)
+            own.add(slots.WORKER_PID, os.getpid())
+            own.add(slots.WORKER_HEARTBEAT, int(time.monotonic() * 1000))
+            own.add(slots.WORKER_VERSION, self.snapshot.version)
+
+    def problems(self) -> tuple[Problem, ...]:
+        return self.known_problems
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        if self.states is not None:
+            return self.states
+        return tuple(
+            WorkerStatus(worker=worker, pid=os.getpid(), version=self.snapshot.version, state="ready")
+            for worker in range(self.config.workers)
+        )
+
+    async def reload(self) -> ReloadResult:
+        self.reload_calls += 1
+        return self.reload_answer
+
+    def row(self, key: str, worker: int = 0) -> Slot:
+        return self.table.slot(worker, self.slot_numbers[key])

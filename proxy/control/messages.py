@@ -2,17 +2,22 @@
 
 Frames on a stream socket pair: 4 bytes of length (big endian), then one msgpack-encoded message. A `Listen` carries
 its socket as ancillary data of the same frame. Tagged unions, so an unknown message is an error and never guessed.
+
+The first message on a channel is the worker's `Hello`; the first one back is an `Apply`. A channel can be replaced
+(the agent was restarted) while the worker goes on: its `Hello` then says what it has, and nothing is lost.
 """
 
 from __future__ import annotations
 
-from discovery.model import Listener, Service, Settings, Snapshot, Struct
+from discovery.delta import SnapshotDelta
+from discovery.model import Snapshot, Struct
 
 
 class Listen(Struct, tag="listen"):
-    """Accept on the attached socket for the listener called `name`."""
+    """Accept on the attached socket for the listener called `name`; `address` as the configuration spells it."""
 
     name: str
+    address: str = ""
 
 
 class Unlisten(Struct, tag="unlisten"):
@@ -29,14 +34,10 @@ class Apply(Struct, tag="apply"):
 
 
 class Delta(Struct, tag="delta"):
-    """What changed from `base` to `version`. None: unchanged. Services are replaced whole, by name."""
+    """What changed since the last Apply or Delta. `slots` holds the keys that are new or have another number; keys
+    that the new snapshot does not need are dropped without being named."""
 
-    base: int
-    version: int
-    settings: Settings | None = None
-    listeners: tuple[Listener, ...] | None = None
-    services: tuple[Service, ...] = ()
-    services_removed: tuple[str, ...] = ()
+    change: SnapshotDelta
     slots: dict[str, int] = {}
 
 
@@ -51,8 +52,14 @@ class ReopenLogs(Struct, tag="reopen_logs"):
 
 
 class Hello(Struct, tag="hello"):
+    """What the worker has: nothing if it was just started."""
+
     worker: int
     pid: int
+    version: int = 0
+    listeners: dict[str, str] = {}  # name -> address
+    slots: dict[str, int] = {}
+    lingering: tuple[int, ...] = ()  # rows that no key names any more and that were not released yet
 
 
 class Applied(Struct, tag="applied"):
@@ -62,9 +69,11 @@ class Applied(Struct, tag="applied"):
 
 
 class Released(Struct, tag="released"):
-    """The worker no longer writes to these statistics rows."""
+    """The worker no longer writes to these statistics rows. `version` is what it decided by when it let go: a row
+    that was named again by a later version is not meant."""
 
     slots: tuple[int, ...]
+    version: int
 
 
 class Event(Struct, tag="event"):

@@ -1,0 +1,72 @@
+"""Starting a process of ours, and how long to wait before starting it again.
+
+A child is exec'd with its descriptors at 3, 4, ... and the signals we handle blocked, so that none of them can hit
+it before it has said what it does with them; the child unblocks them when it is ready to hear. Nothing else is
+inherited but standard input, output and error. Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+FIRST_DESCRIPTOR = 3  # the supervisor's channel
+TABLE_DESCRIPTOR = 4  # the statistics table
+
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 5.0
+_STABLE_AFTER = 10.0  # a child that lived this long starts over with no delay
+_ROOT = str(Path(__file__).resolve().parents[2])
+
+
+class Backoff:
+    """Seconds until the next start: none the first time, then doubling, until a child has lived a while."""
+
+    def __init__(self) -> None:
+        self._delay = 0.0
+
+    def after(self, lived: float) -> float:
+        if lived >= _STABLE_AFTER:
+            self._delay = 0.0
+        delay = self._delay
+        self._delay = min(_LONGEST_DELAY, max(_FIRST_DELAY, delay * 2))
+        return delay
+
+
+def spawn(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+    """Start `python -m module arguments` and return its pid. The descriptors stay the caller's as well."""
+    # Copies above every target, so that no dup2 overwrites the source of the next one.
+    copies = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR + len(descriptors)) for number in descriptors]
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-P", "-m", module, *arguments],
+            environment(),
+            file_actions=[(os.POSIX_SPAWN_DUP2, copy, FIRST_DESCRIPTOR + at) for at, copy in enumerate(copies)],
+            setsigmask=SIGNALS,
+            setsigdef=[*SIGNALS, signal.SIGCHLD, signal.SIGPIPE],
+        )
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+def unblock_signals() -> None:
+    """The child's side: from here on the handlers it has installed are called."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def environment() -> dict[str, str]:
+    """Ours, plus the way to our packages where only the current directory led to them (a checkout). `-P` keeps a
+    folder called proxy/ in the user's directory from being taken for ours."""
+    environment = dict(os.environ)
+    known = sys.path if sys.flags.safe_path else sys.path[1:]
+    if _ROOT not in known:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_ROOT, environment.get("PYTHONPATH")]))
+    return environment

@@ -1,0 +1,59 @@
+"""The supervisor's language: one JSON object per line, `op` says which, descriptors beside it.
+
+agent -> supervisor
+    bind     {id, name, address, count}   answered by `bound`; the same name and address give the same sockets again
+    close    {name, address}              forget these sockets; the address is free once the workers let go too
+    workers  {count}                      run this many; each is announced by `worker`
+    ready    {drain}                      in service; `drain` is the drain deadline in force, sent again if it changes
+    keep     {} + 1 descriptor            opaque state that a successor of this agent receives in `start`
+supervisor -> agent
+    start    {generation, workers, state} first message; `workers` is null if none run yet; `state`: 1 descriptor or 0
+    bound    {id, address, error} + count descriptors: the address as bound (port 0 resolved), or one sentence
+    worker   {worker, pid} + 1 descriptor: the agent's end of a new channel to that worker
+    gone     {worker, pid, status}        reaped; `status` is the exit code or minus the signal
+    reload, reopen_logs, drain {}
+supervisor -> worker
+    channel  {} + 1 descriptor            the worker's end of a new channel to the agent
+
+Messages are between our own processes of one version, so an unknown `op` is a bug and raises.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from proxy.control.stream import DescriptorStream
+
+Message = dict[str, Any]
+
+
+class Lines:
+    """Both ends of the protocol. `sock` is owned by this object from now on."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.stream = DescriptorStream(sock)
+        self._buffer = b""
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def send(self, op: str, descriptors: Sequence[int] = (), **fields: object) -> None:
+        """Queue one message; the descriptors stay the caller's."""
+        message = {"op": op, **fields}
+        if descriptors:
+            message["fds"] = len(descriptors)
+        self.stream.write(json.dumps(message).encode() + b"\n", descriptors)
+
+    def receive(self) -> list[tuple[Message, list[int]]]:
+        """Every complete message that has come, each with its descriptors. Raises EOFError when the peer is gone."""
+        self._buffer += self.stream.read()
+        *complete, self._buffer = self._buffer.split(b"\n")
+        messages = [json.loads(line) for line in complete]
+        return [(message, self.stream.take(message.pop("fds", 0))) for message in messages]
+
+    def close(self) -> None:
+        self.stream.close()

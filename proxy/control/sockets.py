@@ -1,0 +1,176 @@
+"""Listening sockets: an address of the configuration becomes sockets, one per worker.
+
+TCP: one SO_REUSEPORT socket per worker, so that the kernel spreads connections and no worker wakes for another's.
+Any second program of the same user could join such a group unnoticed and take half of the traffic, so a probe
+without SO_REUSEPORT goes first and reports a port in use. Options that accepted sockets inherit (TCP_NODELAY) are
+set here, once per listener. An IPv6 address listens for IPv6 only: `[::]:80` and `0.0.0.0:80` do not collide.
+Unix: one socket, shared by all workers; the file of a process that died is replaced, anything else is an error.
+Standard library only. `BindError` is one sentence for the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from typing import NamedTuple
+
+from proxy.control.occupant import occupant
+
+UNIX_PREFIX = "unix:"
+_DEFAULT_BACKLOG = 4096  # of Linux since 5.4, where somaxconn cannot be read
+
+
+class BindError(Exception):
+    """Message: what is wrong with the address, and what to do where that is known."""
+
+
+class Bound(NamedTuple):
+    address: str  # as bound: port 0 has become the port
+    sockets: list[socket.socket]
+    path: str  # file of a unix socket, "" for TCP
+
+
+def socket_key(name: str, address: str) -> str:
+    """Listeners with the same key share sockets. A port of 0 is another port for everyone who asks."""
+    return f"{address} {name}" if address.endswith(":0") else address
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[v6]:port`. Raises BindError."""
+    host, colon, port = address.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise BindError(f"{address} is not an address: IPv6 is written [address]:port")
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise BindError(f"{address} is not an address: expected host:port, [v6]:port or unix:PATH")
+    return host, int(port)
+
+
+def bind(address: str, count: int) -> Bound:
+    """`count` sockets that listen on `address`. Raises BindError; then nothing stays bound."""
+    if address.startswith(UNIX_PREFIX):
+        return _bind_unix(address.removeprefix(UNIX_PREFIX), count)
+    host, port = split_address(address)
+    try:
+        family, _, _, _, target = _resolve(host, port)
+    except socket.gaierror as error:
+        raise BindError(f"cannot listen on {address}: {error.strerror}") from None
+    sockets: list[socket.socket] = []
+    try:
+        if port:
+            _probe(family, target, port)
+        for _ in range(count):
+            sock = _tcp_socket(family)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(target)
+            target = sock.getsockname()  # with port 0 the first one chooses for all
+        for sock in sockets:
+            sock.listen(_backlog())
+    except OSError as error:
+        _close(sockets)
+        raise BindError(_explain(address, port, error)) from None
+    actual = f"[{target[0]}]:{target[1]}" if family == socket.AF_INET6 else f"{target[0]}:{target[1]}"
+    return Bound(actual, sockets, "")
+
+
+def release(bound: Bound) -> None:
+    """Close the sockets; remove the file of a unix socket."""
+    _close(bound.sockets)
+    if bound.path:
+        try:
+            os.unlink(bound.path)
+        except OSError:
+            pass
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, int, int, str, tuple[str, int]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)  # localhost is 127.0.0.1 for most who write it
+    return found[0]  # type: ignore[return-value]
+
+
+def _tcp_socket(family: socket.AddressFamily) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return sock
+
+
+def _probe(family: socket.AddressFamily, target: tuple[str, int], port: int) -> None:
+    with _tcp_socket(family) as sock:
+        try:
+            sock.bind(target)
+        except OSError as error:
+            holder = occupant(port) if error.errno == errno.EADDRINUSE else None
+            if holder is None or holder.pid != os.getpid():  # an overlapping address of our own is fine
+                raise
+
+
+def _bind_unix(path: str, count: int) -> Bound:
+    address = UNIX_PREFIX + path
+    if not path:
+        raise BindError("unix: is not an address: expected unix:PATH")
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        sock.listen(_backlog())
+    except OSError as error:
+        sock.close()
+        raise BindError(f"cannot listen on {address}: {error.strerror or error}") from None
+    return Bound(address, [sock, *(sock.dup() for _ in range(count - 1))], path)
+
+
+def _remove_stale(path: str) -> None:
+    """A socket file nobody answers on was left behind by a process that died."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise BindError(f"cannot listen on unix:{path}: the file exists and is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError as error:
+            raise BindError(f"cannot listen on unix:{path}: {error.strerror or error}") from None
+    raise BindError(f"cannot listen on unix:{path}: another process listens there")
+
+
+def _explain(address: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        holder = occupant(port)
+        by = f" by {holder.name} (pid {holder.pid})" if holder else ""
+        return f"cannot listen on {address}: the port is in use{by}"
+    if error.errno == errno.EACCES and port < 1024:
+        return (
+            f"cannot listen on {address}: ports below 1024 need root, CAP_NET_BIND_SERVICE, or a lower "
+            "net.ipv4.ip_unprivileged_port_start"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {address}: this machine does not have the address"
+    return f"cannot listen on {address}: {error.strerror or error}"
+
+
+def _backlog() -> int:
+    """What the kernel allows; it cuts a larger number down to this anyway."""
+    try:
+        with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return _DEFAULT_BACKLOG
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()

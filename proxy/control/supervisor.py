@@ -1,0 +1,362 @@
+"""The supervisor: keeps what must outlive a process, and starts the processes.
+
+`python -m proxy.control.supervisor FILE` (what `hivemesh run -c FILE` becomes). It holds the listening sockets, the
+memory of the statistics table and the agent's last state; it starts the agent, and as many workers as the agent asks
+for; it connects the two, starts either again when it dies, on the same sockets and the same block of the table, and
+turns signals into messages. So kill -9 of the agent stops no traffic, and kill -9 of a worker loses what that
+worker had open and nothing that waits in the backlog of its socket.
+
+One loop over a selector: signals through a wake-up descriptor, messages (proxy/control/lines.py), timers, and
+children reaped with waitpid(-1), orphans included, because in a container this is process 1.
+
+Standard library only, and small: it reads no configuration and nothing from the network, so that it has no reason to
+fail. Seams for what comes later: `_worker_gone` is where siblings are to be given the orphaned socket until the
+replacement listens; `bound` and `state` are what a SIGUSR2 upgrade hands to the next supervisor's children.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.control import sockets
+from proxy.control.children import SIGNALS, Backoff, spawn
+from proxy.control.events import EventLog
+from proxy.control.lines import Lines, Message
+from proxy.stats.slots import MAX_WORKERS, SLOT_SIZE, SLOTS_PER_WORKER
+
+AGENT = "proxy.control.agent"
+WORKER = "proxy.control.worker"
+_GRACE = 5.0  # what a process gets beyond the drain deadline before it is killed
+_DEFAULT_DRAIN = 30.0  # until the agent says what the configuration says
+_STOP_NOW = 2.0  # from "exit at once" to SIGKILL
+_START_ATTEMPTS = 3  # a worker that dies this often before we were ever in service will not get better
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+@dataclass
+class Child:
+    """The agent (worker is None) or a worker."""
+
+    pid: int
+    lines: Lines
+    started: float
+    worker: int | None
+
+
+@dataclass
+class Place:
+    """The number of a worker: outlives the process that fills it."""
+
+    backoff: Backoff = field(default_factory=Backoff)
+    child: Child | None = None
+
+
+class Supervisor:
+    def __init__(self, config: str) -> None:
+        self.config = config
+        self.log = EventLog()
+        self.bound: dict[str, sockets.Bound] = {}
+        self.state: int | None = None  # descriptor of what the agent wants its successor to have
+        self.agent: Child | None = None
+        self.places: list[Place] | None = None
+        self._children: dict[int, Child] = {}
+        self._agent_backoff = Backoff()
+        self._generation = 0
+        self._in_service = False
+        self._drain = _DEFAULT_DRAIN
+        self._stopping = False
+        self._exit_code = 0
+        self._failures = 0
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+        self._selector = selectors.DefaultSelector()
+        self._table = os.memfd_create("hivemesh-statistics", os.MFD_CLOEXEC)
+        os.ftruncate(self._table, MAX_WORKERS * SLOTS_PER_WORKER * SLOT_SIZE)
+
+    def run(self) -> int:
+        """Until everything has ended. The exit code of the program."""
+        raise_descriptor_limit()
+        wakeup = self._listen_to_signals()
+        self._start_agent()
+        while self._children or not self._stopping:
+            for key, _ in self._selector.select(self._next_timer()):
+                if key.data is None:
+                    for number in wakeup.recv(4096):
+                        self._on_signal(number)
+                else:
+                    self._serve(key.data)
+            self._fire_timers()
+            self._flush()
+        for bound in self.bound.values():
+            sockets.release(bound)
+        self.log.write("stopped", code=self._exit_code)
+        return self._exit_code
+
+    # --- signals ------------------------------------------------------------------------------------------------
+
+    def _listen_to_signals(self) -> socket.socket:
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        for number in (*SIGNALS, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._selector.register(reader, selectors.EVENT_READ, None)
+        return reader
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number == signal.SIGINT and self._stopping:
+            self._stop_now(EXIT_INTERRUPTED)
+        elif number in (signal.SIGTERM, signal.SIGINT):
+            self._start_draining(signal.Signals(number).name)
+        elif number == signal.SIGQUIT:
+            self._stop_now(EXIT_INTERRUPTED)
+        elif number == signal.SIGHUP:
+            self._tell_agent("reload")
+        elif number == signal.SIGUSR1:
+            self._tell_agent("reopen_logs")
+        elif number == signal.SIGUSR2:
+            self.log.write("upgrade refused", "warning", reason="SIGUSR2 upgrades are not in this release: restart")
+
+    def _tell_agent(self, op: str) -> None:
+        if self.agent is not None:
+            self.agent.lines.send(op)
+        else:
+            self.log.write("signal ignored", "warning", op=op, reason="the agent is being restarted")
+
+    # --- stopping -----------------------------------------------------------------------------------------------
+
+    def _start_draining(self, reason: str) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self.log.write("draining", reason=reason, deadline=self._drain)
+        self._timers.clear()
+        # Only the workers hold the sockets now: what a worker stops accepting is refused and does not hang.
+        for bound in self.bound.values():
+            sockets.release(bound)
+        self.bound.clear()
+        if self.agent is not None and self._in_service:
+            self.agent.lines.send("drain")
+        else:
+            self._signal_all(signal.SIGTERM)
+        self._after(self._drain + _GRACE, lambda: self._stop_now(EXIT_FAILED))
+
+    def _stop_now(self, code: int) -> None:
+        self._stopping = True
+        self._exit_code = self._exit_code or code
+        self._timers.clear()
+        self._signal_all(signal.SIGQUIT)
+        self._after(_STOP_NOW, lambda: self._signal_all(signal.SIGKILL))
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self._children:
+            os.kill(pid, number)
+
+    # --- children -----------------------------------------------------------------------------------------------
+
+    def _start_agent(self) -> None:
+        places = self.places
+        descriptors = [] if self.state is None else [self.state]
+        self.agent = self._spawn(AGENT, ["--config", self.config], None)
+        workers = None if places is None else len(places)
+        self.agent.lines.send("start", descriptors, generation=self._generation, workers=workers, state=len(descriptors))
+        self._generation += 1
+
+    def _start_worker(self, worker: int) -> None:
+        assert self.places is not None
+        place = self.places[worker]
+        place.child = self._spawn(WORKER, ["--worker", str(worker)], worker)
+        self.log.write("worker started", worker=worker, pid=place.child.pid)
+        if self.agent is not None:
+            self._connect(place.child)
+
+    def _spawn(self, module: str, arguments: list[str], worker: int | None) -> Child:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            pid = spawn(module, arguments, [theirs.fileno(), self._table])
+        child = Child(pid, Lines(ours), time.monotonic(), worker)
+        self._children[pid] = child
+        self._selector.register(child.lines, selectors.EVENT_READ, child)
+        return child
+
+    def _connect(self, child: Child) -> None:
+        """A new channel between the agent and a worker."""
+        assert self.agent is not None
+        agent_end, worker_end = socket.socketpair()
+        with agent_end, worker_end:
+            child.lines.send("channel", [worker_end.fileno()])
+            self.agent.lines.send("worker", [agent_end.fileno()], worker=child.worker, pid=child.pid)
+
+    def _reap(self) -> None:
+        while self._children or os.getpid() == 1:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is None:
+                continue  # an orphan that we inherited as process 1
+            self._hang_up(child)
+            code = os.waitstatus_to_exitcode(status)
+            if child.worker is None:
+                self._agent_gone(child, code)
+            else:
+                self._worker_gone(child, child.worker, code)
+
+    def _agent_gone(self, child: Child, code: int) -> None:
+        self.agent = None
+        if not self._in_service and not self._stopping:
+            self._stop_now(code if code > 0 else EXIT_FAILED)  # it has said why
+        elif self._stopping:
+            self._exit_code = self._exit_code or max(code, 0)
+            self._signal_all(signal.SIGTERM)
+        else:
+            delay = self._agent_backoff.after(time.monotonic() - child.started)
+            self.log.write("agent exited", "error", pid=child.pid, status=code, restart_in=delay)
+            self._after(delay, self._start_agent)
+
+    def _worker_gone(self, child: Child, worker: int, code: int) -> None:
+        assert self.places is not None
+        place = self.places[worker]
+        place.child = None
+        if self.agent is not None:
+            self.agent.lines.send("gone", worker=worker, pid=child.pid, status=code)
+        if self._stopping:
+            self.log.write("worker exited", worker=worker, pid=child.pid, status=code)
+            return
+        delay = place.backoff.after(time.monotonic() - child.started)
+        self.log.write("worker exited", "error", worker=worker, pid=child.pid, status=code, restart_in=delay)
+        self._failures += not self._in_service
+        if self._failures >= _START_ATTEMPTS:
+            self.log.write("start failed", "error", reason=f"worker {worker} exits before it is ready")
+            self._stop_now(EXIT_FAILED)
+            return
+        self._after(delay, lambda: self._start_worker(worker))
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    def _serve(self, child: Child) -> None:
+        if child.pid not in self._children:
+            return
+        child.lines.stream.flush()
+        try:
+            messages = child.lines.receive()
+        except EOFError:
+            self._selector.unregister(child.lines)  # SIGCHLD follows
+            return
+        for message, descriptors in messages:
+            self._on_agent_message(child.lines, message, descriptors)
+
+    def _on_agent_message(self, lines: Lines, message: Message, descriptors: list[int]) -> None:
+        match message["op"]:
+            case "bind":
+                self._bind(lines, message)
+            case "close":
+                bound = self.bound.pop(sockets.socket_key(message["name"], message["address"]), None)
+                if bound is not None:
+                    sockets.release(bound)
+            case "workers":
+                self._want_workers(message["count"])
+            case "ready":
+                self._drain = message["drain"]
+                self._in_service = True
+            case "keep":
+                if self.state is not None:
+                    os.close(self.state)
+                (self.state,) = descriptors
+            case unknown:
+                raise ValueError(f"the agent sent {unknown!r}, which is no message")
+
+    def _bind(self, lines: Lines, message: Message) -> None:
+        address, count, number = message["address"], message["count"], message["id"]
+        key = sockets.socket_key(message["name"], address)
+        bound = self.bound.get(key)
+        if bound is None:
+            try:
+                if self._stopping:
+                    raise sockets.BindError(f"cannot listen on {address}: the program is stopping")
+                bound = self.bound[key] = sockets.bind(address, count)
+            except sockets.BindError as error:
+                lines.send("bound", id=number, address=address, error=str(error))
+                return
+        lines.send("bound", [sock.fileno() for sock in bound.sockets], id=number, address=bound.address, error="")
+
+    def _want_workers(self, count: int) -> None:
+        """The first agent decides how many; a successor is connected to those that run."""
+        if self._stopping:
+            return
+        if self.places is None:
+            self.places = [Place() for _ in range(count)]
+            for worker in range(count):
+                self._start_worker(worker)
+            return
+        for place in self.places:
+            if place.child is not None:
+                self._connect(place.child)
+
+    # --- the loop's own ------------------------------------------------------------------------------------------
+
+    def _hang_up(self, child: Child) -> None:
+        try:
+            self._selector.unregister(child.lines)
+        except KeyError:
+            pass
+        child.lines.close()
+
+    def _flush(self) -> None:
+        """Ask to be woken for writing exactly while something waits to be written."""
+        for child in self._children.values():
+            waiting = child.lines.stream.backlog > 0 and not child.lines.stream.flush()
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if waiting else 0)
+            try:
+                self._selector.modify(child.lines, events, child)
+            except KeyError:
+                continue  # it hung up and is not reaped yet
+
+    def _after(self, delay: float, act: Callable[[], None]) -> None:
+        self._timers.append((time.monotonic() + delay, act))
+
+    def _next_timer(self) -> float | None:
+        if not self._timers:
+            return None
+        return max(0.0, min(when for when, _ in self._timers) - time.monotonic())
+
+    def _fire_timers(self) -> None:
+        now = time.monotonic()
+        due = [act for when, act in self._timers if when <= now]
+        self._timers = [(when, act) for when, act in self._timers if when > now]
+        for act in due:
+            act()
+
+
+def raise_descriptor_limit() -> None:
+    """A proxy needs two descriptors per request; the soft limit is 1024 on most systems, for the sake of select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m proxy.control.supervisor FILE", file=sys.stderr)
+        return 2
+    return Supervisor(arguments[0]).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -43,6 +43,7 @@ _NOT_CELLS = {
     "CELLS",
     "CELL_SIZE",
     "SLOT_SIZE",
+    "MAX_WORKERS",
     "SLOTS_PER_WORKER",
     "BUCKETS",
     "CODES",

@@ -1,0 +1,1 @@
+"""Measurements of hivemesh: `micro` times single rules and kernels, `compare` puts whole proxies side by side."""

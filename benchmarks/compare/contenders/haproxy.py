@@ -1,0 +1,83 @@
+"""HAProxy: one thread, routes in prefix-tree maps (its manual's advice for many rules), connections reused always."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from benchmarks.compare.contenders import contender
+from benchmarks.compare.contenders.contender import Command, Setup
+from benchmarks.compare.traffic import BETA_HEADER, Scenario
+
+PROGRAM: Final = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+
+def maps(scenario: Scenario) -> tuple[str, str]:
+    """Two maps from host and path prefix to a backend: routes without and with the header match."""
+    plain = [f"{route.host}{route.prefix} {route.service}\n" for route in scenario.routes if route.header is None]
+    beta = [f"{route.host}{route.prefix} {route.service}\n" for route in scenario.routes if route.header is not None]
+    return "".join(plain), "".join(beta)
+
+
+def render(setup: Setup) -> str:
+    plain, beta = setup.folder / "plain.map", setup.folder / "beta.map"
+    log = "  log stdout format raw local0 info\n  option httplog\n" if setup.access_log else ""
+    backends = "".join(
+        f"\nbackend {service.name}\n  balance roundrobin\n"
+        + "".join(f"  server {service.name}-{index} {address}\n" for index, address in enumerate(service.addresses))
+        for service in setup.scenario.services
+    )
+    return f"""global
+  nbthread 1
+  maxconn {contender.MAX_CONNECTIONS}
+
+defaults
+  mode http
+  http-reuse always
+  option forwardfor
+  option redispatch 1
+  retries 3
+  retry-on conn-failure empty-response
+  timeout connect {contender.CONNECT_TIMEOUT}s
+  timeout client {contender.REQUEST_TIMEOUT}s
+  timeout server {contender.REQUEST_TIMEOUT}s
+  timeout http-request {contender.REQUEST_HEAD_TIMEOUT}s
+  timeout http-keep-alive {contender.CLIENT_KEEP_ALIVE}s
+  default-server pool-purge-delay {contender.UPSTREAM_IDLE}s
+{log}
+frontend web
+  bind 127.0.0.1:{setup.port}
+  maxconn {contender.MAX_CONNECTIONS}
+  use_backend %[base,map_beg({beta})] if {{ req.hdr({BETA_HEADER}) 1 }} {{ base,map_beg({beta}) -m found }}
+  use_backend %[base,map_beg({plain})]
+
+frontend statistics
+  bind 127.0.0.1:{setup.admin_port}
+  no log
+  stats enable
+  stats uri /
+{backends}"""
+
+
+class HAProxy:
+    name = "haproxy"
+
+    def missing(self) -> str:
+        return "" if PROGRAM else "haproxy is not installed (on Debian: apt install haproxy)"
+
+    def version(self) -> str:
+        assert PROGRAM
+        output = subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, timeout=10, check=True).stdout
+        return output.split()[2]
+
+    def command(self, setup: Setup) -> Command:
+        assert PROGRAM
+        plain, beta = maps(setup.scenario)
+        (setup.folder / "plain.map").write_text(plain)
+        (setup.folder / "beta.map").write_text(beta)
+        config = setup.folder / "haproxy.cfg"
+        config.write_text(render(setup))
+        output: Path = setup.access_log or setup.folder / "output"
+        return Command((PROGRAM, "-db", "-f", str(config)), setup.folder, output)

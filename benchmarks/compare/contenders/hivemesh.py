@@ -1,0 +1,88 @@
+"""hivemesh: one worker. Its supervisor and agent count as part of it, in CPU and in memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from benchmarks.compare.contenders import contender
+from benchmarks.compare.contenders.contender import Command, Setup
+from benchmarks.compare.traffic import Route
+
+CHECKOUT: Final = Path(__file__).resolve().parents[3]
+
+Json = dict[str, object]
+
+
+def _route(route: Route) -> Json:
+    match: Json = {"host": route.host, "path_prefix": route.prefix}
+    if route.header is not None:
+        match["headers"] = {route.header[0]: route.header[1]}
+    return {
+        "name": route.name,
+        "match": match,
+        "service": route.service,
+        "timeout": f"{contender.REQUEST_TIMEOUT}s",
+    }
+
+
+def render(setup: Setup) -> Json:
+    """The configuration as JSON, which is YAML."""
+    log: Json = {"path": str(setup.access_log), "format": "json"} if setup.access_log else {"format": "off"}
+    services = {
+        service.name: {
+            "endpoints": [
+                {"id": f"{service.name}-{index}", "address": address} for index, address in enumerate(service.addresses)
+            ]
+        }
+        for service in setup.scenario.services
+    }
+    return {
+        "workers": 1,
+        "admin": {"address": f"127.0.0.1:{setup.admin_port}"},
+        "access_log": log,
+        "limits": {"connections": contender.MAX_CONNECTIONS + 100},
+        "timeouts": {
+            "connect": f"{contender.CONNECT_TIMEOUT}s",
+            "request_head": f"{contender.REQUEST_HEAD_TIMEOUT}s",
+            "keep_alive": f"{contender.CLIENT_KEEP_ALIVE}s",
+            "upstream_idle": f"{contender.UPSTREAM_IDLE}s",
+        },
+        "listeners": [
+            {
+                "name": "web",
+                "address": f"127.0.0.1:{setup.port}",
+                "protocol": "http",
+                "routes": [_route(route) for route in setup.scenario.routes],
+            }
+        ],
+        "services": services,
+    }
+
+
+class Hivemesh:
+    """`tree` is the folder that holds the packages: the checkout, or a copy in which only the kernels are compiled."""
+
+    def __init__(self, tree: Path = CHECKOUT, name: str = "hivemesh") -> None:
+        self.tree = tree
+        self.name = name
+
+    def missing(self) -> str:
+        if (self.tree / "proxy" / "__main__.py").is_file():
+            return ""
+        return f"{self.name} is not there: {self.tree} holds no proxy/__main__.py"
+
+    def version(self) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy", "version"], cwd=self.tree, capture_output=True, text=True, timeout=30
+        )
+        return " ".join(done.stdout.split()) or f"unknown (`version` ended with {done.returncode})"
+
+    def command(self, setup: Setup) -> Command:
+        config = setup.folder / "hivemesh.yaml"
+        config.write_text(json.dumps(render(setup), indent=1))
+        argv = (sys.executable, "-m", "proxy", "run", "-c", str(config))
+        return Command(argv, self.tree, setup.folder / "output")

@@ -1,0 +1,127 @@
+"""What is measured of a running proxy: CPU per request, latency at a fixed rate, memory.
+
+Each measure takes the bench and a running proxy and returns one sample: named numbers whose names carry their unit
+(bytes need none). They drive the load generators and read /proc; what the numbers mean together is said elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from benchmarks.compare import load
+from benchmarks.compare.bench import PROXY_CORE, Bench, Running
+from benchmarks.compare.contenders.contender import MAX_CONNECTIONS
+from benchmarks.compare.idle import IdleClients
+from benchmarks.compare.processes import core_busy
+
+Sample = dict[str, float]
+
+# Pools fill, code pages come in, allocators reach their size.
+WARM_UP: Final = 1.0
+
+# Allocators hand back, timers of a start go by; memory is read after this.
+SETTLE: Final = 1.0
+
+# Connections that are opened before the first reading of memory, so that what is allocated once is not counted as
+# cost of a connection; and how many are kept free for a proxy's own (a probe that is still closing).
+FIRST_CLIENTS: Final = 50
+SPARE_CLIENTS: Final = 50
+SMOKE_CLIENTS: Final = 500
+
+
+def cpu_per_request(bench: Bench, running: Running, close: bool = False) -> Sample:
+    """CPU of the whole tree over requests completed, while wrk keeps 64 connections busy.
+
+    `foreign_share` is what others ran on the proxy's core meanwhile: kernel threads and interrupts, and on a machine
+    that is not quiet, strangers.
+    """
+    folder = bench.scratch()
+    process = running.process
+    warm = load.run_wrk(folder, running.requests, running.setup.port, WARM_UP, close)
+    split_before = process.user_and_system()
+    busy_before, cpu_before, begun = core_busy(PROXY_CORE), process.cpu(), time.monotonic()
+    report = load.run_wrk(folder, running.requests, running.setup.port, bench.seconds, close)
+    cpu, busy, passed = process.cpu() - cpu_before, core_busy(PROXY_CORE) - busy_before, time.monotonic() - begun
+    user, system = (after - before for after, before in zip(process.user_and_system(), split_before, strict=True))
+    running.answered += warm.requests + report.requests
+    return {
+        "cpu_us_per_request": cpu * 1e6 / report.requests,
+        "user_share": user / (user + system) if user + system else 0.0,
+        "requests_per_s": report.requests_per_s,
+        "p50_ms": report.p50 * 1e3,
+        "p99_ms": report.p99 * 1e3,
+        "core_share": cpu / passed,
+        "foreign_share": max(0.0, busy - cpu) / passed,
+    }
+
+
+def cpu_per_connection(bench: Bench, running: Running) -> Sample:
+    """The same for clients that open a connection for each request."""
+    return cpu_per_request(bench, running, close=True)
+
+
+def requests_per_s(bench: Bench, running: Running) -> float:
+    """How many requests a second the proxy can answer at most, to load the others with a share of it."""
+    folder = bench.scratch()
+    load.run_wrk(folder, running.requests, running.setup.port, WARM_UP)
+    return load.run_wrk(folder, running.requests, running.setup.port, bench.seconds).requests_per_s
+
+
+def latency(bench: Bench, running: Running) -> Sample:
+    """Latency at the rate that was noted in `bench.notes`, for requests to one host."""
+    host = running.requests[0].host
+    requests = [request for request in running.requests if request.host == host and not request.beta]
+    load.run_wrk(bench.scratch(), requests, running.setup.port, WARM_UP)
+    rate = bench.notes["rate_per_s"]
+    before = running.process.cpu()
+    report = load.run_h2load(bench.scratch(), requests, running.setup.port, rate, bench.seconds)
+    cpu = running.process.cpu() - before
+    return {
+        "p50_ms": report.p50 * 1e3,
+        "p99_ms": report.p99 * 1e3,
+        "p999_ms": report.p999 * 1e3,
+        "requests_per_s": report.requests_per_s,
+        "cpu_us_per_request": cpu * 1e6 / report.all_requests,
+    }
+
+
+def idle_connections(bench: Bench, running: Running) -> Sample:
+    """What the data process grows by for each client that made one request and stays connected."""
+    process = running.process
+    count = SMOKE_CLIENTS if bench.smoke else MAX_CONNECTIONS - FIRST_CLIENTS - SPARE_CLIENTS
+    with IdleClients(running.setup.port, running.requests) as clients:
+        clients.add(FIRST_CLIENTS)
+        time.sleep(SETTLE)
+        data_process = process.data_process()
+        before = process.memory()[data_process].pss
+        clients.add(count)
+        time.sleep(SETTLE)
+        after = process.memory()[data_process].pss
+        closed = clients.closed_by_peer()
+    if closed:
+        raise load.LoadFailed(f"{closed} of {count} idle connections were closed")
+    return {
+        "bytes_per_connection": (after - before) / count,
+        "connections": count,
+        "pss_before": before,
+        "pss_after": after,
+    }
+
+
+def memory(bench: Bench, running: Running) -> Sample:
+    """What the whole tree holds: started and idle, and idle again after a second of load."""
+    process = running.process
+    time.sleep(SETTLE)
+    started = process.memory().values()
+    load.run_wrk(bench.scratch(), running.requests, running.setup.port, WARM_UP)
+    time.sleep(SETTLE)
+    loaded = process.memory().values()
+    return {
+        "pss": sum(memory.pss for memory in started),
+        "private": sum(memory.private for memory in started),
+        "rss": sum(memory.rss for memory in started),
+        "processes": len(started),
+        "largest_pss": max(memory.pss for memory in started),
+        "pss_after_load": sum(memory.pss for memory in loaded),
+    }

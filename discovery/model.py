@@ -12,13 +12,15 @@ Never imports anything else of ours, and holds no rules: what a policy *means* l
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, dataclass_transform
 
 import msgspec
 
 DEFAULT_WEIGHT: Final = 1
 
 
+# Type checkers take frozen and keyword-only for granted in every subclass, as msgspec does.
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Base of all values: immutable, compared by content, defaults left out on the wire."""
 

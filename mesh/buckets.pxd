@@ -16,7 +16,7 @@ cdef class Bucket:
     cdef readonly Py_ssize_t lowest
     cdef list rules
     cdef list forks
-    @cython.locals(best=Rule, rule=Rule, fork=Fork)
+    @cython.locals(best=Rule, rule=Rule, found=Rule, fork=Fork)
     cpdef Rule first(self, Probe probe)
 
 
@@ -25,7 +25,7 @@ cdef class Fork:
     cdef Named field
     cdef dict exact
     cdef PatternTable patterns
-    @cython.locals(best=Rule, rule=Rule, bucket=Bucket, value=bytes)
+    @cython.locals(best=Rule, found=Rule, bucket=Bucket, value=bytes)
     cpdef Rule first(self, Probe probe)
 
 
@@ -33,5 +33,5 @@ cdef class PatternTable:
     cdef object patterns
     cdef list buckets
     cpdef list matching(self, bytes text)
-    @cython.locals(best=Rule, rule=Rule, bucket=Bucket, index=Py_ssize_t)
+    @cython.locals(best=Rule, found=Rule, bucket=Bucket, index=Py_ssize_t)
     cpdef Rule first(self, Probe probe, bytes text)

@@ -30,7 +30,7 @@ class Rule:
         self.conditions = conditions
 
     def holds(self, probe: Probe) -> bool:
-        for condition in self.conditions:
+        for condition in self.conditions:  # noqa: SIM110  # all(...) needs a closure per request
             if not condition.holds(probe):
                 return False
         return True
@@ -54,16 +54,16 @@ class Bucket:
 
     def first(self, probe: Probe) -> Rule | None:
         """The rule of lowest rank that holds; None when none does."""
-        best = None
+        best: Rule | None = None
         for rule in self.rules:
             if rule.holds(probe):
                 best = rule
                 break
         for fork in self.forks:
             if best is None or fork.lowest < best.rank:
-                rule = fork.first(probe)
-                if rule is not None and (best is None or rule.rank < best.rank):
-                    best = rule
+                found = fork.first(probe)
+                if found is not None and (best is None or found.rank < best.rank):
+                    best = found
         return best
 
 
@@ -90,14 +90,12 @@ class Fork:
         value = self.field.value(probe)
         if value is None:
             return None
-        best = None
         bucket = self.exact.get(value)
-        if bucket is not None:
-            best = bucket.first(probe)
+        best = None if bucket is None else bucket.first(probe)
         if self.patterns is not None:
-            rule = self.patterns.first(probe, value)
-            if rule is not None and (best is None or rule.rank < best.rank):
-                best = rule
+            found = self.patterns.first(probe, value)
+            if found is not None and (best is None or found.rank < best.rank):
+                best = found
         return best
 
 
@@ -112,13 +110,13 @@ class PatternTable:
         return [self.buckets[index] for index in self.patterns.matches(text)]
 
     def first(self, probe: Probe, text: bytes) -> Rule | None:
-        best = None
+        best: Rule | None = None
         for index in self.patterns.matches(text):
             bucket = self.buckets[index]
             if best is None or bucket.lowest < best.rank:
-                rule = bucket.first(probe)
-                if rule is not None and (best is None or rule.rank < best.rank):
-                    best = rule
+                found = bucket.first(probe)
+                if found is not None and (best is None or found.rank < best.rank):
+                    best = found
         return best
 
 

@@ -56,11 +56,9 @@ def is_plain(path: bytes) -> bool:
         return path == ASTERISK
     previous = 0
     for byte in path:
-        if byte == PERCENT or byte == BACKSLASH or byte == QUESTION or byte == HASH:
+        if byte < FIRST_VISIBLE or byte > LAST_VISIBLE or byte in (PERCENT, BACKSLASH, QUESTION, HASH):
             return False
-        if byte < FIRST_VISIBLE or byte > LAST_VISIBLE:
-            return False
-        if previous == SLASH and (byte == SLASH or byte == DOT):
+        if previous == SLASH and byte in (SLASH, DOT):
             return False
         previous = byte
     return True
@@ -162,7 +160,7 @@ def _decode(path: bytes, escapes: EscapePolicy) -> bytes:
             if escapes is EscapePolicy.REJECT:
                 raise PathError(f"backslash at byte {at}")
             _escape(decoded, byte)
-        elif byte < FIRST_VISIBLE or byte > LAST_VISIBLE or byte == QUESTION or byte == HASH:
+        elif byte < FIRST_VISIBLE or byte > LAST_VISIBLE or byte in (QUESTION, HASH):
             raise PathError(f"byte 0x{byte:02X} at {at} is not allowed in a path")
         else:
             decoded.append(byte)

@@ -17,6 +17,12 @@ class RequestView:
     client: text of the client's IP address (after X-Forwarded-For from trusted proxies), b"" for unix sockets.
     """
 
+    method: bytes
+    host: bytes
+    path: bytes
+    query: bytes
+    client: bytes
+
     def header(self, name: bytes) -> bytes | None:
         """The first field called `name` (lower case), without surrounding whitespace; None when there is none."""
         return None

@@ -126,9 +126,7 @@ class Router:
             elif not reason:
                 reason = f"outranked: {winner} comes first"
             verdicts.append(
-                Verdict(
-                    route=rule.route.name, order=rule.rank, wins=wins, reason=reason, position=rule.route.position
-                )
+                Verdict(route=rule.route.name, order=rule.rank, wins=wins, reason=reason, position=rule.route.position)
             )
         return verdicts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discovery.model import Position, Struct
+from discovery.model import Config, Position, Struct
 
 
 class Problem(Struct):
@@ -17,5 +17,15 @@ class Problem(Struct):
     def __str__(self) -> str:
         where = ""
         if self.position is not None:
-            where = f"{self.position.file}:{self.position.line}:{self.position.column}: "
+            where = f"{self.position.file}:"
+            if self.position.line:
+                where += f"{self.position.line}:{self.position.column}:"
+            where += " "
         return f"{where}{self.key}: {self.message}" if self.key else f"{where}{self.message}"
+
+
+class Loaded(Struct):
+    """What reading a file gave: a configuration and no problems, or problems and no configuration."""
+
+    config: Config | None
+    problems: tuple[Problem, ...] = ()

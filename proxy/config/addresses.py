@@ -1,0 +1,125 @@
+"""Texts that name a place on the network: listening and endpoint addresses, networks, host names.
+
+What comes out is the one spelling of what was written (localhost is 127.0.0.1, :8080 is 0.0.0.0:8080, IPv6 is
+compressed), so that equal addresses are equal texts. Errors are ValueError with the sentence that the user sees.
+Never resolves names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+
+from mesh.networks import NetworkError, Networks
+from proxy.config.nodes import shown
+
+# sockaddr_un holds 108 bytes with the terminating zero.
+MAX_UNIX_PATH = 107
+MAX_HOST = 253
+MAX_PORT = 65535
+
+EXPECTED_ADDRESS = "expected host:port, [v6]:port or unix:PATH, where host is an IP address or localhost"
+
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+def parse_listen_address(text: str) -> str:
+    """Where to accept: as an endpoint's, or ":port" for every IPv4 address of the machine."""
+    return parse_endpoint_address(f"0.0.0.0{text}" if text.startswith(":") else text)
+
+
+def parse_endpoint_address(text: str) -> str:
+    if text.startswith("unix:"):
+        return _unix(text)
+    host, colon, port_text = text.rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"'{shown(text)}' has no {'host' if colon else 'port'}, {EXPECTED_ADDRESS}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ":" not in host:
+            raise ValueError(f"'{shown(host)}' in brackets is not an IPv6 address, {EXPECTED_ADDRESS}")
+    elif ":" in host:
+        raise ValueError(f"'{shown(text)}' is not an address with a port, {EXPECTED_ADDRESS}")
+    if not _PORT.fullmatch(port_text) or not 1 <= int(port_text) <= MAX_PORT:
+        raise ValueError(f"'{shown(port_text)}' is not a port, expected 1 to {MAX_PORT}")
+    return f"{_ip(host)}:{int(port_text)}"
+
+
+def is_loopback(address: str) -> bool:
+    """Can only this machine reach `address` (one that was parsed here)?"""
+    if address.startswith("unix:"):
+        return True
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+
+
+def parse_network(text: str) -> str:
+    try:
+        Networks((text,))
+        return str(ipaddress.ip_network(text))
+    except (NetworkError, ValueError):
+        pass
+    try:
+        hint = f", did you mean '{ipaddress.ip_network(text, strict=False)}'?"
+    except ValueError:
+        hint = ""
+    raise ValueError(f"'{shown(text)}' is not a network, expected one such as 10.0.0.0/8 or an IP address{hint}")
+
+
+def parse_host_name(text: str) -> str:
+    """A name without a port, in lower case."""
+    host = text.lower()
+    if len(host) <= MAX_HOST and _HOST.fullmatch(host):
+        return host
+    hint = ""
+    if not host.isascii():
+        hint = " (write the xn-- form of an international name)"
+    elif "://" in host:
+        hint = " (without scheme)"
+    elif ":" in host:
+        hint = " (without port)"
+    elif host.endswith("."):
+        hint = " (without the dot at the end)"
+    raise ValueError(f"'{shown(text)}' is not a host name, expected one such as shop.local{hint}")
+
+
+def parse_host_pattern(text: str) -> str:
+    """A host name, an IPv6 address in brackets, or "*." and a host name for everything below it."""
+    if text.startswith("[") and text.endswith("]") and ":" in text:
+        return _ip(text[1:-1])
+    if not text.startswith("*."):
+        if "*" in text:
+            raise ValueError(f"'{shown(text)}' is not a host, expected a name such as shop.local, or *.shop.local")
+        return parse_host_name(text)
+    return "*." + parse_host_name(text[2:])
+
+
+def _unix(text: str) -> str:
+    path = text.removeprefix("unix:")
+    if not path or "\0" in path or len(path.encode()) > MAX_UNIX_PATH:
+        raise ValueError(
+            f"'{shown(text)}' is not a unix address, expected unix: and a path of at most {MAX_UNIX_PATH} bytes"
+        )
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _ip(host: str) -> str:
+    if host.lower() == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        kind = (
+            "a name, and names are not resolved in this release"
+            if _HOST.fullmatch(host.lower())
+            else "not an IP address"
+        )
+        raise ValueError(f"'{shown(host)}' is {kind}, expected an IP address, localhost or unix:PATH") from None
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise ValueError(f"'{shown(host)}' has a zone, expected an IPv6 address without one")
+        return f"[{address.compressed}]"
+    return str(address)

@@ -1,0 +1,163 @@
+"""The keys of the file as a whole: listeners, services, and everything else that stands at the top."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+
+import msgspec
+
+from discovery.model import (
+    AccessLog,
+    AdminSettings,
+    Config,
+    EscapePolicy,
+    Limits,
+    Listener,
+    Protocol,
+    Service,
+    Settings,
+    Snapshot,
+    Timeouts,
+)
+from proxy.config.addresses import parse_listen_address, parse_network
+from proxy.config.defaults import default_routes
+from proxy.config.records import Distinct, Fields, Key, Record, RecordList
+from proxy.config.routes import ROUTES
+from proxy.config.samples import TEST
+from proxy.config.services import UNSET_IDLE, ServiceMap
+from proxy.config.settings import ACCESS_LOG, ADMIN, LIMITS, METRICS, TIMEOUTS, MetricsSettings
+from proxy.config.shapes import Choice, Flag, Integer, ListOf, Text
+from proxy.config.words import NAME, BoundAddress, token
+
+# One per core is the most that helps; no machine has more cores than this.
+MAX_WORKERS = 256
+MAX_PROXIES = 1024
+
+LISTENER_NAME = Key("name", NAME, "unique; in logs, metrics and tests", required=True)
+LISTENER_ADDRESS = Key(
+    "address",
+    BoundAddress("host:port, :port, [v6]:port or unix:PATH", parse_listen_address),
+    "where it accepts connections; :8080 is every IPv4 address of the machine, [::]:8080 every address",
+    required=True,
+)
+PROTOCOL = Key("protocol", Choice(Protocol, later=("tcp", "udp")), "what is spoken there")
+LISTENER_ROUTES = Key("routes", ROUTES, "default: every service is served by Host = its domain")
+
+
+def _build_listener(fields: Fields) -> Listener:
+    return Listener(
+        name=fields.get(LISTENER_NAME, ""),
+        address=fields.get(LISTENER_ADDRESS, ""),
+        protocol=fields.get(PROTOCOL, Protocol.HTTP),
+        routes=fields.get(LISTENER_ROUTES, ()),
+        position=fields.reading.position(fields.node),
+    )
+
+
+LISTENER_RECORD = Record(
+    "a listener",
+    (LISTENER_NAME, LISTENER_ADDRESS, PROTOCOL, LISTENER_ROUTES),
+    _build_listener,
+    later={"proxy_protocol": "the PROXY protocol is", "service": "a TCP listener's service is", "tls": "TLS is"},
+)
+
+LISTENERS = Key(
+    "listeners",
+    RecordList(LISTENER_RECORD, (Distinct(LISTENER_NAME, lambda fields: fields.get(LISTENER_NAME, None), "name"),)),
+    "addresses, and the routes that are served there",
+)
+SERVICES = Key("services", ServiceMap(), "services by name, with their endpoints")
+LIMITS_KEY = Key("limits", LIMITS, "what one request or the instance may take")
+TIMEOUTS_KEY = Key("timeouts", TIMEOUTS, "how long things may take")
+ACCESS_LOG_KEY = Key("access_log", ACCESS_LOG, "one line per request; default: none")
+TRUSTED_PROXIES = Key(
+    "trusted_proxies",
+    ListOf(Text("a network", parse_network), MAX_PROXIES, unique=True),
+    "whose X-Forwarded-* headers are believed",
+)
+WORKERS = Key(
+    "workers",
+    Integer(0, MAX_WORKERS, {"auto": -1}),
+    "processes that serve traffic; auto = one per core, 0 = in the process of the agent",
+)
+ADMIN_KEY = Key("admin", ADMIN, "the HTTP API")
+METRICS_KEY = Key("metrics", METRICS, "an address of its own for scrapers and probes; default: none")
+PATH_ESCAPES = Key("path_escapes", Choice(EscapePolicy), "what is done with %2F, %5C and %00 in a path")
+MERGE_SLASHES = Key("merge_slashes", Flag(), "// in a path becomes /, before routes are matched")
+INSTANCE = Key(
+    "instance",
+    Text("a token", token, 100),
+    "name in Via, unique per instance; default: made from host and admin address",
+)
+TESTS = Key("tests", ListOf(TEST), "requests that must be routed as expected before the file comes into force")
+
+
+def default_instance(admin_address: str) -> str:
+    """Two instances on one machine differ in their admin address, two machines in their name; Via needs them apart,
+    or a request that passes both looks like a loop. A digest, because clients see it."""
+    place = f"{socket.gethostname()} {admin_address}"
+    return f"hivemesh-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _with_timeout(service: Service, timeouts: Timeouts) -> Service:
+    if service.pool.idle_timeout != UNSET_IDLE:
+        return service
+    pool = msgspec.structs.replace(service.pool, idle_timeout=timeouts.upstream_idle)
+    return msgspec.structs.replace(service, pool=pool)
+
+
+def _build_config(fields: Fields) -> Config:
+    admin = fields.get(ADMIN_KEY, AdminSettings())
+    timeouts = fields.get(TIMEOUTS_KEY, Timeouts())
+    services = tuple(_with_timeout(service, timeouts) for service in fields.get(SERVICES, {}).values())
+    by_domain = default_routes(services)
+    listeners = tuple(
+        listener if listener.routes else msgspec.structs.replace(listener, routes=by_domain)
+        for listener in fields.get(LISTENERS, ())
+    )
+    workers = fields.get(WORKERS, 1)
+    settings = Settings(
+        instance=fields.get(INSTANCE, "") or default_instance(admin.address),
+        limits=fields.get(LIMITS_KEY, Limits()),
+        timeouts=timeouts,
+        access_log=fields.get(ACCESS_LOG_KEY, AccessLog()),
+        trusted_proxies=fields.get(TRUSTED_PROXIES, ()),
+        path_escapes=fields.get(PATH_ESCAPES, EscapePolicy.REJECT),
+        merge_slashes=fields.get(MERGE_SLASHES, True),
+    )
+    return Config(
+        snapshot=Snapshot(settings=settings, listeners=listeners, services=services),
+        workers=workers if workers >= 0 else cores(),
+        admin=admin,
+        metrics_address=fields.get(METRICS_KEY, MetricsSettings()).address,
+        tests=fields.get(TESTS, ()),
+    )
+
+
+DOCUMENT = Record(
+    "a configuration",
+    (
+        ADMIN_KEY,
+        METRICS_KEY,
+        ACCESS_LOG_KEY,
+        INSTANCE,
+        WORKERS,
+        TRUSTED_PROXIES,
+        PATH_ESCAPES,
+        MERGE_SLASHES,
+        LIMITS_KEY,
+        TIMEOUTS_KEY,
+        LISTENERS,
+        SERVICES,
+        TESTS,
+    ),
+    _build_config,
+    later={"dns": "DNS is", "registry": "the registry is"},
+)

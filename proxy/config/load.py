@@ -1,0 +1,95 @@
+"""A configuration file -> Config, or every problem in it at once, in file order.
+
+Bytes -> tree with positions (tree.py) -> values, by the tables of keys (document.py and below) -> checks across the
+file (references.py). Whatever the bytes are, the result is a Loaded and never an exception.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import os
+from collections.abc import Mapping as Environment
+from pathlib import Path
+
+import msgspec
+
+from discovery.model import Config, EscapePolicy
+from proxy.config import references
+from proxy.config.document import DOCUMENT, MERGE_SLASHES, PATH_ESCAPES
+from proxy.config.nodes import Mapping, Scalar, describe
+from proxy.config.problems import Loaded
+from proxy.config.reading import Reading
+from proxy.config.tree import parse
+
+__all__ = ["MAX_BYTES", "Loaded", "load", "load_text"]
+
+# 10,000 routes with 10,000 endpoints are 3 MB.
+MAX_BYTES = 32 * 1024 * 1024
+
+
+def load(path: str | os.PathLike[str], environment: Environment[str, str] = os.environ) -> Loaded:
+    """Read the file at `path`. Relative paths stay relative in messages."""
+    name = os.fspath(path)
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        return _refused(name, f"cannot be read: {(error.strerror or str(error)).lower()}, expected a YAML file")
+    except ValueError as error:  # a path with a NUL
+        return _refused(name, f"cannot be read: {error}, expected a YAML file")
+    if len(content) > MAX_BYTES:
+        return _refused(name, f"larger than {MAX_BYTES} bytes, expected a configuration")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        column = error.start - (before.rfind(b"\n") + 1) + 1
+        message = f"byte 0x{content[error.start]:02x} is not UTF-8, expected a YAML file in UTF-8"
+        return _refused(name, message, before.count(b"\n") + 1, column)
+    return load_text(text, name, environment)
+
+
+def load_text(text: str, filename: str, environment: Environment[str, str] = os.environ) -> Loaded:
+    """The same for text that is here already; `filename` is what its problems and positions name."""
+    reading = Reading(filename)
+    # Everything read stays reachable until the end, so the cyclic collector would only walk it again and again: half
+    # of the time of a large file.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        config = _read(text, reading, environment)
+    finally:
+        if collecting:
+            gc.enable()
+    problems = reading.problems()
+    if problems or config is None:
+        return Loaded(config=None, problems=problems)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Loaded(config=msgspec.structs.replace(config, digest=digest))
+
+
+def _read(text: str, reading: Reading, environment: Environment[str, str]) -> Config | None:
+    root = parse(text, reading, environment)
+    if root is None:
+        if not reading.problems():
+            reading.problem_at(0, 0, "the file is empty, expected a mapping with listeners and services")
+        return None
+    if not isinstance(root, Mapping):
+        if not (isinstance(root, Scalar) and root.is_null):
+            reading.problem(root, None, f"expected a mapping with listeners and services, got {describe(root)}")
+        else:
+            reading.problem_at(0, 0, "the file is empty, expected a mapping with listeners and services")
+        return None
+    fields = DOCUMENT.fields(root, None, reading)
+    if fields is None:
+        return None
+    escapes, merge_slashes = fields.get(PATH_ESCAPES, EscapePolicy.REJECT), fields.get(MERGE_SLASHES, True)
+    references.check(root, escapes, merge_slashes, reading)
+    return DOCUMENT.finish(fields)
+
+
+def _refused(name: str, message: str, line: int = 0, column: int = 0) -> Loaded:
+    reading = Reading(name)
+    reading.problem_at(line, column, message)
+    return Loaded(config=None, problems=reading.problems())

@@ -1,0 +1,134 @@
+"""The keys of a route, and how they go together.
+
+Exactly one of service, split, a redirect and a direct response decides what happens to a request; Gateway API's rules
+hold for the rest: a rewrite and a redirect exclude each other, a prefix is replaced only where a prefix was matched.
+"""
+
+from __future__ import annotations
+
+from discovery.model import Filters, PathKind, Route, RouteMatch, TrafficSplit
+from proxy.config.filters import (
+    DIRECT_RESPONSE,
+    NEW_PREFIX,
+    REDIRECT,
+    URL_REWRITE,
+    FilterList,
+)
+from proxy.config.matches import MATCH_RECORD, PATH_EXACT, PATH_PREFIX, PATH_REGEX
+from proxy.config.nodes import Mapping, Sequence
+from proxy.config.records import AnyKey, Distinct, Fields, Key, Record, RecordList
+from proxy.config.shapes import Duration
+from proxy.config.words import NAME, VERSION, WEIGHT, ServiceReference
+
+MAX_SHARES = 16  # Gateway API: backendRefs of a rule
+
+# --- shares of a split ------------------------------------------------------------------------------------------------
+
+SHARE_SERVICE = Key("service", ServiceReference(), "where this share goes", required=True)
+SHARE_VERSION = Key("version", VERSION, "only endpoints of this version; default: as the service splits its traffic")
+SHARE_WEIGHT = Key("weight", WEIGHT, "share out of the sum of all weights; 1 by default, 0 takes nothing")
+
+
+def _build_share(fields: Fields) -> TrafficSplit:
+    return TrafficSplit(
+        service=fields.get(SHARE_SERVICE, ""),
+        version=fields.get(SHARE_VERSION, ""),
+        weight=fields.get(SHARE_WEIGHT, 1),
+    )
+
+
+SHARE = Record("a share", (SHARE_SERVICE, SHARE_VERSION, SHARE_WEIGHT), _build_share)
+
+
+def target(fields: Fields) -> str | None:
+    """What a share names, so that no two shares name the same."""
+    service, version = fields.get(SHARE_SERVICE, None), fields.get(SHARE_VERSION, "")
+    return service and f"{service} {version}".strip()
+
+
+def check_weights(fields: Fields, key: Key[tuple[TrafficSplit, ...]]) -> None:
+    """Some share must take what comes."""
+    shares = fields.get(key, None)
+    if shares is not None and not any(share.weight for share in shares):
+        fields.problem("every weight is 0, expected one that is not", key)
+
+
+# --- the route ----------------------------------------------------------------------------------------------------
+
+ROUTE_NAME = Key("name", NAME, "unique within the listener; in logs, metrics and tests", required=True)
+MATCH = Key("match", MATCH_RECORD, "all of it must hold; default: every request")
+SERVICE = Key("service", ServiceReference(), "where requests go")
+ROUTE_VERSION = Key("version", VERSION, "only endpoints of this version, whatever the service's traffic_split says")
+SPLIT = Key(
+    "split",
+    RecordList(SHARE, (Distinct(SHARE_SERVICE, target, "target"),), MAX_SHARES, 1),
+    "requests are drawn among these, in the place of one service",
+)
+FILTERS = Key("filters", FilterList(), "changes to requests and responses, redirects, fixed answers")
+TIMEOUT = Key("timeout", Duration(zero="none"), "whole request including replays; default: the service's; 0 = none")
+
+
+# Filters that have a say in whether the rest of the route makes sense.
+_DECIDING: tuple[AnyKey, ...] = (DIRECT_RESPONSE, REDIRECT, URL_REWRITE)
+
+
+def _filters_written(fields: Fields) -> dict[str, AnyKey]:
+    """The kinds of filters in the list, readable or not."""
+    found: dict[str, AnyKey] = {}
+    entry = fields.node.entries.get(FILTERS.name)
+    if entry is not None and isinstance(entry[1], Sequence):
+        for item in entry[1].items:
+            if isinstance(item, Mapping):
+                found |= {key.name: key for key in _DECIDING if key.name in item.entries}
+    return found
+
+
+def _check_decision(fields: Fields, filters: dict[str, AnyKey]) -> None:
+    """One and only one thing happens to a request."""
+    decisions = [key.name for key in (SERVICE, SPLIT) if fields.given(key)]
+    decisions += [key.name for key in (REDIRECT, DIRECT_RESPONSE) if key.name in filters]
+    if len(decisions) != 1:
+        if not decisions and fields.given(FILTERS) and FILTERS.name not in fields.values:
+            return  # what the filters mean to do cannot be told
+        got = f"both {' and '.join(decisions)}" if decisions else "none of them"
+        fields.problem(f"expected one of service, split, redirect and direct_response, got {got}")
+    if fields.given(ROUTE_VERSION) and not fields.given(SERVICE):
+        fields.problem("pins the version of 'service', which is not given", ROUTE_VERSION)
+    if REDIRECT.name in filters and URL_REWRITE.name in filters:
+        fields.problem("url_rewrite and redirect exclude each other, expected one of them", FILTERS)
+    if DIRECT_RESPONSE.name in filters and URL_REWRITE.name in filters:
+        fields.problem("url_rewrite changes what is forwarded, and direct_response forwards nothing", FILTERS)
+
+
+def _check_prefix(fields: Fields, filters: Filters, match: RouteMatch) -> None:
+    if match.path_kind is PathKind.PREFIX:
+        return
+    for name, change in ((URL_REWRITE.name, filters.url_rewrite), (REDIRECT.name, filters.redirect)):
+        if change is not None and change.path_prefix is not None:
+            message = f"{name}.{NEW_PREFIX.name} replaces a matched prefix, expected match.{PATH_PREFIX.name}"
+            fields.problem(f"{message}, got match.{_PATH_KEYS[match.path_kind]}", FILTERS)
+
+
+_PATH_KEYS = {PathKind.EXACT: PATH_EXACT.name, PathKind.REGEX: PATH_REGEX.name}
+
+
+def _build_route(fields: Fields) -> Route:
+    filters = fields.get(FILTERS, Filters())
+    match = fields.get(MATCH, RouteMatch())
+    _check_decision(fields, _filters_written(fields))
+    _check_prefix(fields, filters, match)
+    check_weights(fields, SPLIT)
+    return Route(
+        name=fields.get(ROUTE_NAME, ""),
+        match=match,
+        service=fields.get(SERVICE, ""),
+        version=fields.get(ROUTE_VERSION, ""),
+        split=fields.get(SPLIT, ()),
+        filters=filters,
+        timeout=fields.get(TIMEOUT, None),
+        position=fields.reading.position(fields.node),
+    )
+
+
+ROUTE = Record("a route", (ROUTE_NAME, MATCH, SERVICE, ROUTE_VERSION, SPLIT, FILTERS, TIMEOUT), _build_route)
+ROUTES = RecordList(ROUTE, (Distinct(ROUTE_NAME, lambda fields: fields.get(ROUTE_NAME, None), "name"),))

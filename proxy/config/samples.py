@@ -1,0 +1,160 @@
+"""The keys of the tests block: requests, and what the routes must do with them. route_tests.py runs them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from discovery.model import RequestSample, RouteTest
+from proxy.config.addresses import parse_host_pattern
+from proxy.config.nodes import Node, Path, Scalar, shown
+from proxy.config.reading import Reading
+from proxy.config.records import Fields, Key, Record
+from proxy.config.shapes import Integer, MapOf, Schema, Text
+from proxy.config.words import (
+    HEADER_VALUE,
+    MAX_HEADER_NAME,
+    NAME,
+    VERSION,
+    ListenerReference,
+    ServiceReference,
+    header_name,
+    method,
+)
+
+EXPECTED_REQUEST = "expected a request such as GET http://shop.local/api?page=2"
+_URL = re.compile(r"(https?://[^/?#\s]+)?(/[^#\s]*|\?[^#\s]*)?", re.IGNORECASE | re.ASCII)
+
+
+def parse_url(text: str) -> tuple[str, str]:
+    """(host without port, in lower case; target) of a URL, of "/path?query", or of "*"."""
+    if text == "*":
+        return "", "*"
+    match = _URL.fullmatch(text)
+    if not text or match is None or not text.isascii():
+        raise ValueError(f"'{shown(text)}' is not a URL, expected http://HOST/PATH or /PATH (other than ASCII as %XX)")
+    target = match[2] or "/"
+    if target.startswith("?"):
+        target = f"/{target}"
+    if not match[1]:
+        return "", target
+    try:
+        parts = urlsplit(match[1])
+        parts.port  # noqa: B018 - raises ValueError for a bad one
+        host = parts.hostname or ""
+    except ValueError as error:
+        raise ValueError(f"'{shown(text)}' is not a URL: {error}") from None
+    return parse_host_pattern(f"[{host}]" if ":" in host else host), target
+
+
+def parse_request(text: str) -> RequestSample:
+    verb, space, url = text.strip().partition(" ")
+    if not space:
+        raise ValueError(f"'{shown(text)}' is not a request, {EXPECTED_REQUEST}")
+    host, target = parse_url(url.strip())
+    return RequestSample(method=method(verb), host=host, target=target)
+
+
+def _url_text(text: str) -> str:
+    parse_url(text)
+    return text
+
+
+def _client(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"'{shown(text)}' is not an IP address") from None
+
+
+def _sample_header(text: str) -> str:
+    if text.lower() == "host":
+        raise ValueError("the host comes from the URL, expected other headers")
+    return header_name(text)
+
+
+SAMPLE_HEADER = Text("a header name", _sample_header, MAX_HEADER_NAME)
+METHOD = Key("method", Text("a method", method), "GET by default")
+URL = Key(
+    "url",
+    Text("a URL or a path", _url_text),
+    "http://HOST/PATH?QUERY, or a path for a request without host",
+    required=True,
+)
+SAMPLE_HEADERS = Key("headers", MapOf(HEADER_VALUE, SAMPLE_HEADER, folded=True), "its headers")
+CLIENT = Key("client", Text("an IP address", _client), "address of the client; 127.0.0.1 by default")
+LISTENER = Key("listener", ListenerReference(), "where it arrives; default: at every listener, with the same result")
+
+
+def _build_request(fields: Fields) -> RequestSample:
+    host, target = parse_url(fields.get(URL, "/"))
+    return RequestSample(
+        method=fields.get(METHOD, "GET"),
+        host=host,
+        target=target,
+        headers=fields.get(SAMPLE_HEADERS, {}),
+        client=fields.get(CLIENT, "127.0.0.1"),
+        listener=fields.get(LISTENER, ""),
+    )
+
+
+def _request_text(text: str) -> str:
+    parse_request(text)
+    return text
+
+
+_LINE = Text("a request", _request_text)
+
+
+class RequestRecord(Record[RequestSample]):
+    """A request in one line, or as a mapping when it needs headers."""
+
+    def __init__(self) -> None:
+        super().__init__("a request", (METHOD, URL, SAMPLE_HEADERS, CLIENT, LISTENER), _build_request)
+
+    def read(self, node: Node, path: Path, reading: Reading) -> RequestSample | None:
+        if not isinstance(node, Scalar) or node.is_null:
+            return super().read(node, path, reading)
+        text = _LINE.read(node, path, reading)
+        return None if text is None else parse_request(text)
+
+    def schema(self, defs: Schema) -> Schema:
+        return {"anyOf": [{"type": "string", "minLength": 1}, super().schema(defs)]}
+
+
+EXPECT_ROUTE = Key("route", NAME, "name of the route that wins")
+EXPECT_SERVICE = Key("service", ServiceReference(), "a service that the request can go to")
+EXPECT_VERSION = Key("version", VERSION, "a version that the request can go to: one with a weight above 0")
+EXPECT_STATUS = Key("status", Integer(100, 599), "status of an answer that needs no upstream")
+
+
+def _build_expect(fields: Fields) -> dict[str, str | int]:
+    if not fields.written:
+        fields.problem("empty, expected route, service, version or status")
+    expect: dict[str, str | int] = {}
+    for key in (EXPECT_ROUTE, EXPECT_SERVICE, EXPECT_VERSION):
+        if fields.given(key):
+            expect[key.name] = fields.get(key, "")
+    if fields.given(EXPECT_STATUS):
+        expect[EXPECT_STATUS.name] = fields.get(EXPECT_STATUS, 0)
+    return expect
+
+
+EXPECT_RECORD = Record("expectations", (EXPECT_ROUTE, EXPECT_SERVICE, EXPECT_VERSION, EXPECT_STATUS), _build_expect)
+
+REQUEST = Key(
+    "request", RequestRecord(), "METHOD URL, or a mapping with method, url, headers, client, listener", required=True
+)
+EXPECT = Key("expect", EXPECT_RECORD, "what must come of it; what is absent is not compared", required=True)
+
+
+def _build_test(fields: Fields) -> RouteTest:
+    return RouteTest(
+        request=fields.get(REQUEST, RequestSample()),
+        expect=fields.get(EXPECT, {}),
+        position=fields.reading.position(fields.node),
+    )
+
+
+TEST = Record("a route test", (REQUEST, EXPECT), _build_test)

@@ -1,0 +1,130 @@
+"""The keys that belong to no listener and no service: limits, timeouts, access log, admin API, metrics."""
+
+from __future__ import annotations
+
+from discovery.model import AccessLog, AdminSettings, Limits, LogFormat, Struct, Timeouts
+from proxy.config.addresses import is_loopback, parse_listen_address
+from proxy.config.nodes import shown
+from proxy.config.records import Fields, Key, Record, StructRecord
+from proxy.config.shapes import Choice, Duration, Integer, Json, Size, Text
+from proxy.config.words import BoundAddress, secret
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# A head below this refuses ordinary browsers. Envoy caps heads at 8 MiB; a head is kept in memory per request, so
+# ours stays at what the largest cookies need.
+SMALLEST_HEAD = KIB
+LARGEST_HEAD = MIB
+LARGEST_COUNT = 10_000_000
+LARGEST_BODY = 1 << 50
+
+LIMITS = StructRecord(
+    "limits",
+    Limits,
+    (
+        Key(
+            "request_head", Size(SMALLEST_HEAD, LARGEST_HEAD), "request line and headers together; more is answered 431"
+        ),
+        Key("headers", Integer(1, 10_000), "headers of a request; more are answered 431"),
+        Key("request_line", Size(64, LARGEST_HEAD), "the first line; more is answered 414"),
+        Key("body", Size(0, LARGEST_BODY), "body of a request; more is answered 413; 0 = no limit"),
+        Key("chunk_extension", Size(0, 64 * KIB), "extension of one chunk's head; more is answered 400"),
+        Key("trailers", Size(0, LARGEST_HEAD), "headers after a chunked body"),
+        Key("response_head", Size(SMALLEST_HEAD, LARGEST_HEAD), "head of an upstream's response; more is answered 502"),
+        Key("interim_responses", Integer(0, 1000), "1xx responses before the final one; more are answered 502"),
+        Key("connections", Integer(1, LARGEST_COUNT), "client connections of the whole instance"),
+        Key("replay_body", Size(0, 16 * MIB), "bytes of a request body kept so that it can be sent again"),
+        Key("requests_per_connection", Integer(0, LARGEST_COUNT), "then the connection is closed; 0 = no limit"),
+    ),
+)
+
+TIMEOUTS = StructRecord(
+    "timeouts",
+    Timeouts,
+    (
+        Key("request_head", Duration(), "first byte of a request to the end of its head; then 408"),
+        Key("keep_alive", Duration(), "between the requests of a client connection"),
+        Key("stream_idle", Duration(), "no byte in either direction while a body or an upgraded stream is open"),
+        Key("connect", Duration(), "to open a connection to an endpoint; then 504"),
+        Key("response_header", Duration(), "request sent to response head complete; then 504"),
+        Key("upstream_idle", Duration(), "how long an idle connection to an endpoint is kept"),
+        Key("drain", Duration(zero="at once"), "how long open requests may take when the program stops"),
+        Key("linger", Duration(zero="not at all"), "how long a refused body is read and thrown away"),
+    ),
+)
+
+
+def _log_path(text: str) -> str:
+    if "\0" in text or text.endswith("/"):
+        raise ValueError(f"'{shown(text)}' is not a file, expected stdout, stderr or the path of a file")
+    return text
+
+
+LOG_PATH = Key("path", Text("stdout, stderr or the path of a file", _log_path), "where lines go")
+LOG_FORMAT = Key("format", Choice(LogFormat), "json or text lines, or off; json where access_log is written without it")
+MIN_STATUS = Key("min_status", Integer(0, 599), "only answers with this status or a higher one")
+MIN_DURATION = Key("min_duration", Duration(zero="all"), "only requests that took this long")
+
+
+def _build_log(fields: Fields) -> AccessLog:
+    return AccessLog(
+        path=fields.get(LOG_PATH, "stdout"),
+        format=fields.get(LOG_FORMAT, LogFormat.JSON),
+        min_status=fields.get(MIN_STATUS, 0),
+        min_duration=fields.get(MIN_DURATION, 0.0),
+    )
+
+
+def _show_log(log: AccessLog) -> Json:
+    keys = (LOG_PATH, LOG_FORMAT, MIN_STATUS, MIN_DURATION)
+    return {key.name: key.shape.render(getattr(log, key.name)) for key in keys}
+
+
+ACCESS_LOG = Record(
+    "an access log",
+    (LOG_PATH, LOG_FORMAT, MIN_STATUS, MIN_DURATION),
+    _build_log,
+    _show_log,
+    later={"retries": "the filter by retries is"},
+)
+
+ADMIN_ADDRESS = Key(
+    "address", BoundAddress("host:port or unix:PATH", parse_listen_address), "where the HTTP API listens"
+)
+TOKEN = Key("token", Text("a text", secret, 4096), "bearer token of every request; needed beyond loopback")
+
+
+def _build_admin(fields: Fields) -> AdminSettings:
+    address, token = fields.get(ADMIN_ADDRESS, AdminSettings().address), fields.get(TOKEN, "")
+    if not fields.given(TOKEN) and not is_loopback(address):
+        fields.problem(
+            f"others can reach '{address}', expected a token beside it, or a loopback address", ADMIN_ADDRESS
+        )
+    return AdminSettings(address=address, token=token)
+
+
+ADMIN = Record(
+    "admin settings",
+    (ADMIN_ADDRESS, TOKEN),
+    _build_admin,
+    later={"allow_command_checks": "command health checks are"},
+)
+
+
+class MetricsSettings(Struct):
+    address: str = ""
+
+
+METRICS = StructRecord(
+    "metrics settings",
+    MetricsSettings,
+    (
+        Key(
+            "address",
+            BoundAddress("host:port or unix:PATH", parse_listen_address),
+            "where /metrics, /livez and /readyz are served without the rest of the API",
+            required=True,
+        ),
+    ),
+)

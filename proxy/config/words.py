@@ -1,0 +1,161 @@
+"""The small texts that several parts of the file share: names, header names and values, paths, patterns, references.
+
+Each is a shape, or a function that gives the text back or raises ValueError with the sentence for the user.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mesh.patterns import PatternError, compile_pattern
+from proxy.config.nodes import Node, Path, shown
+from proxy.config.reading import Reading
+from proxy.config.shapes import Integer, Text
+
+# Limits of Gateway API (HTTPHeaderMatch, HTTPPathMatch, HTTPBackendRef).
+MAX_PATH = 1024
+MAX_HEADER_NAME = 256
+MAX_HEADER_VALUE = 4096
+MAX_WEIGHT = 1_000_000
+MAX_CONDITIONS = 16  # headers or query parameters of a match, headers of a filter
+
+# Names become metric labels, parts of URLs and of statistics keys, where "/" separates them.
+NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:@\[\]-]{0,252}$"
+_NAME = re.compile(NAME_PATTERN)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")  # RFC 9110 section 5.5, without obs-text
+_PATH = re.compile(r"/[!\"$-;=@-~]*")  # printable ASCII without space, "#", "<", ">", "?"
+_PRINTABLE = re.compile(r"[!-~]+")
+
+# They describe one connection or the framing of one message; the proxy writes them itself.
+CONNECTION_HEADERS = frozenset(
+    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"'{shown(text)}' is not a name, expected letters, digits and _ . : @ - (at most 253)")
+    return text
+
+
+def header_name(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"'{shown(text)}' is not a header name, expected letters, digits and !#$%&'*+.^_`|~-")
+    return text
+
+
+def edited_header_name(text: str) -> str:
+    """A header that a filter may touch."""
+    name = header_name(text).lower()
+    if name in CONNECTION_HEADERS:
+        raise ValueError(f"'{text}' belongs to the connection and is written by the proxy, expected another header")
+    if name == "host":
+        raise ValueError(f"'{text}' is not changed here, expected url_rewrite: {{ host: ... }}")
+    return text
+
+
+def header_value(text: str) -> str:
+    if not _VALUE.fullmatch(text):
+        raise ValueError(
+            f"'{shown(text)}' is not a header value, expected printable ASCII without line breaks or space at its ends"
+        )
+    return text
+
+
+def method(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"'{shown(text)}' is not a method, expected one such as GET")
+    if text.lower() == text and text != text.upper():
+        raise ValueError(f"'{text}' is not a method (they are case-sensitive), did you mean '{text.upper()}'?")
+    return text
+
+
+def path(text: str) -> str:
+    if not _PATH.fullmatch(text):
+        raise ValueError(
+            f"'{shown(text)}' is not a path, expected one that starts with / (no ?, no #; other than ASCII as %XX)"
+        )
+    return text
+
+
+def pattern(text: str) -> str:
+    try:
+        compile_pattern(text)
+    except PatternError as error:
+        raise ValueError(f"{error}, expected RE2 syntax") from None
+    except UnicodeEncodeError:
+        raise ValueError(f"'{shown(text)}' is not a regular expression, expected valid Unicode") from None
+    return text
+
+
+def token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"'{shown(text)}' is not a token, expected letters, digits and !#$%&'*+.^_`|~-")
+    return text
+
+
+def secret(text: str) -> str:
+    """What an Authorization header can carry. Never repeated in a message."""
+    if not _PRINTABLE.fullmatch(text):
+        raise ValueError("expected printable ASCII without spaces")
+    return text
+
+
+NAME = Text("a name", _name, schema={"pattern": NAME_PATTERN})
+VERSION = Text("a version", _name, schema={"pattern": NAME_PATTERN})
+HEADER_NAME = Text("a header name", header_name, MAX_HEADER_NAME)
+EDITED_HEADER_NAME = Text("a header name", edited_header_name, MAX_HEADER_NAME)
+HEADER_VALUE = Text("a header value", header_value, MAX_HEADER_VALUE, empty=True)
+PATH = Text("a path that starts with /", path, MAX_PATH, schema={"pattern": "^/|^.*\\$\\{"})
+PATTERN = Text("a regular expression (RE2 syntax)", pattern, MAX_PATH)
+WEIGHT = Integer(0, MAX_WEIGHT)
+
+
+class MatchedPath(Text):
+    """A path that requests are compared with; the end of reading checks that some request can have it."""
+
+    def __init__(self) -> None:
+        super().__init__(PATH.expected, path, MAX_PATH, schema=PATH.extra)
+
+    def read(self, node: Node, path: Path, reading: Reading) -> str | None:
+        text = super().read(node, path, reading)
+        if text is not None:
+            reading.matched_paths.append((text, node, path))
+        return text
+
+
+class ServiceReference(Text):
+    """The name of a service; the end of reading checks that there is one."""
+
+    def __init__(self) -> None:
+        super().__init__("the name of a service", _name)
+
+    def read(self, node: Node, path: Path, reading: Reading) -> str | None:
+        text = super().read(node, path, reading)
+        if text is not None:
+            reading.service_references.append((text, node, path))
+        return text
+
+
+class ListenerReference(Text):
+    """The name of a listener; checked as above."""
+
+    def __init__(self) -> None:
+        super().__init__("the name of a listener", _name)
+
+    def read(self, node: Node, path: Path, reading: Reading) -> str | None:
+        text = super().read(node, path, reading)
+        if text is not None:
+            reading.listener_references.append((text, node, path))
+        return text
+
+
+class BoundAddress(Text):
+    """An address that this program listens on; the end of reading checks that it is used once."""
+
+    def read(self, node: Node, path: Path, reading: Reading) -> str | None:
+        text = super().read(node, path, reading)
+        if text is not None:
+            reading.bound_addresses.append((text, node, path))
+        return text

@@ -92,7 +92,7 @@ class Instance:
             return None
 
         try:
-            return eventually(found, f"an access log entry with {expected}", limit=5.0)  # type: ignore[return-value]
+            return eventually(found, f"an access log entry with {expected}", limit=5.0)
         except AssertionError as error:
             raise AssertionError(f"{error}\nlogged: {self.entries()}") from None
 

@@ -16,7 +16,7 @@ LIMIT = 10.0
 STEP = 0.005
 
 
-def eventually(condition: Callable[[], T], what: str, limit: float = LIMIT) -> T:
+def eventually(condition: Callable[[], T | None], what: str, limit: float = LIMIT) -> T:
     """The first true value of `condition`; AssertionError naming `what` when it stays false for `limit` seconds."""
     deadline = time.monotonic() + limit
     while True:

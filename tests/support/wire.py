@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 
 # Only a failing test ever waits this long.
 TIMEOUT = 10.0
@@ -41,6 +42,14 @@ class Wire:
         self.unread += read
         self.ended = not read
         return bool(read)
+
+    def receive_available(self) -> bool:
+        """Read once without waiting; whether there is anything unread now."""
+        self.socket.setblocking(False)
+        with suppress(BlockingIOError):
+            self.receive_more()
+        self.socket.settimeout(TIMEOUT)
+        return bool(self.unread)
 
     def read_until(self, marker: bytes) -> bytes:
         """The bytes up to and with `marker`."""

@@ -1,0 +1,98 @@
+"""Filters of a route: header edits, rewrites, redirects, direct responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from raw_origin import RawOrigin
+
+
+def route(*filters: dict[str, Any], prefix: str = "/") -> list[dict[str, Any]]:
+    return [{"name": "filtered", "match": {"path_prefix": prefix}, "service": "app", "filters": list(filters)}]
+
+
+def test_request_headers_are_removed_set_and_added(hive, origin: RawOrigin) -> None:
+    edit = {"request_headers": {"set": {"X-Env": "demo"}, "add": {"X-Tag": "b"}, "remove": ["X-Debug"]}}
+    client = hive(origin, routes=route(edit)).client()
+    client.ask(headers=[("X-Env", "theirs"), ("x-env", "twice"), ("X-Tag", "a"), ("X-Debug", "1"), ("X-Other", "2")])
+    request = origin.accept().answer()
+    assert request.header("x-env") == "demo"
+    assert request.all("x-tag") == ["a", "b"]
+    assert request.header("x-debug") is None
+    assert request.header("x-other") == "2"
+    assert client.response().status == 200
+
+
+def test_response_headers_are_removed_set_and_added(hive, origin: RawOrigin) -> None:
+    edit = {"response_headers": {"set": {"Cache-Control": "no-store"}, "add": {"Vary": "X-A"}, "remove": ["Server"]}}
+    client = hive(origin, routes=route(edit)).client()
+    client.ask()
+    origin.accept().answer(
+        b"HTTP/1.1 200 OK\r\nServer: s\r\ncache-control: public\r\nVary: Accept\r\nContent-Length: 0\r\n\r\n"
+    )
+    response = client.response()
+    assert response.header("server") is None
+    assert response.header("cache-control") == "no-store"
+    assert response.all("vary") == ["Accept", "X-A"]
+
+
+@pytest.mark.parametrize(
+    "prefix, replacement, sent, forwarded",
+    [
+        ("/foo", "/xyz", "/foo/bar", "/xyz/bar"),
+        ("/foo", "/xyz", "/foo", "/xyz"),
+        ("/foo", "/xyz", "/foo/", "/xyz/"),
+        ("/foo", "/xyz/", "/foo/bar", "/xyz/bar"),
+        ("/foo", "/", "/foo/bar", "/bar"),
+        ("/foo", "/", "/foo", "/"),
+        ("/", "/app", "/x?y=1", "/app/x?y=1"),
+    ],
+)
+def test_prefix_is_rewritten(hive, origin: RawOrigin, prefix: str, replacement: str, sent: str, forwarded: str) -> None:
+    client = hive(origin, routes=route({"url_rewrite": {"path_prefix": replacement}}, prefix=prefix)).client()
+    client.ask(target=sent)
+    assert origin.accept().answer().target == forwarded
+    assert client.response().status == 200
+
+
+def test_full_path_and_host_are_rewritten(hive, origin: RawOrigin) -> None:
+    proxy = hive(origin, routes=route({"url_rewrite": {"path": "/one", "host": "inner.test"}}))
+    client = proxy.client()
+    client.ask(target="/any/thing?kept=1", host="outer.test")
+    request = origin.accept().answer()
+    assert (request.target, request.header("host")) == ("/one?kept=1", "inner.test")
+    assert request.header("x-forwarded-host") == "outer.test"
+    client.response()
+    assert proxy.logged(status=200)["path"].startswith("/any/thing")  # what the client asked for
+
+
+@pytest.mark.parametrize(
+    "redirect, status, location",
+    [
+        ({"scheme": "https"}, 302, "https://a.test/old/page?q=1"),
+        ({"scheme": "https", "status": 301, "port": 8443}, 301, "https://a.test:8443/old/page?q=1"),
+        ({"host": "new.test"}, 302, "http://new.test/old/page?q=1"),
+        ({"path": "/new"}, 302, "http://a.test/new?q=1"),
+        ({"path_prefix": "/new"}, 302, "http://a.test/new/page?q=1"),
+    ],
+)
+def test_redirects(hive, redirect: dict[str, Any], status: int, location: str) -> None:
+    routes = [{"name": "moved", "match": {"path_prefix": "/old"}, "filters": [{"redirect": redirect}]}]
+    proxy = hive(routes=routes)
+    response = proxy.client().get("/old/page?q=1")
+    port = proxy.address.rpartition(":")[2]
+    assert response.status == status
+    # The scheme stays http in some cases, and then so does the port at which the client reached us.
+    assert response.header("location").replace(f":{port}/", "/") == location
+
+
+def test_direct_response(hive) -> None:
+    answer = {"status": 418, "body": "short and stout", "content_type": "text/tea", "headers": {"X-Pot": "1"}}
+    proxy = hive(routes=[{"name": "tea", "filters": [{"direct_response": answer}]}])
+    client = proxy.client()
+    response = client.get("/")
+    assert (response.status, response.text) == (418, "short and stout")
+    assert (response.header("content-type"), response.header("x-pot")) == ("text/tea", "1")
+    assert client.get("/again").status == 418
+    assert proxy.logged(path="/again")["route"] == "tea"

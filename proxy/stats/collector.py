@@ -191,7 +191,7 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
         if family.shape is Shape.CELL:
             yield Sample(name, labels, row.cells[family.cell])
         elif family.shape is Shape.CODES:
-            for label, count in _codes(row).items():
+            for label, count in row.code_counts.items():
                 yield Sample(name, {**labels, "code": label}, count)
         elif family.shape is Shape.DURATIONS:
             yield from _histogram(name, labels, row)
@@ -206,14 +206,6 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
             yield Sample(name, {**labels, "state": "idle"}, idle)
             # Two cells that a worker writes one after the other: never show less than nothing.
             yield Sample(name, {**labels, "state": "active"}, max(0, row.cells[slots.CONNECTIONS_ACTIVE] - idle))
-
-
-def _codes(row: Row) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for code, count in sorted(row.codes.items()):
-        label = families.code_label(code)
-        counts[label] = counts.get(label, 0) + count
-    return counts
 
 
 def _histogram(name: str, labels: dict[str, str], row: Row) -> Iterator[Sample]:

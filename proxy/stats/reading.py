@@ -14,7 +14,7 @@ from discovery.model import Config, Snapshot
 from proxy.admin.view import AgentView, WorkerStatus
 from proxy.kernel.cells import Table
 from proxy.stats import slots
-from proxy.stats.families import Scope
+from proxy.stats.families import Scope, code_label
 
 NO_CELLS = [0] * slots.CODES
 
@@ -31,6 +31,15 @@ class Row:
     def used(self) -> bool:
         """Has anything ever been counted here?"""
         return bool(self.codes) or any(self.cells)
+
+    @property
+    def code_counts(self) -> dict[str, int]:
+        """Requests by code label; what is no HTTP status is lumped together."""
+        counts: dict[str, int] = {}
+        for code, count in sorted(self.codes.items()):
+            label = code_label(code)
+            counts[label] = counts.get(label, 0) + count
+        return counts
 
     @property
     def buckets(self) -> list[int]:
@@ -69,20 +78,17 @@ class Reading:
 
     def rows(self, scope: Scope) -> list[Row]:
         """One row per name that the snapshot knows; zeros for one that has no place in the table yet."""
-        return [self._row(key, labels) for key, labels in self._names(scope)]
+        return [self.row(key, labels) for key, labels in self._names(scope)]
 
-    def row(self, scope: Scope, key: str, labels: tuple[str, ...]) -> Row:
-        return self._row(key, labels)
-
-    def worker_cells(self) -> list[list[int]]:
-        """The row of each worker about itself, by worker number."""
-        return self.table.read(slots.WORKER_SLOT)
-
-    def _row(self, key: str, labels: tuple[str, ...]) -> Row:
+    def row(self, key: str, labels: tuple[str, ...]) -> Row:
         number = self.slot_numbers.get(key)
         if number is None:
             return Row(labels, NO_CELLS, {})
         return Row(labels, *self.table.totals(number))
+
+    def worker_cells(self) -> list[list[int]]:
+        """The row of each worker about itself, by worker number."""
+        return self.table.read(slots.WORKER_SLOT)
 
     def _names(self, scope: Scope) -> Iterator[tuple[str, tuple[str, ...]]]:
         if scope is Scope.LISTENER:

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from admin_server import AdminServer, Reply
+from fake_agent import FakeAgent
+
+from discovery.model import Position
+from proxy.admin.server import AddressError
+from proxy.admin.view import ReloadResult, WorkerStatus
+from proxy.config.problems import Problem
+from proxy.stats import slots
+
+ENDPOINT = slots.endpoint_key("api", "api-1", "127.0.0.1:9001")
+
+
+@pytest.fixture
+def agent() -> FakeAgent:
+    return FakeAgent()
+
+
+@pytest.fixture
+def server(agent: FakeAgent) -> Iterator[AdminServer]:
+    with AdminServer(agent) as running:
+        yield running
+
+
+def raw(server: AdminServer, request: bytes) -> bytes:
+    """What comes back for exactly these bytes."""
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as sock:
+        sock.sendall(request)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+    return answer
+
+
+def assert_problem(reply: Reply, status: int) -> str:
+    assert reply.status == status
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json["status"] == status
+    return str(reply.json["detail"])
+
+
+# --- probes and metrics -----------------------------------------------------------------------------------------
+
+
+def test_live_as_long_as_it_answers(server: AdminServer, agent: FakeAgent) -> None:
+    agent.ready = False
+    assert server.get("/livez").status == 200
+
+
+def test_ready_when_the_agent_says_so(server: AdminServer) -> None:
+    assert server.get("/readyz").status == 200
+
+
+def test_not_ready_while_workers_start_or_while_draining(server: AdminServer, agent: FakeAgent) -> None:
+    agent.ready = False
+    agent.states = (
+        WorkerStatus(worker=0, pid=1, version=7, state="ready"),
+        WorkerStatus(worker=1, pid=2, version=0, state="starting"),
+    )
+    assert assert_problem(server.get("/readyz"), 503) == "starting: 1 of 2 workers ready"
+    agent.ready = True
+    agent.draining = True
+    assert assert_problem(server.get("/readyz"), 503) == "draining"
+
+
+def test_metrics_are_served_in_the_format_that_was_asked_for(server: AdminServer, agent: FakeAgent) -> None:
+    agent.row("listener/front").count_request(200, 1000, 1, 2)
+    text = server.get("/metrics")
+    assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert b'hivemesh_downstream_requests_total{code="200",listener="front"} 1.0\n' in text.body
+    openmetrics = server.get("/metrics", Accept="application/openmetrics-text; version=1.0.0,text/plain;q=0.5")
+    assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert openmetrics.body.endswith(b"# EOF\n")
+
+
+def test_metrics_are_compressed_for_those_who_take_it(server: AdminServer) -> None:
+    reply = server.get("/metrics", Accept_Encoding="gzip")
+    assert reply.headers["Content-Encoding"] == "gzip"
+    assert b"hivemesh_build_info" in gzip.decompress(reply.body)
+
+
+def test_scrapers_that_come_together_share_one_scrape(
+    server: AdminServer, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from proxy.stats import collector
+
+    started = threading.Event()
+    go_on = threading.Event()
+    scrapes = 0
+    render = collector.render
+
+    def slow(*arguments: object) -> bytes:
+        nonlocal scrapes
+        scrapes += 1
+        started.set()
+        assert go_on.wait(10)
+        return render(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(collector, "render", slow)
+
+    async def scrape(session: aiohttp.ClientSession) -> bytes:
+        async with session.get(f"{server.url}/metrics") as response:
+            return await response.read()
+
+    async def scenario() -> None:
+        async with aiohttp.ClientSession() as session:
+            first = asyncio.create_task(scrape(session))
+            await asyncio.to_thread(started.wait, 10)
+            others = [asyncio.create_task(scrape(session)) for _ in range(5)]
+            # While a scrape runs in its thread the server answers everything else.
+            async with session.get(f"{server.url}/livez") as response:
+                assert response.status == 200
+            go_on.set()
+            assert all(b"hivemesh_build_info" in body for body in await asyncio.gather(first, *others))
+
+    asyncio.run(scenario())
+    assert scrapes <= 3  # the first, and those that came before and after /livez was answered
+
+
+# --- state ------------------------------------------------------------------------------------------------------
+
+
+def test_services_with_their_endpoints_by_state(server: AdminServer, agent: FakeAgent) -> None:
+    agent.row("service/api").add(slots.PENDING, 2)
+    services = {service["name"]: service for service in server.get("/v1/services").json}
+    assert set(services) == {"api", "web"}
+    assert services["api"]["endpoints"] == {"healthy": 1, "checking": 0, "unhealthy": 0, "ejected": 0, "draining": 1}
+    assert services["api"]["pending_requests"] == 2
+    assert services["api"]["position"] == "shop.yaml:20"
+
+
+def test_one_service_as_configured_and_counted(server: AdminServer, agent: FakeAgent) -> None:
+    agent.row("service/api").count_request(200, 2_000, 10, 20)
+    found = server.get("/v1/services/api").json
+    assert [endpoint["id"] for endpoint in found["service"]["endpoints"]] == ["api-1", "api-2"]
+    assert found["stats"]["stats"]["codes"] == {"200": 1}
+    assert found["stats"]["stats"]["duration_quantiles"]["p50"] == pytest.approx(0.00175)
+
+
+def test_endpoints_with_state_totals_and_pool(server: AdminServer, agent: FakeAgent) -> None:
+    row = agent.row(ENDPOINT)
+    row.count_request(200, 2_000, 10, 20)
+    row.add(slots.ACTIVE, 1)
+    row.add(slots.CONNECTIONS_ACTIVE, 4)
+    row.add(slots.POOL_IDLE, 3)
+    first, second = server.get("/v1/services/api/endpoints").json
+    assert (first["id"], first["state"], first["requests"], first["active_requests"]) == ("api-1", "healthy", 1, 1)
+    assert first["pool"] == {"idle": 3, "active": 1}
+    assert (second["id"], second["state"], second["requests"]) == ("api-2", "draining", 0)
+
+
+def test_what_does_not_exist_is_said_by_name(server: AdminServer) -> None:
+    assert assert_problem(server.get("/v1/services/nope"), 404) == "there is no service nope"
+    assert assert_problem(server.get("/v1/services/nope/endpoints"), 404) == "there is no service nope"
+    assert assert_problem(server.get("/v1/nothing"), 404) == "there is no /v1/nothing here"
+
+
+def test_routes_say_where_they_were_written(server: AdminServer, agent: FakeAgent) -> None:
+    agent.row("route/front/api").count_request(200, 1, 0, 0)
+    first, second = server.get("/v1/routes").json
+    assert (first["listener"], first["route"]["name"], first["position"]) == ("front", "api", "shop.yaml:7")
+    assert (first["requests"], second["requests"]) == (1, 0)
+
+
+def test_statistics_of_everything(server: AdminServer, agent: FakeAgent) -> None:
+    agent.row("listener/front", worker=0).count_request(200, 1_000, 10, 20)
+    agent.row("listener/front", worker=1).count_request(404, 1_000, 10, 20)
+    stats = server.get("/v1/stats").json
+    assert stats["listeners"][0]["stats"]["codes"] == {"200": 1, "404": 1}
+    assert len(stats["listeners"][0]["stats"]["duration_buckets"]) == len(stats["bucket_bounds"]) + 1
+    assert [entry["endpoint"] for entry in stats["endpoints"]] == ["api-1", "api-2", "web-1"]
+    assert [entry["route"] for entry in stats["routes"]] == ["api", "default"]
+
+
+def test_problems_name_their_place(server: AdminServer, agent: FakeAgent) -> None:
+    agent.known_problems = (
+        Problem(message="cannot listen", position=Position(file="a.yaml", line=3, column=5), key="listeners[0]"),
+    )
+    assert server.get("/v1/problems").json == [
+        {"message": "cannot listen", "position": {"file": "a.yaml", "line": 3, "column": 5}, "key": "listeners[0]"}
+    ]
+
+
+def test_workers_and_version(server: AdminServer) -> None:
+    workers = server.get("/v1/workers").json
+    assert [(worker["worker"], worker["state"], worker["version"]) for worker in workers] == [
+        (0, "ready", 7),
+        (1, "ready", 7),
+    ]
+    version = server.get("/v1/version").json
+    assert version["modules"]["proxy.kernel.cells"] == "compiled"
+    assert (version["snapshot"], version["config"]) == (7, "0123456789ab")
+
+
+def test_the_effective_configuration_has_a_tag_and_no_secret(agent: FakeAgent) -> None:
+    pytest.importorskip("proxy.config.effective")
+    with AdminServer(agent, token="s3cret-token") as server:
+        token = {"Authorization": "Bearer s3cret-token"}
+        first = server.get("/v1/config", **token)
+        assert first.status == 200
+        assert b"s3cret-token" not in first.body
+        again = server.get("/v1/config", If_None_Match=first.headers["ETag"], **token)
+        assert (again.status, again.body) == (304, b"")
+        assert server.get("/v1/config", If_None_Match='"other"', **token).status == 200
+
+
+# --- changes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_reload_that_succeeds_says_what_it_did(server: AdminServer, agent: FakeAgent) -> None:
+    reply = server.post("/v1/reload")
+    assert reply.status == 200
+    assert reply.json == {"ok": True, "changed": True, "version": 8, "problems": []}
+    assert agent.reload_calls == 1
+
+
+def test_a_reload_that_is_refused_lists_the_problems(server: AdminServer, agent: FakeAgent) -> None:
+    problem = Problem(message="unknown key", position=Position(file="a.yaml", line=2, column=1), key="listners")
+    agent.reload_answer = ReloadResult(ok=False, changed=False, version=7, problems=(problem,))
+    reply = server.post("/v1/reload")
+    assert "stays in force" in assert_problem(reply, 422)
+    assert reply.json["problems"][0]["key"] == "listners"
+
+
+def test_reading_never_reloads(server: AdminServer, agent: FakeAgent) -> None:
+    reply = server.get("/v1/reload")
+    assert_problem(reply, 405)
+    assert reply.headers["Allow"] == "POST"
+    assert agent.reload_calls == 0
+
+
+def test_other_methods_are_refused_with_what_is_possible(server: AdminServer) -> None:
+    reply = server.request("PUT", "/v1/services")
+    assert_problem(reply, 405)
+    assert reply.headers["Allow"] == "GET, HEAD"
+
+
+def test_a_page_of_another_site_cannot_reload(server: AdminServer, agent: FakeAgent) -> None:
+    assert_problem(server.post("/v1/reload", Origin="https://evil.example"), 403)
+    assert_problem(server.post("/v1/reload", Sec_Fetch_Site="cross-site"), 403)
+    assert agent.reload_calls == 0
+
+
+# --- who may ask ------------------------------------------------------------------------------------------------
+
+
+def test_a_rebound_name_reads_nothing(server: AdminServer) -> None:
+    answer = raw(server, b"GET /v1/stats HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 421 ")
+    assert b"front" not in answer
+
+
+def test_a_request_without_host_reads_nothing(server: AdminServer) -> None:
+    assert raw(server, b"GET /v1/stats HTTP/1.0\r\n\r\n").split(b" ")[1] == b"421"
+
+
+def test_an_answer_is_neither_cached_nor_guessed_at(server: AdminServer) -> None:
+    for path in ("/v1/stats", "/nothing", "/metrics"):
+        reply = server.get(path)
+        assert reply.headers["Cache-Control"] == "no-store"
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_configured_token_is_needed(agent: FakeAgent) -> None:
+    with AdminServer(agent, token="s3cret") as server:
+        refused = server.post("/v1/reload")
+        assert_problem(refused, 401)
+        assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        assert_problem(server.post("/v1/reload", Authorization="Bearer wrong"), 401)
+        assert agent.reload_calls == 0
+        assert server.post("/v1/reload", Authorization="Bearer s3cret").status == 200
+        assert server.get("/readyz").status == 200
+
+
+# --- addresses --------------------------------------------------------------------------------------------------
+
+
+def test_the_metrics_address_serves_probes_and_metrics_only(agent: FakeAgent) -> None:
+    with AdminServer(agent, only_metrics=True) as server:
+        assert server.get("/metrics").status == server.get("/livez").status == server.get("/readyz").status == 200
+        for path in ("/v1/stats", "/v1/config", "/"):
+            assert_problem(server.get(path), 404)
+        assert_problem(server.post("/v1/reload"), 404)
+        assert_problem(server.get("/metrics", Host="evil.example"), 421)
+
+
+def test_a_metrics_address_for_others_is_reached_by_any_name(agent: FakeAgent) -> None:
+    with AdminServer(agent, address="0.0.0.0:0", only_metrics=True) as server:
+        server.address = server.address.replace("0.0.0.0", "127.0.0.1")
+        assert server.get("/metrics", Host="proxy.monitoring.svc").status == 200
+
+
+def test_a_unix_address_is_for_its_user_alone_and_leaves_no_file(agent: FakeAgent, tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with AdminServer(agent, address=f"unix:{path}") as server:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+        async def get() -> int:
+            async with (
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+                session.get("http://any.name/readyz") as response,
+            ):
+                return response.status
+
+        assert asyncio.run(get()) == 200
+        with pytest.raises(AddressError, match="another process listens there"), AdminServer(agent, server.address):
+            pass
+    assert not path.exists()
+
+
+def test_the_socket_of_a_process_that_died_is_replaced_and_a_file_is_not(agent: FakeAgent, tmp_path: Path) -> None:
+    left = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(left))
+    with AdminServer(agent, address=f"unix:{left}"):
+        assert stat.S_ISSOCK(os.stat(left).st_mode)
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    with pytest.raises(AddressError, match="not a socket"), AdminServer(agent, address=f"unix:{precious}"):
+        pass
+    assert precious.read_text() == "keep me"
+
+
+def test_an_address_in_use_is_one_sentence(agent: FakeAgent, server: AdminServer) -> None:
+    expected = rf"cannot listen on {server.address}: Address already in use"
+    with pytest.raises(AddressError, match=expected), AdminServer(agent, address=server.address):
+        pass
+
+
+def test_an_ipv6_address_is_served(agent: FakeAgent) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with AdminServer(agent, address="[::1]:0") as server:
+        assert server.get("/livez").status == 200

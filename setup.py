@@ -49,10 +49,16 @@ def compiled_modules():
         return Extension(name, [path], extra_compile_args=["-O3", "-g1"])
 
     pure = os.environ.get("HIVEMESH_PURE") == "1"
-    found = cythonize([extension(path) for path in KERNELS if os.path.exists(path)], language_level=3, compiler_directives=KERNEL_DIRECTIVES)
+    found = cythonize(
+        [extension(path) for path in KERNELS if os.path.exists(path)],
+        language_level=3,
+        compiler_directives=KERNEL_DIRECTIVES,
+    )
     if not pure:
         found += cythonize(
-            [extension(path) for path in COMPILED if os.path.exists(path)], language_level=3, compiler_directives=PYTHON_DIRECTIVES
+            [extension(path) for path in COMPILED if os.path.exists(path)],
+            language_level=3,
+            compiler_directives=PYTHON_DIRECTIVES,
         )
     return found
 
@@ -61,4 +67,4 @@ if not (shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc
     sys.exit("hivemesh is built from source and needs a C compiler (on Debian: apt install gcc python3-dev)")
 
 os.chdir(Path(__file__).parent)
-setup(ext_modules=compiled_modules())
+setup(ext_modules=compiled_modules(), options={"build_ext": {"parallel": os.cpu_count() or 1}})

@@ -17,9 +17,9 @@ from mesh.paths import replace_prefix
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 VALUE = re.compile(rb"[^\x00-\x08\x0A-\x1F\x7F]*")  # RFC 9110 section 5.5: no controls but the tab
 
-# The message's framing and routing are the proxy's own business; an edit of these could split a message in two.
+# The message's framing is the proxy's own business; an edit of these could split a message in two.
 PROTECTED = frozenset(
-    {b"connection", b"content-length", b"host", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+    {b"connection", b"content-length", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
 
 DEFAULT_PORTS = {b"http": b"80", b"https": b"443"}
@@ -39,16 +39,13 @@ class HeaderPlan(NamedTuple):
 NO_EDIT = HeaderPlan(frozenset(), b"")
 
 
-def compile_header_edit(edit: HeaderEdit | None) -> HeaderPlan:
-    """The plan for a request's or an answer's headers; EditError names the header that is wrong."""
+def compile_request_edit(edit: HeaderEdit | None) -> HeaderPlan:
+    """The plan for the headers of a request, and of a response just the same; EditError names the wrong header."""
     if edit is None:
         return NO_EDIT
     drop = {_name(name).lower() for name in (*edit.remove, *edit.set)}
     lines = [_name(name) + b": " + _value(name, value) for name, value in (*edit.set.items(), *edit.add.items())]
     return HeaderPlan(frozenset(drop), b"".join(line + b"\r\n" for line in lines))
-
-
-compile_request_edit = compile_header_edit
 
 
 def location(redirect: Redirect, matched_path: bytes, scheme: bytes, host: bytes, path: bytes, query: bytes) -> bytes:
@@ -92,6 +89,8 @@ def _name(name: str) -> bytes:
     text = name.encode()
     if TOKEN.fullmatch(text) is None:
         raise EditError(f"header name {name!r} has characters that a name may not have")
+    if text.lower() == b"host":
+        raise EditError("header 'Host' is not edited here: use url_rewrite with a host")
     if text.lower() in PROTECTED:
         raise EditError(f"header {name!r} belongs to the connection or the message's framing and cannot be edited")
     return text

@@ -12,7 +12,15 @@ from collections.abc import Sequence
 
 from mesh.networks import NetworkError, Networks, address_text, parse_address
 
-__all__ = ["CONTROL_PREFIXES", "FORWARDED_HEADERS", "NetworkError", "Networks", "client_address", "is_reserved"]
+__all__ = [
+    "CONTROL_PREFIXES",
+    "FORWARDED_HEADERS",
+    "NetworkError",
+    "Networks",
+    "client_address",
+    "is_reserved",
+    "is_trusted",
+]
 
 # What a proxy says about the client (lower case). Servers act on these, so a stranger must not set them.
 FORWARDED_HEADERS = frozenset(
@@ -50,6 +58,11 @@ def is_reserved(name: bytes) -> bool:
     return plain in FORWARDED_HEADERS or plain.startswith(CONTROL_PREFIXES)
 
 
+def is_trusted(peer: bytes, trusted: Networks) -> bool:
+    """May this peer say who the client is? A peer without an IP address (a unix socket) may not."""
+    return trusted.contains(peer)
+
+
 def client_address(peer: bytes, forwarded_for: Sequence[bytes], trusted: Networks) -> bytes:
     """Text of the client's IP address.
 
@@ -57,8 +70,9 @@ def client_address(peer: bytes, forwarded_for: Sequence[bytes], trusted: Network
     fields in their order. The peer itself unless it is trusted; otherwise the first address from the right that is
     not trusted, the leftmost if all are, and the last good one where an element is no address.
     """
-    client = peer
-    if not forwarded_for or not trusted.contains(peer):
+    address = parse_address(peer)
+    client = peer if address is None else address_text(address)
+    if not forwarded_for or not trusted.holds(address):
         return client
     for value in reversed(forwarded_for):
         for element in reversed(value.split(b",")):

@@ -39,6 +39,7 @@ def parse_address(text: bytes) -> Address | None:
     return address.max_prefixlen, int(address)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def address_text(address: Address) -> bytes:
     """The one spelling of an address, so that equal addresses are equal bytes."""
     bits, number = address

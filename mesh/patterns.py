@@ -50,18 +50,29 @@ class PatternSet:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._patterns = [compile_pattern(text) for text in texts]  # first, for its error messages
-        self._groups = [(first, _group(texts[first : first + GROUP])) for first in range(0, len(texts), GROUP)]
+        self._groups: list[tuple[int, int, Any]] = []  # first pattern, how many, the automaton
+        for first in range(0, len(texts), GROUP):
+            self._file(first, texts[first : first + GROUP])
 
     def matches(self, text: bytes) -> list[int]:
         """Which patterns match all of `text`: their indices, ascending."""
         found: list[int] = []
-        for first, group in self._groups:
-            hits = group.Match(text)
-            size = min(GROUP, len(self._patterns) - first)
-            if not hits:  # out of memory: one by one, which has a slower way that needs none
+        for first, size, group in self._groups:
+            hits = group.Match(text) if group is not None else ()
+            if not hits:  # out of memory: one by one, which has a slower way that needs little
                 hits = [index for index in range(size) if self._patterns[first + index].fullmatch(text) is not None]
             found.extend(first + index for index in sorted(hits) if index < size)
         return found
+
+    def _file(self, first: int, texts: Sequence[str]) -> None:
+        """Compile `texts` together, or in halves when they are too much for one automaton."""
+        group = _group(texts)
+        if group is None and len(texts) > 1:
+            half = len(texts) // 2
+            self._file(first, texts[:half])
+            self._file(first + half, texts[half:])
+        else:
+            self._groups.append((first, len(texts), group))
 
 
 @cache
@@ -77,12 +88,16 @@ def _engine() -> tuple[Any, Any]:
 
 
 def _group(texts: Sequence[str]) -> Any:
+    """One automaton for `texts`; None when it would not fit into MAX_MEMORY."""
     re2, options = _engine()
     group = re2.Set.FullMatchSet(options)
     for text in texts:
         group.Add(text.encode())
     group.Add(EVERYTHING)
-    group.Compile()
+    try:
+        group.Compile()
+    except re2.error:
+        return None
     return group
 
 

@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 from discovery.model import TrafficSplit
 
+# The largest float below 1: what rounding must not exceed.
+LARGEST_DRAW = 1.0 - 2.0**-53
+
 
 class SplitError(ValueError):
     """Shares that nothing can be drawn from."""
@@ -45,11 +48,7 @@ class Split:
 
     def draw(self, random: float) -> TrafficSplit:
         """The share that `random`, from [0, 1), falls on."""
-        if not 0.0 <= random < 1.0:
-            raise ValueError(f"a draw is a number from 0 up to but not including 1, not {random}")
-        # The product may round up to the total itself; the last share ends there.
-        index = min(bisect_right(self._sums, random * self.total), len(self.shares) - 1)
-        return self.shares[index]
+        return self.shares[self._index(random)]
 
     def draw_usable(self, random: float, usable: Callable[[TrafficSplit], bool]) -> Choice | None:
         """The drawn share if it is usable, otherwise one of the usable ones by weight; None when none is.
@@ -57,27 +56,26 @@ class Split:
         The second choice needs no second random number: where in the drawn share the number fell is as evenly spread
         as the number itself.
         """
-        drawn = self.draw(random)
+        index = self._index(random)
+        drawn = self.shares[index]
         if usable(drawn):
             return Choice(drawn, False)
-        others = [share for share in self.shares if share is not drawn and usable(share)]
+        others = [share for other, share in enumerate(self.shares) if other != index and usable(share)]
         if not others:
             return None
-        return Choice(Split(others).draw(self._within(drawn, random)), True)
+        start = self._sums[index] - drawn.weight
+        within = (random * self.total - start) / drawn.weight
+        return Choice(Split(others).draw(min(max(within, 0.0), LARGEST_DRAW)), True)
 
     def shares_pct(self) -> list[tuple[TrafficSplit, float]]:
         """Each share that can be drawn and how much of the traffic it gets, in percent."""
         return [(share, 100.0 * share.weight / self.total) for share in self.shares]
 
-    def _within(self, drawn: TrafficSplit, random: float) -> float:
-        """Where in the drawn share `random` fell, from [0, 1)."""
-        index = self.shares.index(drawn)
-        start = self._sums[index] - drawn.weight
-        return min(max((random * self.total - start) / drawn.weight, 0.0), LARGEST_DRAW)
-
-
-# The largest float below 1: what rounding must not exceed.
-LARGEST_DRAW = 1.0 - 2.0**-53
+    def _index(self, random: float) -> int:
+        if not 0.0 <= random < 1.0:
+            raise ValueError(f"a draw is a number from 0 up to but not including 1, not {random}")
+        # The product may round up to the total itself; the last share ends there.
+        return min(bisect_right(self._sums, random * self.total), len(self.shares) - 1)
 
 
 def name_of(share: TrafficSplit) -> str:

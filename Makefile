@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure lint types bench image-check clean
+.PHONY: help demo test build pure lint types bench compare image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ types: $(VENV)/.installed ## Check types
 
 bench: build ## Time single rules and kernels
 	@$(BIN)/python -m pytest benchmarks/micro --benchmark-only
+
+compare: build ## Measure hivemesh beside HAProxy, nginx and Envoy (ARGS=--smoke: only see that all of it runs)
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
 image-check: $(VENV)/.installed ## Carry out the steps of the Dockerfile without a container engine
 	@$(BIN)/python tools/check_image.py

@@ -2,7 +2,7 @@
 
 wrk gets its requests as finished text from a Lua script and reports through the script's `done` function, as one line
 of JSON; its own printed summary is rounded and meant for people. h2load reports each request in a log file, from
-which the latency of the steady part is taken. Building and parsing are pure; `run` is the only place with I/O.
+which the latency of the steady part is taken. Building and parsing are pure; only `run*` have I/O.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import math
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,15 @@ CONNECTIONS: Final = 64
 # wrk's answer is found in its output by this word.
 REPORT: Final = "bench-report "
 
-# h2load paces each client with a timer of its own that cannot fire more often than every 10 ms: a client that should
-# send more than 100 requests a second sends them in bursts. Enough clients keep each below that.
-RPS_PER_CLIENT: Final = 60.0
+# h2load lets all clients of a process send at once and then again after 1/rate: a burst as large as the number of
+# clients, and a timer that cannot fire more often than every 10 ms. Several processes, begun a fraction of that period
+# apart, make small bursts evenly spread out of few large ones; the rate per client keeps clear of the timer's limit.
+H2LOAD_PROCESSES: Final = 10
+RPS_PER_CLIENT: Final = 90.0
 
-# Clients connect a few at a time, so that their timers do not all fire together.
-RAMP: Final = 1.0
-RAMP_PERIOD: Final = 0.01
+# Clients connect and pools fill in this part of a run; it and the last moment are not looked at.
+SKIPPED: Final = 0.5
+REST: Final = 0.5
 
 # What the generator may need beyond its nominal time before it counts as hung.
 GRACE: Final = 30.0
@@ -135,42 +138,59 @@ def run_wrk(folder: Path, requests: Sequence[Request], port: int, seconds: float
 # --- h2load -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a rate is made of processes, clients in each, and requests a second of each client."""
+
+    clients: int
+    rps_per_client: float
+    offset: float  # seconds between the starts of two processes
+
+
+def pace(rate_per_s: float) -> Pace:
+    if rate_per_s <= 0:
+        raise ValueError(f"rate {rate_per_s}, expected above 0")
+    share = rate_per_s / H2LOAD_PROCESSES
+    clients = math.ceil(share / RPS_PER_CLIENT)
+    rps = share / clients
+    return Pace(clients, rps, 1.0 / rps / H2LOAD_PROCESSES)
+
+
 def h2load_command(
-    folder: Path, requests: Sequence[Request], port: int, rate_per_s: float, seconds: float
+    log: Path, uris: Path, requests: Sequence[Request], port: int, pace: Pace, seconds: float
 ) -> tuple[str, ...]:
     """HTTP/1.1 at a fixed rate. All requests must have one host: h2load sends the same headers each time."""
     hosts = {request.host for request in requests}
     if len(hosts) != 1:
         raise ValueError(f"hosts {sorted(hosts)}, expected one")
-    clients = max(CONNECTIONS, math.ceil(rate_per_s / RPS_PER_CLIENT))
-    total = math.ceil(rate_per_s * (seconds + RAMP) / clients) * clients
-    per_period = math.ceil(clients * RAMP_PERIOD / RAMP)
-    headers = [f"-H{name.lower()}: {value}" for name, value in requests[0].headers()]
+    # A second Host header would be added, not replaced; h2load knows the first as :authority.
+    names = {"Host": ":authority"}
+    headers = [f"-H{names.get(name, name.lower())}: {value}" for name, value in requests[0].headers()]
     return (
         "h2load",
         "--h1",
         "-t1",
-        f"-c{clients}",
-        f"-n{total}",
-        f"-r{per_period}",
-        f"--rate-period={round(RAMP_PERIOD * 1000)}ms",
-        f"--rps={rate_per_s / clients:.6f}",
-        f"--log-file={folder / 'h2load.log'}",
+        f"-c{pace.clients}",
+        f"-D{math.ceil(SKIPPED + seconds + REST)}",
+        f"--rps={pace.rps_per_client:.6f}",
+        f"--log-file={log}",
         *headers,
         "-B",
         f"http://127.0.0.1:{port}",
         "-i",
-        str(folder / "uris"),
+        str(uris),
     )
 
 
 def parse_h2load_log(text: str, skip: float, seconds: float) -> LatencyReport:
     """Rows are start (microseconds since the epoch), status, microseconds to the end of the response.
 
-    The first `skip` seconds are the ramp; what began later than `seconds` after that is the end, where clients stop
-    one by one.
+    Only rows that began between `skip` and `skip + seconds` after the first count.
     """
-    rows = [tuple(map(int, line.split("\t")[:3])) for line in text.splitlines() if line.strip()]
+    try:
+        rows = [tuple(map(int, line.split("\t")[:3])) for line in text.splitlines() if line.strip()]
+    except ValueError as problem:
+        raise LoadFailed(f"h2load logged something else than numbers: {problem}") from None
     if not rows:
         raise LoadFailed("h2load logged no request")
     begin = min(row[0] for row in rows) + round(skip * 1e6)
@@ -179,26 +199,45 @@ def parse_h2load_log(text: str, skip: float, seconds: float) -> LatencyReport:
     good = sorted(row[2] / 1e6 for row in steady if row[1] == 200)
     if not good:
         raise LoadFailed(f"no request of the steady part was answered 200 ({len(steady)} were sent)")
-    span = (max(row[0] for row in steady) - min(row[0] for row in steady)) / 1e6
     return LatencyReport(
-        len(good),
-        len(rows),
-        len(steady) / span if span else 0.0,
-        percentile(good, 0.50),
-        percentile(good, 0.99),
-        percentile(good, 0.999),
-        len(rows) - sum(1 for row in rows if row[1] == 200),
+        requests=len(good),
+        all_requests=len(rows),
+        requests_per_s=len(steady) / seconds,
+        p50=percentile(good, 0.50),
+        p99=percentile(good, 0.99),
+        p999=percentile(good, 0.999),
+        failures=len(steady) - len(good),
     )
 
 
 def run_h2load(
     folder: Path, requests: Sequence[Request], port: int, rate_per_s: float, seconds: float
 ) -> LatencyReport:
-    (folder / "uris").write_text("".join(f"http://127.0.0.1:{port}{request.target}\n" for request in requests))
-    run(h2load_command(folder, requests, port, rate_per_s, seconds), seconds + RAMP)
-    report = parse_h2load_log((folder / "h2load.log").read_text(), RAMP, seconds)
+    uris = folder / "uris"
+    uris.write_text("".join(f"http://127.0.0.1:{port}{request.target}\n" for request in requests))
+    shape = pace(rate_per_s)
+    logs = [folder / f"h2load-{index}.log" for index in range(H2LOAD_PROCESSES)]
+    processes: list[subprocess.Popen[str]] = []
+    begun = time.monotonic()
+    try:
+        for index, log in enumerate(logs):
+            time.sleep(max(0.0, begun + index * shape.offset - time.monotonic()))
+            argv = h2load_command(log, uris, requests, port, shape, seconds)
+            processes.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        for process in processes:
+            output, _ = process.communicate(timeout=seconds + GRACE)
+            if process.returncode:
+                raise LoadFailed(f"h2load ended with {process.returncode}: {output.strip()[-300:]}")
+    except subprocess.TimeoutExpired:
+        raise LoadFailed(f"h2load did not end within {seconds + GRACE:.0f} s") from None
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    report = parse_h2load_log("".join(log.read_text() for log in logs), SKIPPED, seconds)
     if report.failures:
-        raise LoadFailed(f"{report.failures} requests were not answered 200")
+        raise LoadFailed(f"{report.failures} of {report.requests + report.failures} requests were not answered 200")
     return report
 
 

@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from benchmarks.compare import load
-from benchmarks.compare.bench import PROXY_CORE, Bench, Running
+from benchmarks.compare.bench import LOAD_CORE, PROXY_CORE, Bench, Running
 from benchmarks.compare.contenders.contender import MAX_CONNECTIONS
 from benchmarks.compare.idle import IdleClients
 from benchmarks.compare.processes import core_busy
@@ -69,20 +69,29 @@ def requests_per_s(bench: Bench, running: Running) -> float:
 
 
 def latency(bench: Bench, running: Running) -> Sample:
-    """Latency at the rate that was noted in `bench.notes`, for requests to one host."""
+    """Latency at the rate that was noted in `bench.notes`, for requests to one host.
+
+    `requests_per_s` shows whether the proxy kept up with the rate, `load_core_share` whether the other core did: a
+    latency that was measured with either saturated says how long a queue was.
+    """
     host = running.requests[0].host
     requests = [request for request in running.requests if request.host == host and not request.beta]
     load.run_wrk(bench.scratch(), requests, running.setup.port, WARM_UP)
     rate = bench.notes["rate_per_s"]
-    before = running.process.cpu()
+    busy_before, cpu_before, begun = core_busy(LOAD_CORE), running.process.cpu(), time.monotonic()
     report = load.run_h2load(bench.scratch(), requests, running.setup.port, rate, bench.seconds)
-    cpu = running.process.cpu() - before
+    cpu, busy, passed = (
+        running.process.cpu() - cpu_before,
+        core_busy(LOAD_CORE) - busy_before,
+        time.monotonic() - begun,
+    )
     return {
         "p50_ms": report.p50 * 1e3,
         "p99_ms": report.p99 * 1e3,
         "p999_ms": report.p999 * 1e3,
         "requests_per_s": report.requests_per_s,
         "cpu_us_per_request": cpu * 1e6 / report.all_requests,
+        "load_core_share": busy / passed,
     }
 
 

@@ -32,6 +32,7 @@ BESIDE: Final = {
     "requests_per_s": ("requests/s", 1.0, 0),
     "user_share": ("of it user, %", 100.0, 0),
     "p50_ms": ("p50, ms", 1.0, 3),
+    "load_core_share": ("load core busy, %", 100.0, 0),
     "foreign_share": ("others on the core, %", 100.0, 1),
     "private": ("private, MiB", 1 / 1024**2, 1),
     "pss_after_load": ("PSS after load, MiB", 1 / 1024**2, 1),

@@ -132,7 +132,7 @@ class Nginx:
     name = "nginx"
 
     def missing(self) -> str:
-        return "" if PROGRAM else "nginx is not installed (on Debian: apt install nginx-light)"
+        return "" if PROGRAM else "nginx is not installed (on Debian: apt install nginx)"
 
     def version(self) -> str:
         assert PROGRAM

@@ -42,7 +42,7 @@ def delta(old: Snapshot, new: Snapshot) -> SnapshotDelta:
     """What turns `old` into `new`. Names of services are unique within a snapshot."""
     before = {service.name: service for service in old.services}
     after = {service.name: service for service in new.services}
-    changed = tuple(service for service in new.services if before.get(service.name) != service)
+    changed = tuple(service for service in new.services if not _is_same(before.get(service.name), service))
     removed = tuple(name for name in before if name not in after)
     wanted = tuple(after)
     derived = _derived_order(before, changed, removed)
@@ -78,6 +78,10 @@ def merge(old: Snapshot, change: SnapshotDelta) -> Snapshot:
 def rebase(old: Snapshot, new: Snapshot) -> Snapshot:
     """`new`, made of the objects of `old` wherever they are equal."""
     return merge(old, delta(old, new))
+
+
+def _is_same(old: Service | None, new: Service) -> bool:
+    return old is new or old == new  # most are the same object, and comparing contents takes longer
 
 
 def _derived_order(

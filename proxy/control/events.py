@@ -7,6 +7,7 @@ agent renders its structlog events with the same two functions.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -36,10 +37,8 @@ class EventLog:
         self._render = as_text if self._stream.isatty() else as_json
 
     def write(self, event: str, level: str = "info", **fields: Any) -> None:
-        try:
+        with contextlib.suppress(OSError):  # nobody reads our log: that stops no traffic
             print(self._render(event, level, fields), file=self._stream, flush=True)
-        except OSError:  # nobody reads our log: that stops no traffic
-            pass
 
 
 def _word(value: object) -> str:

@@ -9,6 +9,8 @@ The first message on a channel is the worker's `Hello`; the first one back is an
 
 from __future__ import annotations
 
+import msgspec
+
 from discovery.delta import SnapshotDelta
 from discovery.model import Snapshot, Struct
 
@@ -38,7 +40,7 @@ class Delta(Struct, tag="delta"):
     that the new snapshot does not need are dropped without being named."""
 
     change: SnapshotDelta
-    slots: dict[str, int] = {}
+    slots: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Drain(Struct, tag="drain"):
@@ -57,8 +59,8 @@ class Hello(Struct, tag="hello"):
     worker: int
     pid: int
     version: int = 0
-    listeners: dict[str, str] = {}  # name -> address
-    slots: dict[str, int] = {}
+    listeners: dict[str, str] = msgspec.field(default_factory=dict)  # name -> address
+    slots: dict[str, int] = msgspec.field(default_factory=dict)
     lingering: tuple[int, ...] = ()  # rows that no key names any more and that were not released yet
 
 

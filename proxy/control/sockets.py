@@ -10,6 +10,7 @@ Standard library only. `BindError` is one sentence for the user.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -81,10 +82,8 @@ def release(bound: Bound) -> None:
     """Close the sockets; remove the file of a unix socket."""
     _close(bound.sockets)
     if bound.path:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(bound.path)
-        except OSError:
-            pass
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, int, int, str, tuple[str, int]]:

@@ -16,6 +16,7 @@ replacement listens; `bound` and `state` are what a SIGUSR2 upgrade hands to the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import selectors
@@ -148,9 +149,9 @@ class Supervisor:
         for bound in self.bound.values():
             sockets.release(bound)
         self.bound.clear()
-        if self.agent is not None and self._in_service:
+        if self.agent is not None:
             self.agent.lines.send("drain")
-        else:
+        if self.agent is None or not self._in_service:
             self._signal_all(signal.SIGTERM)
         self._after(self._drain + _GRACE, lambda: self._stop_now(EXIT_FAILED))
 
@@ -172,7 +173,9 @@ class Supervisor:
         descriptors = [] if self.state is None else [self.state]
         self.agent = self._spawn(AGENT, ["--config", self.config], None)
         workers = None if places is None else len(places)
-        self.agent.lines.send("start", descriptors, generation=self._generation, workers=workers, state=len(descriptors))
+        self.agent.lines.send(
+            "start", descriptors, generation=self._generation, workers=workers, state=len(descriptors)
+        )
         self._generation += 1
 
     def _start_worker(self, worker: int) -> None:
@@ -312,10 +315,8 @@ class Supervisor:
     # --- the loop's own ------------------------------------------------------------------------------------------
 
     def _hang_up(self, child: Child) -> None:
-        try:
+        with contextlib.suppress(KeyError):
             self._selector.unregister(child.lines)
-        except KeyError:
-            pass
         child.lines.close()
 
     def _flush(self) -> None:

@@ -42,13 +42,14 @@ def keys_of(snapshot: Snapshot) -> Iterator[str]:
 
 
 class SlotAllocator:
-    def __init__(self, size: int, clear: Callable[[int], None]) -> None:
-        """`size` rows, row 0 included. `clear(number)` sets a row that was in use to zero in all blocks."""
+    def __init__(self, size: int, clear: Callable[[int], None], is_fresh: bool = True) -> None:
+        """`size` rows, row 0 included. `clear(number)` sets a row that was in use to zero in all blocks. The table
+        `is_fresh` when no agent before this one gave out rows of it."""
         self.numbers: dict[str, int] = {}
         self._size = size
         self._clear = clear
         self._next = layout.WORKER_SLOT + 1  # rows from here on were never used ...
-        self._fresh = True  # ... unless a predecessor used them and nobody knows how far it got
+        self._is_fresh = is_fresh  # ... unless a predecessor used them: nobody knows how far it got
         self._free: list[int] = []
         self._retired: dict[int, _Retired] = {}
         self._retired_by_key: dict[str, int] = {}
@@ -56,7 +57,6 @@ class SlotAllocator:
 
     def adopt(self, worker: int, numbers: Mapping[str, int], lingering: Iterable[int]) -> None:
         """Take over what `worker` says it has from the agent before this one. Comes before the first `assign`."""
-        self._fresh = False
         held = self._held.setdefault(worker, set())
         for key, number in numbers.items():
             held.add(number)
@@ -108,6 +108,10 @@ class SlotAllocator:
         for number in self._held.pop(worker, set()):
             self._let_go(worker, number)
 
+    def in_use(self, worker: int) -> list[int]:
+        """The rows that `worker` may write to."""
+        return list(self._held.get(worker, ()))
+
     @property
     def retired(self) -> int:
         """How many rows wait for a worker to let go."""
@@ -124,7 +128,7 @@ class SlotAllocator:
             return number
         number = self._next
         self._next += 1
-        if not self._fresh:
+        if not self._is_fresh:
             self._clear(number)
         return number
 

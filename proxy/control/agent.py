@@ -1,0 +1,304 @@
+"""The agent: knows the configuration, and makes the workers know it.
+
+`python -m proxy.control.agent --config FILE`, started by the supervisor. It loads the configuration (in another
+process), has sockets bound, asks for workers, gives statistics rows their names, sends the snapshot, answers the admin
+API, and does it again for every reload (SIGHUP by way of the supervisor, a changed file, POST /v1/reload). No byte
+of a request passes through it, except with `workers: 0`: then the same `Worker` runs here, over a channel that hands
+messages over instead of sending them.
+
+An agent that died has a successor: it gets the sockets again, hears from the workers what they have, and gets from the
+supervisor the last configuration that was in force, so that a file that was broken meanwhile stops nothing.
+The parts: fleet (workers), rollout (putting in force), reload, holder (the supervisor), watch (the file).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from discovery.model import Config, Snapshot
+from proxy.admin.view import AgentView, ReloadResult, WorkerStatus
+from proxy.config.problems import Problem
+from proxy.control import logs
+from proxy.control.channel import Channel
+from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
+from proxy.control.fleet import Fleet
+from proxy.control.holder import Holder, Start
+from proxy.control.local import connect_local
+from proxy.control.reload import Load, Reloader
+from proxy.control.rollout import Refused, Rollout, bind_places
+from proxy.control.watch import FileWatch
+from proxy.control.worker import PlaneFactory
+from proxy.kernel.cells import Table
+from proxy.stats.allocator import SlotAllocator
+
+_IN_SERVICE_WITHIN = 30.0  # seconds for all workers to be in service after the start
+EXIT_FAILED = 1
+
+
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+ServeAdmin = Callable[[AgentView], Awaitable[Sequence[Closable]]]
+
+
+class CannotStart(Exception):
+    """Message: what is wrong, for the user; several lines if several things are."""
+
+
+class Agent:
+    """The AgentView of the admin API, complete once `run` serves it."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: str,
+        holder: Holder,
+        *,
+        load: Load,
+        plane: PlaneFactory,
+        serve_admin: ServeAdmin,
+    ) -> None:
+        self.config = Config(snapshot=Snapshot())
+        self.snapshot = Snapshot()
+        self.slot_numbers: Mapping[str, int] = {}
+        self.table: Table
+        self.started_at = self.last_reload = time.time()
+        self.ready = False
+        self.draining = False
+        self.reloads: Mapping[str, int] = {"success": 0, "failure": 0}
+        self._loop = loop
+        self._path = path
+        self._holder = holder
+        self._load = load
+        self._plane = plane
+        self._serve_admin = serve_admin
+        self._log = structlog.get_logger()
+        self._stop: asyncio.Future[int] = loop.create_future()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._fleet: Fleet
+        self._rollout: Rollout
+        self._reloader: Reloader | None = None
+        holder.news = self
+
+    # --- what the admin API asks ----------------------------------------------------------------------------------
+
+    def problems(self) -> tuple[Problem, ...]:
+        return self._reloader.problems() if self._reloader is not None else ()
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        return self._fleet.statuses()
+
+    async def reload(self) -> ReloadResult:
+        if self._reloader is None or self.draining:
+            reason = "stopping" if self.draining else "starting"
+            problem = Problem(message=f"the program is {reason}: nothing was reloaded")
+            return ReloadResult(ok=False, changed=False, version=self.snapshot.version, problems=(problem,))
+        result = await self._reloader.reload()
+        self._took_effect(self._reloader)
+        return result
+
+    # --- from start to end ----------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Until the supervisor says stop and everything has drained. The exit code. Raises CannotStart."""
+        serving = self._loop.create_task(self._run())
+        await asyncio.wait((serving, self._stop), return_when=asyncio.FIRST_COMPLETED)
+        if self._reloader is None and not serving.done():
+            serving.cancel()  # stopped before it was in service: there is nothing to drain
+            await asyncio.wait((serving,))
+            return self._stop.result()
+        return await serving
+
+    async def _run(self) -> int:
+        start = await self._holder.started
+        self.config = await self._first_config(start)
+        count = max(1, self.config.workers)
+        self.table = Table(TABLE_DESCRIPTOR, count)
+        is_successor = start.generation > 0
+        allocator = SlotAllocator(self.table.slots, self._clear_row, is_fresh=not is_successor)
+        self._fleet = Fleet(count, allocator, self.table, self._on_worker_event, self._on_progress, is_successor)
+        try:
+            places = await bind_places(self._holder, self.config.snapshot.listeners, count, {})
+        except Refused as refused:
+            raise CannotStart(refused) from None
+        admin = await self._serve_admin(self)
+        if self.config.workers:
+            self._holder.want_workers(count)
+        else:
+            connect_local(self._loop, self._fleet, self._plane, self.table)
+        await self._within(self._fleet.greeted())
+        self._rollout = Rollout(self._fleet, self._holder, places, self._fleet.known_version)
+        try:
+            await self._rollout.apply(self.config.snapshot)
+        except Refused as refused:
+            raise CannotStart(refused) from None
+        await self._within(self._fleet.ready())
+        await self._serve_until_stopped(is_successor)
+        for server in admin:
+            await server.close()
+        return self._stop.result()
+
+    async def _first_config(self, start: Start) -> Config:
+        """What was in force before this agent; for the first one, what the file says."""
+        if start.state is not None:
+            return msgspec.msgpack.decode(start.state, type=Config)
+        loaded = await self._load(self._path)
+        if loaded.config is None:
+            raise CannotStart("\n".join(str(problem) for problem in loaded.problems))
+        return loaded.config
+
+    async def _serve_until_stopped(self, is_successor: bool) -> None:
+        reloader = self._reloader = Reloader(self._path, self._load, self._rollout, self.config)
+        watch = FileWatch(self._path, self._reload_soon)
+        self._took_effect(reloader)
+        self.ready = True
+        for name, place in self._rollout.places.items():
+            self._log.info("listening", listener=name, address=place.actual)
+        self._log.info("started", pid=os.getpid(), config=self._path, workers=self.config.workers)
+        if is_successor:
+            self._reload_soon()  # the file may have changed while nobody looked
+        watch.start(self._loop)
+        await asyncio.shield(self._stop)
+        watch.stop()
+
+    def _took_effect(self, reloader: Reloader) -> None:
+        is_new = self.config is not reloader.config or not self.ready
+        self.config = reloader.config
+        self.snapshot = self._rollout.snapshot
+        self.slot_numbers = self._rollout.slots
+        self.reloads = reloader.counts
+        self.last_reload = reloader.last_success
+        if is_new:
+            self._holder.keep(msgspec.msgpack.encode(self.config))
+            self._holder.ready(self.snapshot.settings.timeouts.drain)
+
+    async def _within(self, condition: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with asyncio.timeout(_IN_SERVICE_WITHIN):
+                await condition
+        except TimeoutError:
+            states = ", ".join(f"worker {status.worker} {status.state}" for status in self.workers())
+            raise CannotStart(f"not in service after {_IN_SERVICE_WITHIN:g} s: {states}") from None
+
+    async def _drain(self) -> None:
+        self._rollout.close_sockets()
+        self._fleet.drain(self.snapshot.settings.timeouts.drain)
+        await self._fleet.ended()
+        self._end(0)
+
+    # --- what happens to it ---------------------------------------------------------------------------------------
+
+    def worker_started(self, worker: int, pid: int, sock: socket.socket) -> None:
+        fleet = self._fleet
+        channel = Channel(self._loop, sock, lambda message, _: fleet.receive(worker, message), lambda: None)
+        fleet.connect(worker, pid, channel)
+
+    def worker_gone(self, worker: int, pid: int, status: int) -> None:
+        self._fleet.gone(worker, pid)
+
+    def on_reload(self) -> None:
+        self._reload_soon()
+
+    def on_reopen_logs(self) -> None:
+        if self._reloader is not None:
+            self._fleet.reopen_logs()
+
+    def on_drain(self) -> None:
+        if self._reloader is None:
+            self._end(0)
+        elif not self.draining:
+            self.draining = True
+            self._spawn(self._drain())
+
+    def on_terminate(self) -> None:
+        """A service manager signals every process at once: in service, the supervisor's word is waited for."""
+        if self._reloader is None:
+            self._end(0)
+
+    def on_lost(self) -> None:
+        """The supervisor is gone, and with it whoever would start anything again. The workers drain by themselves."""
+        self._log.error("supervisor lost", pid=os.getpid())
+        if self.config.workers:
+            self._end(EXIT_FAILED)
+        else:
+            self.on_drain()
+
+    def _end(self, code: int) -> None:
+        if not self._stop.done():
+            self._stop.set_result(code)
+
+    def _reload_soon(self) -> None:
+        self._spawn(self.reload())
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+
+    def _on_worker_event(self, worker: int, name: str, fields: Mapping[str, Any]) -> None:
+        self._log.info(name, worker=worker, **fields)
+
+    def _on_progress(self) -> None:
+        """With no worker in service, new traffic should go elsewhere until one is."""
+        if self._reloader is not None:
+            self.ready = any(status.state in ("ready", "draining") for status in self.workers())
+
+    def _clear_row(self, number: int) -> None:
+        for worker in range(self.table.workers):
+            self.table.zero(worker, number)
+
+
+async def serve_admin(view: AgentView) -> Sequence[Closable]:
+    """The addresses of the configuration. Raises CannotStart."""
+    from proxy.admin import server
+
+    try:
+        servers = [await server.serve(view, view.config.admin)]
+        if view.config.metrics_address:
+            servers.append(await server.serve_metrics(view, view.config.metrics_address))
+    except server.AddressError as error:
+        raise CannotStart(f"admin: {error}") from None
+    return servers
+
+
+async def run(loop: asyncio.AbstractEventLoop, path: str) -> int:
+    from proxy.config.validate import load_in_child
+    from proxy.dataplane import DataPlane
+
+    holder = Holder(loop, socket.socket(fileno=FIRST_DESCRIPTOR))
+    agent = Agent(loop, path, holder, load=load_in_child, plane=DataPlane, serve_admin=serve_admin)
+    loop.add_signal_handler(signal.SIGTERM, agent.on_terminate)
+    return await agent.run()
+
+
+def main(arguments: list[str]) -> int:
+    import uvloop
+
+    path = arguments[arguments.index("--config") + 1]
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(ignored, signal.SIG_IGN)  # the supervisor hears these and says what to do
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    logs.configure()
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    unblock_signals()
+    try:
+        return loop.run_until_complete(run(loop, path))
+    except CannotStart as error:
+        print("\n".join(f"hivemesh: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

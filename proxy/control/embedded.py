@@ -1,0 +1,144 @@
+"""A data plane in the caller's own event loop: for tests, and for programs that want a proxy inside.
+
+    async with Embedded(text) as hive:
+        port = hive.port("web")
+        await hive.apply(other_text)
+        cells, codes = hive.stats("service/web")
+
+It is what `workers: 0` runs, the same worker, rows and rollout, without supervisor, admin API, file or reload.
+Listeners take ports that the kernel chooses, whatever the configuration says, unless `ephemeral` is False.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from discovery.model import Config, Snapshot
+from proxy.control import sockets
+from proxy.control.fleet import Fleet, Place
+from proxy.control.local import connect_local
+from proxy.control.rollout import Refused, Rollout
+from proxy.control.worker import PlaneFactory, Worker
+from proxy.kernel.cells import Table
+from proxy.stats.allocator import SlotAllocator
+from proxy.stats.slots import SLOT_SIZE, SLOTS_PER_WORKER
+
+Source = Config | Snapshot | str
+
+
+class Embedded:
+    def __init__(self, source: Source, *, ephemeral: bool = True, plane: PlaneFactory | None = None) -> None:
+        """`source` is a configuration, or the text of a configuration file."""
+        self.events: list[tuple[str, Mapping[str, Any]]] = []  # what the data plane reported
+        self.table: Table
+        self._source = source
+        self._ephemeral = ephemeral
+        self._plane = plane
+        self._fleet: Fleet
+        self._rollout: Rollout
+        self._worker: Worker
+
+    async def __aenter__(self) -> Embedded:
+        """Serving when it returns. Raises Refused."""
+        descriptor = os.memfd_create("hivemesh-embedded", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, SLOTS_PER_WORKER * SLOT_SIZE)
+            self.table = Table(descriptor, 1)
+        finally:
+            os.close(descriptor)  # the mapping keeps the memory
+        allocator = SlotAllocator(self.table.slots, lambda number: self.table.zero(0, number))
+        self._fleet = Fleet(1, allocator, self.table, lambda _, name, fields: self.events.append((name, fields)))
+        self._rollout = Rollout(self._fleet, _OwnSockets(), {})
+        plane = self._plane if self._plane is not None else _data_plane()
+        self._worker = connect_local(asyncio.get_running_loop(), self._fleet, plane, self.table)
+        try:
+            await self._fleet.greeted()
+            await self.apply(self._source)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop at once."""
+        self._worker.close()
+        self._rollout.close_sockets()
+
+    async def apply(self, source: Source) -> Snapshot:
+        """Put another configuration in force. Raises Refused, and then what was in force stays."""
+        snapshot = _snapshot(source)
+        if self._ephemeral:
+            listeners = tuple(
+                msgspec.structs.replace(listener, address=_with_any_port(listener.address))
+                for listener in snapshot.listeners
+            )
+            snapshot = msgspec.structs.replace(snapshot, listeners=listeners)
+        await self._rollout.apply(snapshot)
+        return self._rollout.snapshot
+
+    async def drain(self, deadline: float) -> None:
+        """Accept nothing more, and wait until what is open has ended or `deadline` seconds are over."""
+        self._rollout.close_sockets()
+        self._fleet.drain(deadline)
+        await self._fleet.ended()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._rollout.snapshot
+
+    def address(self, listener: str) -> str:
+        """Where `listener` accepts: host:port with the port that was chosen, or unix:PATH."""
+        return self._rollout.places[listener].actual
+
+    def port(self, listener: str) -> int:
+        return sockets.split_address(self.address(listener))[1]
+
+    def stats(self, key: str) -> tuple[list[int], dict[int, int]]:
+        """The row called `key` (proxy/stats/slots.py): its plain cells by number, and requests by status code."""
+        return self.table.totals(self._rollout.slots[key])
+
+
+class _OwnSockets:
+    """Binder of this process."""
+
+    async def bind(self, name: str, address: str, count: int) -> Place:
+        bound = sockets.bind(address, count)
+        return Place(address, bound.address, bound.sockets)
+
+    def close(self, name: str, place: Place) -> None:
+        path = place.address.removeprefix(sockets.UNIX_PREFIX) if place.address.startswith(sockets.UNIX_PREFIX) else ""
+        sockets.release(sockets.Bound(place.actual, list(place.sockets), path))
+
+
+def _snapshot(source: Source) -> Snapshot:
+    if isinstance(source, Snapshot):
+        return source
+    if isinstance(source, Config):
+        return source.snapshot
+    from proxy.config.load import load_text
+
+    loaded = load_text(source, "embedded")
+    if loaded.config is None:
+        raise Refused(loaded.problems)
+    return loaded.config.snapshot
+
+
+def _with_any_port(address: str) -> str:
+    return address if address.startswith(sockets.UNIX_PREFIX) else f"{address.rpartition(':')[0]}:0"
+
+
+def _data_plane() -> PlaneFactory:
+    from proxy.dataplane import DataPlane
+
+    return DataPlane

@@ -1,0 +1,131 @@
+"""The agent's side of the supervisor: asks for sockets and workers, hears what became of them.
+
+The messages are told in proxy/control/lines.py. Requests are answered in any order, matched by their number. When the
+supervisor is gone, nothing the agent could do makes sense any more: `lost` is called, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from typing import Protocol
+
+from proxy.control.fleet import Place
+from proxy.control.lines import Lines, Message
+from proxy.control.sockets import BindError
+
+
+class News(Protocol):
+    """What the agent does about the supervisor's news."""
+
+    def worker_started(self, worker: int, pid: int, sock: socket.socket) -> None: ...
+    def worker_gone(self, worker: int, pid: int, status: int) -> None: ...
+    def on_reload(self) -> None: ...
+    def on_reopen_logs(self) -> None: ...
+    def on_drain(self) -> None: ...
+    def on_lost(self) -> None: ...
+
+
+class Start:
+    """What the supervisor tells an agent first. `state` is what its predecessor kept, if it did."""
+
+    def __init__(self, message: Message, descriptors: list[int]) -> None:
+        self.generation: int = message["generation"]
+        self.workers: int | None = message["workers"]
+        self.state: bytes | None = None
+        if descriptors:
+            with os.fdopen(descriptors[0], "rb") as file:
+                file.seek(0)
+                self.state = file.read()
+
+
+class Holder:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self.started: asyncio.Future[Start] = loop.create_future()
+        self.news: News | None = None
+        self._loop = loop
+        self._lines = Lines(sock)
+        self._numbers = itertools.count(1)
+        self._bindings: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
+        self._is_writing = False
+        loop.add_reader(sock, self._on_readable)
+
+    async def bind(self, name: str, address: str, count: int) -> Place:
+        """Sockets that listen on `address`, one for each of `count` workers. Raises BindError."""
+        number = next(self._numbers)
+        answer = self._bindings[number] = self._loop.create_future()
+        self._send("bind", id=number, name=name, address=address, count=count)
+        message, descriptors = await answer
+        if message["error"]:
+            raise BindError(message["error"])
+        return Place(address, message["address"], [socket.socket(fileno=number) for number in descriptors])
+
+    def close(self, name: str, place: Place) -> None:
+        """The listener is gone from the workers: forget its sockets, here and there."""
+        for sock in place.sockets:
+            sock.close()
+        self._send("close", name=name, address=place.address)
+
+    def want_workers(self, count: int) -> None:
+        self._send("workers", count=count)
+
+    def ready(self, drain: float) -> None:
+        self._send("ready", drain=drain)
+
+    def keep(self, state: bytes) -> None:
+        """Give the supervisor `state` for whoever comes after this agent."""
+        descriptor = os.memfd_create("hivemesh-state", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(descriptor), "wb") as file:
+                file.write(state)
+            self._send("keep", [descriptor])
+        finally:
+            os.close(descriptor)
+
+    def _send(self, op: str, descriptors: list[int] | None = None, **fields: object) -> None:
+        self._lines.send(op, descriptors or (), **fields)
+        if self._lines.stream.backlog and not self._is_writing:
+            self._is_writing = True
+            self._loop.add_writer(self._lines.stream.sock, self._on_writable)
+
+    def _on_writable(self) -> None:
+        if self._lines.stream.flush():
+            self._is_writing = False
+            self._loop.remove_writer(self._lines.stream.sock)
+
+    def _on_readable(self) -> None:
+        try:
+            messages = self._lines.receive()
+        except EOFError:
+            self._loop.remove_reader(self._lines.stream.sock)
+            if self.news is not None:
+                self.news.on_lost()
+            return
+        for message, descriptors in messages:
+            self._on_message(message, descriptors)
+
+    def _on_message(self, message: Message, descriptors: list[int]) -> None:
+        op = message["op"]
+        if op == "start":
+            self.started.set_result(Start(message, descriptors))
+            return
+        if op == "bound":
+            self._bindings.pop(message["id"]).set_result((message, descriptors))
+            return
+        assert self.news is not None
+        match op:
+            case "worker":
+                sock = socket.socket(fileno=descriptors[0])
+                self.news.worker_started(message["worker"], message["pid"], sock)
+            case "gone":
+                self.news.worker_gone(message["worker"], message["pid"], message["status"])
+            case "reload":
+                self.news.on_reload()
+            case "reopen_logs":
+                self.news.on_reopen_logs()
+            case "drain":
+                self.news.on_drain()
+            case _:
+                raise ValueError(f"the supervisor sent {op!r}, which is no message")

@@ -1,0 +1,124 @@
+"""Reading the configuration again while everything runs.
+
+A reload reads and checks the file in another process, runs its route tests there, and puts the result in force, or
+keeps what is in force and reports why. Reloads never overlap: whoever asks while one is under way gets the answer of
+the next one, which reads the file after the question was asked. What only a restart can change stays as it is and is
+reported as a problem; everything else takes effect at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+import structlog
+
+from discovery.model import Config
+from proxy.admin.view import ReloadResult
+from proxy.config.problems import Loaded, Problem
+from proxy.control.rollout import Refused, Rollout
+
+Load = Callable[[str], Awaitable[Loaded]]
+
+_CONFIG = "config"  # sources of problems
+_RESTART = "restart"
+
+
+class Reloader:
+    def __init__(self, path: str, load: Load, rollout: Rollout, config: Config) -> None:
+        """`config` is in force."""
+        self.config = config
+        self.counts = {"success": 0, "failure": 0}
+        self.last_success = time.time()
+        self._path = path
+        self._load = load
+        self._rollout = rollout
+        self._problems: dict[str, tuple[Problem, ...]] = {}
+        self._lock = asyncio.Lock()
+        self._next: asyncio.Task[ReloadResult] | None = None
+        self._log = structlog.get_logger()
+
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(problem for source in self._problems.values() for problem in source)
+
+    def report(self, source: str, problems: tuple[Problem, ...]) -> None:
+        """These are the problems of `source` now, none if empty."""
+        self._problems.pop(source, None)
+        if problems:
+            self._problems[source] = problems
+
+    async def reload(self) -> ReloadResult:
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._in_turn())
+        return await asyncio.shield(self._next)
+
+    async def _in_turn(self) -> ReloadResult:
+        async with self._lock:
+            self._next = None  # who asks from here on wants the file read after this
+            return await self._reload()
+
+    async def _reload(self) -> ReloadResult:
+        try:
+            loaded = await self._load(self._path)
+            if loaded.config is None:
+                raise Refused(loaded.problems)
+            changed = loaded.config.digest != self.config.digest
+            if changed:
+                await self._put_in_force(loaded.config)
+        except Refused as refused:
+            return self._failed(refused.problems)
+        except Exception as error:
+            # Ours, not the user's; what runs goes on running.
+            traceback.print_exc()
+            return self._failed((Problem(message=f"the configuration could not be checked: {error!r}"),))
+        version = self._rollout.snapshot.version
+        self.report(_CONFIG, ())
+        self.counts["success"] += 1
+        self.last_success = time.time()
+        self._log.info("reload succeeded", file=self._path, version=version, changed=changed)
+        return ReloadResult(ok=True, changed=changed, version=version, problems=self.problems())
+
+    async def _put_in_force(self, config: Config) -> None:
+        await self._rollout.apply(config.snapshot)
+        self.config, problems = with_running(config, self.config)
+        self.report(_RESTART, problems)
+
+    def _failed(self, problems: tuple[Problem, ...]) -> ReloadResult:
+        self.report(_CONFIG, problems)
+        self.counts["failure"] += 1
+        version = self._rollout.snapshot.version
+        for problem in problems:
+            self._log.error("reload failed", file=self._path, problem=str(problem), version_in_force=version)
+        return ReloadResult(ok=False, changed=False, version=version, problems=problems)
+
+
+def with_running(config: Config, running: Config) -> tuple[Config, tuple[Problem, ...]]:
+    """`config` with what only a restart can change taken from `running`, and a problem for each difference."""
+    fixed: Mapping[str, tuple[object, object]] = {
+        "workers": (config.workers, running.workers),
+        "admin.address": (config.admin.address, running.admin.address),
+        "metrics.address": (config.metrics_address, running.metrics_address),
+    }
+    problems = tuple(
+        Problem(
+            message=f"{_shown(new)} takes effect after a restart, {_shown(old)} is in force until then",
+            key=key,
+            source=_RESTART,
+        )
+        for key, (new, old) in fixed.items()
+        if new != old
+    )
+    in_force = msgspec.structs.replace(
+        config,
+        workers=running.workers,
+        admin=msgspec.structs.replace(config.admin, address=running.admin.address),
+        metrics_address=running.metrics_address,
+    )
+    return in_force, problems
+
+
+def _shown(value: object) -> str:
+    return str(value) if value != "" else "nothing"

@@ -1,0 +1,112 @@
+"""Putting a configuration in force: sockets, statistics rows, snapshot, workers, in the order in which it can fail.
+
+Whatever can go wrong (an address in use, a full table) is tried before anything changes; from then on nothing can, so
+a configuration is in force whole or not at all. Sockets of listeners that are gone are closed once every worker has
+stopped accepting on them. Where sockets come from is the `Binder`'s business: the supervisor for the agent, this very
+process for `Embedded`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from discovery.model import Listener, Snapshot
+from discovery.registry import Registry
+from proxy.config.problems import Problem
+from proxy.control.fleet import Fleet, Place, State
+from proxy.control.sockets import BindError, socket_key
+from proxy.stats.allocator import TableFull, keys_of
+
+_SETTLE = 5.0  # seconds that a worker may take to decide by a new snapshot; one that takes longer gets it later
+
+
+class Binder(Protocol):
+    async def bind(self, name: str, address: str, count: int) -> Place:
+        """Raises BindError."""
+        ...
+
+    def close(self, name: str, place: Place) -> None: ...
+
+
+class Refused(Exception):
+    """A configuration cannot be put in force, for the reasons in `problems`. Nothing has changed."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+async def bind_places(
+    binder: Binder, listeners: Iterable[Listener], count: int, held: Mapping[str, Place]
+) -> dict[str, Place]:
+    """A place for every listener, those of `held` reused by address. Raises Refused; then nothing new is bound."""
+    by_key = {socket_key(name, place.address): place for name, place in held.items()}
+    places: dict[str, Place] = {}
+    bound: list[str] = []
+    problems = []
+    for listener in listeners:
+        place = by_key.get(socket_key(listener.name, listener.address))
+        if place is None:
+            try:
+                place = await binder.bind(listener.name, listener.address, count)
+            except BindError as error:
+                problems.append(
+                    Problem(message=str(error), position=listener.position, key=f"listeners.{listener.name}.address")
+                )
+                continue
+            bound.append(listener.name)
+        places[listener.name] = place
+    if problems:
+        for name in bound:
+            binder.close(name, places[name])
+        raise Refused(problems)
+    return places
+
+
+class Rollout:
+    """What is in force. `places` are the sockets that were bound beforehand, if any."""
+
+    def __init__(self, fleet: Fleet, binder: Binder, places: Mapping[str, Place], version: int = 0) -> None:
+        """Counting goes on from `version`."""
+        self.places = dict(places)
+        self.slots: Mapping[str, int] = {}
+        self._fleet = fleet
+        self._binder = binder
+        self._registry = Registry(version)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self._registry.snapshot
+
+    async def apply(self, base: Snapshot) -> None:
+        """Put `base` in force and wait until the workers decide by it. Raises Refused."""
+        places = await bind_places(self._binder, base.listeners, len(self._fleet.links), self.places)
+        try:
+            slots = self._fleet.allocator.assign(keys_of(base), self.snapshot.version + 1)
+        except TableFull as error:
+            self._close_all_but(self.places, places)
+            raise Refused([Problem(message=str(error))]) from None
+        before, self.places, self.slots = self.places, places, slots
+        snapshot = self._registry.apply(base)
+        self._fleet.publish(State(snapshot, slots, places))
+        try:
+            async with asyncio.timeout(_SETTLE):
+                await self._fleet.settled(snapshot.version)
+        except TimeoutError:
+            pass
+        self._close_all_but(places, before)
+
+    def close_sockets(self) -> None:
+        """Let go of our copies; the workers keep theirs."""
+        for place in self.places.values():
+            for sock in place.sockets:
+                sock.close()
+
+    def _close_all_but(self, kept: Mapping[str, Place], places: Mapping[str, Place]) -> None:
+        """Close those of `places` that nobody in `kept` uses, under whatever name."""
+        keys = {socket_key(name, place.address) for name, place in kept.items()}
+        for name, place in places.items():
+            if socket_key(name, place.address) not in keys:
+                self._binder.close(name, place)

@@ -1,0 +1,267 @@
+"""A worker: a data plane that does what the agent says.
+
+`Worker` is the rule book: each message of proxy/control/messages.py turned into calls of the data plane. It holds the
+snapshot in force, so a difference can be merged into it, and knows which statistics rows it may still write to.
+It keeps serving when its channel closes, and says on the next one what it has; a new agent then goes on from there.
+
+`python -m proxy.control.worker` is its process: one uvloop and nothing else. It reports being alive in its own row of
+the table, ends when it has drained, and drains by itself on SIGTERM and when the supervisor is gone. The process loads
+uvloop, msgspec and our own modules only: what it imports is paid for once per core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from discovery.delta import merge, rebase
+from discovery.model import Snapshot
+from proxy.control.channel import Channel, Message, Wire
+from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
+from proxy.control.lines import Lines
+from proxy.control.messages import (
+    Applied,
+    Apply,
+    Delta,
+    Drain,
+    Drained,
+    Event,
+    Hello,
+    Listen,
+    Released,
+    ReopenLogs,
+    Unlisten,
+)
+from proxy.kernel.cells import Table
+from proxy.stats.allocator import keys_of
+from proxy.stats.slots import WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
+
+_HEARTBEAT = 0.5  # seconds between two signs of life
+_DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say that it is done
+_GC_THRESHOLDS = (50_000, 20, 50)  # the request path makes no cycles, so looking for them may be rare
+EXIT_BUG = 70  # EX_SOFTWARE: an exception of ours while obeying; the supervisor starts a clean process
+
+
+class Plane(Protocol):
+    """The data plane as the worker sees it (proxy/dataplane.py)."""
+
+    def listen(self, name: str, sock: socket.socket) -> None: ...
+    def unlisten(self, name: str) -> None: ...
+    def apply(self, snapshot: Snapshot, slots: dict[str, int]) -> None: ...
+    def drain(self, deadline: float, done: Callable[[], None]) -> None: ...
+    def reopen_logs(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class PlaneFactory(Protocol):
+    def __call__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        table: Table,
+        worker: int,
+        emit: Callable[[str, dict[str, Any]], None],
+        released: Callable[[tuple[int, ...]], None],
+    ) -> Plane: ...
+
+
+class Worker:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        plane: PlaneFactory,
+        *,
+        number: int,
+        table: Table,
+        applied: Callable[[], None] = lambda: None,
+        ended: Callable[[], None],
+    ) -> None:
+        """`applied` is called after every change; `ended` once, when everything has drained and is closed."""
+        self.snapshot = Snapshot()
+        self.slots: dict[str, int] = {}
+        self._loop = loop
+        self._number = number
+        self._table = table
+        self._row = table.slot(number, WORKER_SLOT)
+        self._applied = applied
+        self._ended = ended
+        self._listeners: dict[str, str] = {}
+        self._lingering: set[int] = set()
+        self._wire: Wire | None = None
+        self._is_draining = False
+        self._is_closed = False
+        self._plane = plane(loop, table=table, worker=number, emit=self._emit, released=self._released)
+        self._set(WORKER_PID, os.getpid())
+        self._set(WORKER_VERSION, 0)
+        self._heartbeat: asyncio.TimerHandle | None = None
+        self._beat()
+
+    def attach(self, wire: Wire) -> None:
+        """Obey what comes on `wire` from now on (its owner calls `receive`); a former channel is closed."""
+        if self._wire is not None:
+            self._wire.close()
+        self._wire = wire
+        wire.send(
+            Hello(
+                worker=self._number,
+                pid=os.getpid(),
+                version=self.snapshot.version,
+                listeners=self._listeners.copy(),
+                slots=self.slots,
+                lingering=tuple(self._lingering),
+            )
+        )
+
+    def detach(self) -> None:
+        """The channel is gone. Everything goes on as it was."""
+        self._wire = None
+
+    def receive(self, message: Message, sock: socket.socket | None) -> None:
+        match message:
+            case Apply(snapshot=snapshot, slots=slots):
+                self._apply(rebase(self.snapshot, snapshot), slots)
+            case Delta(change=change, slots=slots):
+                snapshot = merge(self.snapshot, change)
+                known = self.slots | slots
+                self._apply(snapshot, {key: known[key] for key in keys_of(snapshot)})
+            case Listen(name=name, address=address):
+                assert sock is not None
+                self._listeners[name] = address
+                self._plane.listen(name, sock)
+            case Unlisten(name=name):
+                if self._listeners.pop(name, None) is not None:
+                    self._plane.unlisten(name)
+            case Drain(deadline=deadline):
+                self.drain(deadline)
+            case ReopenLogs():
+                self._plane.reopen_logs()
+            case _:
+                raise ValueError(f"a worker does not take {type(message).__name__}")
+
+    def drain(self, deadline: float | None = None) -> None:
+        """Finish what is open, within `deadline` seconds or what the settings say, and end."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        seconds = self.snapshot.settings.timeouts.drain if deadline is None else deadline
+        self._plane.drain(seconds, self._drained)
+        if not self._is_closed:
+            self._loop.call_later(seconds + _DRAIN_OVERTIME, self._drained)
+
+    def close(self) -> None:
+        """End at once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+        self._plane.close()
+        self._ended()
+
+    def _apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
+        before = set(self.slots.values())
+        self.slots = dict(slots)
+        named = set(self.slots.values())
+        self._lingering = (self._lingering | before) - named
+        self.snapshot = snapshot
+        self._plane.apply(snapshot, self.slots)
+        self._set(WORKER_VERSION, snapshot.version)
+        self._send(Applied(version=snapshot.version))
+        self._applied()
+
+    def _released(self, numbers: tuple[int, ...]) -> None:
+        self._lingering.difference_update(numbers)
+        if numbers:
+            self._send(Released(slots=numbers, version=self.snapshot.version))
+
+    def _emit(self, name: str, fields: dict[str, Any]) -> None:
+        self._send(Event(name=name, fields=fields))
+
+    def _drained(self) -> None:
+        if not self._is_closed:
+            self._send(Drained())
+            self.close()
+
+    def _send(self, message: Message) -> None:
+        if self._wire is not None:
+            self._wire.send(message)
+
+    def _beat(self) -> None:
+        self._set(WORKER_HEARTBEAT, int(time.monotonic() * 1000))
+        self._heartbeat = self._loop.call_later(_HEARTBEAT, self._beat)
+
+    def _set(self, cell: int, value: int) -> None:
+        self._row.add(cell, value - self._row.get(cell))
+
+
+class Process:
+    """Everything about a worker that only a process of its own has."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, plane: PlaneFactory, number: int, workers: int) -> None:
+        self._loop = loop
+        self._lines = Lines(socket.socket(fileno=FIRST_DESCRIPTOR))
+        self._is_frozen = False
+        table = Table(TABLE_DESCRIPTOR, workers)
+        self._worker = Worker(loop, plane, number=number, table=table, applied=self._freeze, ended=loop.stop)
+        loop.add_reader(self._lines.stream.sock, self._from_supervisor)
+        loop.add_signal_handler(signal.SIGTERM, self._worker.drain)
+        loop.add_signal_handler(signal.SIGQUIT, self._worker.close)
+
+    def _from_supervisor(self) -> None:
+        try:
+            messages = self._lines.receive()
+        except EOFError:
+            self._loop.remove_reader(self._lines.stream.sock)
+            self._worker.drain()  # nobody would start us again: leave while it can be done well
+            return
+        for message, descriptors in messages:
+            if message["op"] != "channel":
+                raise ValueError(f"the supervisor sent {message['op']!r}, which is no message to a worker")
+            sock = socket.socket(fileno=descriptors[0])
+            self._worker.attach(Channel(self._loop, sock, self._obey, self._worker.detach))
+
+    def _obey(self, message: Message, sock: socket.socket | None) -> None:
+        try:
+            self._worker.receive(message, sock)
+        except Exception:
+            # Half of a change may be in force; a clean process with the whole state is the way out.
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(EXIT_BUG)
+
+    def _freeze(self) -> None:
+        """What lives after the first snapshot lives long: the collector need not look at it again."""
+        if not self._is_frozen:
+            self._is_frozen = True
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def main(arguments: list[str]) -> int:
+    import uvloop
+
+    from proxy.dataplane import DataPlane
+
+    number = int(arguments[arguments.index("--worker") + 1])
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(ignored, signal.SIG_IGN)  # the supervisor hears these and says what to do
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    process = Process(loop, DataPlane, number, number + 1)
+    unblock_signals()
+    loop.run_forever()
+    del process
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

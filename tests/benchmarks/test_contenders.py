@@ -1,11 +1,14 @@
+import dataclasses
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from benchmarks.compare.contenders import contender, envoy, haproxy, hivemesh, nginx
 from benchmarks.compare.contenders.contender import Setup
-from benchmarks.compare.traffic import ORIGIN_PORTS, fifty_routes
+from benchmarks.compare.traffic import ORIGIN_PORTS, fifty_routes, numbered_routes
+from proxy.config.load import load_text
 
 SCENARIO = fifty_routes(list(range(21000, 21000 + ORIGIN_PORTS)))
 ADDRESSES = [address for service in SCENARIO.services for address in service.addresses]
@@ -88,6 +91,39 @@ def test_hivemesh_is_configured_like_the_others():
     assert len(config["listeners"][0]["routes"]) == 50
     assert config["timeouts"]["keep_alive"] == f"{contender.CLIENT_KEEP_ALIVE}s"
     assert config["limits"]["connections"] >= contender.MAX_CONNECTIONS
+
+
+@pytest.mark.parametrize("scenario", [SCENARIO, numbered_routes(100, range(21000, 21100))], ids=["fifty", "numbered"])
+def test_hivemesh_accepts_its_configuration(scenario):
+    given = dataclasses.replace(logged(), scenario=scenario)
+
+    loaded = load_text(json.dumps(hivemesh.render(given)), "bench.yaml", {})
+
+    assert loaded.problems == ()
+    assert len(loaded.config.snapshot.listeners[0].routes) == len(scenario.routes)
+    assert loaded.config.snapshot.services[0].pool.max_idle == contender.POOLED_PER_ENDPOINT
+
+
+CHECKS = {
+    haproxy.HAProxy: ("-c",),
+    nginx.Nginx: ("-t",),
+    envoy.Envoy: ("--mode", "validate"),
+}
+
+
+@pytest.mark.parametrize("with_log", [False, True], ids=["no log", "log"])
+@pytest.mark.parametrize("peer", CHECKS, ids=lambda peer: peer.name)
+def test_an_installed_peer_accepts_its_configuration(peer, with_log, tmp_path):
+    proxy = peer()
+    if reason := proxy.missing():
+        pytest.skip(reason)
+    log = tmp_path / "access.log" if with_log else None
+    command = proxy.command(Setup(SCENARIO, 20500, 20501, tmp_path, log))
+
+    done = subprocess.run([*command.argv, *CHECKS[peer]], cwd=command.cwd, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert proxy.version()[0].isdigit()
 
 
 @pytest.mark.parametrize("name", ["nginx", "envoy", "hivemesh"])

@@ -149,7 +149,7 @@ class Envoy:
 
     def version(self) -> str:
         output = subprocess.run([str(program()), "--version"], capture_output=True, text=True, timeout=20, check=True)
-        return output.stdout.split("/")[1]
+        return output.stdout.partition("version:")[2].split("/")[1]
 
     def command(self, setup: Setup) -> Command:
         config = setup.folder / "envoy.json"

@@ -27,6 +27,15 @@ COMPILED = [
     "mesh/paths.py",
     "mesh/request.py",
     "mesh/router.py",
+    "proxy/log.py",
+    "proxy/http1/body.py",
+    "proxy/http1/downstream.py",
+    "proxy/http1/forward.py",
+    "proxy/http1/parties.py",
+    "proxy/http1/phases.py",
+    "proxy/http1/settings.py",
+    "proxy/http1/upstream.py",
+    "proxy/upstream/endpoint.py",
 ]
 
 # Kernels work on C pointers and check their own bounds. The others keep Python's meaning, so that the same file

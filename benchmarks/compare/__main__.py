@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
+    # However we are asked to end, what was started is ended first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     idle.raise_descriptor_limit()
     seconds = options.seconds or (SMOKE_SECONDS if options.smoke else SECONDS)
     folder = options.results or (SMOKE_RESULTS if options.smoke else report.RESULTS)

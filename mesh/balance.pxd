@@ -1,4 +1,8 @@
+cimport cython
 from mesh.request cimport RequestView
+
+
+cdef int BACKUP, TRIED, UNUSABLE
 
 
 cdef class Candidate:
@@ -15,4 +19,8 @@ cdef class Balancer:
 
 cdef class RoundRobin(Balancer):
     cdef Py_ssize_t next_index
+    @cython.locals(
+        candidates=list, candidate=Candidate, best=Candidate, count=Py_ssize_t, step=Py_ssize_t, index=Py_ssize_t,
+        best_index=Py_ssize_t, rank=int, best_rank=int,
+    )
     cpdef Candidate pick(self, RequestView request, list tried)

@@ -2,7 +2,7 @@
 
 A balancer holds the candidates of one service version and picks one per request. It never waits and never draws
 randomness of its own: what varies (the start of the rotation) is passed in. A new strategy is a subclass with one
-`pick`, and a line in `make_balancer`.
+`pick`, and a line in `STRATEGIES`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ from collections.abc import Sequence
 
 from discovery.model import Endpoint, LoadBalancingStrategy
 from mesh.request import RequestView
+
+# How good a candidate is when it is its turn; a smaller number is taken first. An endpoint that this request has tried
+# is the last resort: even a backup is better.
+BACKUP = 1
+TRIED = 2
+UNUSABLE = 4  # above every sum of the others
 
 
 class Candidate:
@@ -35,7 +41,11 @@ class Balancer:
 
 
 class RoundRobin(Balancer):
-    """Each usable endpoint in turn. Weight 0 takes nothing; backups serve only while no primary is usable."""
+    """Each usable endpoint in turn, backups only while no primary is usable that the request has not tried.
+
+    Weight 0 takes nothing; other weights are not looked at. The turn goes on behind whatever was picked, so endpoints
+    that are skipped add to everybody's share and not to their neighbour's.
+    """
 
     def __init__(self, candidates: Sequence[Candidate], start: int = 0) -> None:
         super().__init__(candidates)
@@ -44,21 +54,33 @@ class RoundRobin(Balancer):
     def pick(self, request: RequestView, tried: list[Candidate] | None) -> Candidate | None:
         candidates = self.candidates
         count = len(candidates)
-        fallback = None
+        best = None
+        best_index = 0
+        best_rank = UNUSABLE
         for step in range(count):
             index = (self.next_index + step) % count
             candidate = candidates[index]
             if not candidate.usable or candidate.weight == 0:
                 continue
-            if candidate.backup or (tried is not None and candidate in tried):
-                if fallback is None or (fallback.backup and not candidate.backup):
-                    fallback = candidate
-                continue
-            self.next_index = index + 1
-            return candidate
-        return fallback
+            rank = 0
+            if candidate.backup:
+                rank += BACKUP
+            if tried is not None and candidate in tried:
+                rank += TRIED
+            if rank < best_rank:
+                best = candidate
+                best_index = index
+                best_rank = rank
+                if rank == 0:
+                    break
+        if best is not None:
+            self.next_index = best_index + 1
+        return best
+
+
+STRATEGIES = {LoadBalancingStrategy.ROUND_ROBIN: RoundRobin}
 
 
 def make_balancer(strategy: LoadBalancingStrategy, candidates: Sequence[Candidate], start: int) -> Balancer:
     """The balancer for `strategy`; `start` differs per worker so that workers do not all begin at the same endpoint."""
-    return RoundRobin(candidates, start)
+    return STRATEGIES[strategy](candidates, start)

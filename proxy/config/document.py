@@ -30,9 +30,8 @@ from proxy.config.services import UNSET_IDLE, ServiceMap
 from proxy.config.settings import ACCESS_LOG, ADMIN, LIMITS, METRICS, TIMEOUTS, MetricsSettings
 from proxy.config.shapes import Choice, Flag, Integer, ListOf, Text
 from proxy.config.words import NAME, BoundAddress, token
+from proxy.stats.slots import MAX_WORKERS
 
-# One per core is the most that helps; no machine has more cores than this.
-MAX_WORKERS = 256
 MAX_PROXIES = 1024
 
 LISTENER_NAME = Key("name", NAME, "unique; in logs, metrics and tests", required=True)
@@ -102,8 +101,8 @@ def default_instance(admin_address: str) -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Cores that this process may use, and as many workers as the statistics table has room for."""
+    return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
 def _with_timeout(service: Service, timeouts: Timeouts) -> Service:

@@ -47,11 +47,15 @@ def load(path: str | os.PathLike[str], environment: Environment[str, str] = os.e
         column = error.start - (before.rfind(b"\n") + 1) + 1
         message = f"byte 0x{content[error.start]:02x} is not UTF-8, expected a YAML file in UTF-8"
         return _refused(name, message, before.count(b"\n") + 1, column)
-    return load_text(text, name, environment)
+    return _loaded(text, content, name, environment)
 
 
 def load_text(text: str, filename: str, environment: Environment[str, str] = os.environ) -> Loaded:
     """The same for text that is here already; `filename` is what its problems and positions name."""
+    return _loaded(text, text.encode(errors="replace"), filename, environment)
+
+
+def _loaded(text: str, content: bytes, filename: str, environment: Environment[str, str]) -> Loaded:
     reading = Reading(filename)
     # Everything read stays reachable until the end, so the cyclic collector would only walk it again and again: half
     # of the time of a large file.
@@ -65,7 +69,7 @@ def load_text(text: str, filename: str, environment: Environment[str, str] = os.
     problems = reading.problems()
     if problems or config is None:
         return Loaded(config=None, problems=problems)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(content).hexdigest()[:12]
     return Loaded(config=msgspec.structs.replace(config, digest=digest))
 
 

@@ -24,6 +24,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 S = TypeVar("S", bound=Struct)
 
+SAME_AS = "the same as"  # how the schema describes an alias
 SUFFIXES = {"ms": 1000, "secs": 1}
 
 
@@ -167,14 +168,15 @@ class Record(Shape[T]):
         properties: Schema = {}
         suffixed = []
         for key in self.keys:
-            for name in (key.name, *key.aliases):
-                properties[name] = {**key.shape.schema(defs), "description": key.about}
+            properties[key.name] = {**key.shape.schema(defs), "description": key.about}
+            for alias in key.aliases:
+                properties[alias] = {**key.shape.schema(defs), "description": f"{SAME_AS} {key.name}"}
             if isinstance(key.shape, Duration):
                 suffixed.append(key.name)
         schema: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
         if suffixed:
             pattern = f"^({'|'.join(suffixed)})_({'|'.join(SUFFIXES)})$"
-            number: Schema = {"type": "integer", "minimum": 0, "description": "the same as a bare number"}
+            number: Schema = {"type": "integer", "minimum": 0, "description": f"{SAME_AS} the key without suffix"}
             schema["patternProperties"] = {pattern: number}
         if self.required:
             schema["required"] = [key.name for key in self.required]

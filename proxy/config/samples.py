@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-from urllib.parse import urlsplit
 
 from discovery.model import RequestSample, RouteTest
+from mesh.paths import PathError, origin
 from proxy.config.addresses import parse_host_pattern
 from proxy.config.nodes import Node, Path, Scalar, shown
 from proxy.config.reading import Reading
@@ -23,42 +22,37 @@ from proxy.config.words import (
     method,
 )
 
+MAX_URL = 8 * 1024  # what limits.request_line lets through by default
 EXPECTED_REQUEST = "expected a request such as GET http://shop.local/api?page=2"
-_URL = re.compile(r"(https?://[^/?#\s]+)?(/[^#\s]*|\?[^#\s]*)?", re.IGNORECASE | re.ASCII)
 
 
-def parse_url(text: str) -> tuple[str, str]:
+def parse_url(text: str, verb: str = "GET") -> tuple[str, str]:
     """(host without port, in lower case; target) of a URL, of "/path?query", or of "*"."""
-    if text == "*":
-        return "", "*"
-    match = _URL.fullmatch(text)
-    if not text or match is None or not text.isascii():
-        raise ValueError(f"'{shown(text)}' is not a URL, expected http://HOST/PATH or /PATH (other than ASCII as %XX)")
-    target = match[2] or "/"
-    if target.startswith("?"):
-        target = f"/{target}"
-    if not match[1]:
-        return "", target
     try:
-        parts = urlsplit(match[1])
-        parts.port  # noqa: B018 - raises ValueError for a bad one
-        host = parts.hostname or ""
-    except ValueError as error:
-        raise ValueError(f"'{shown(text)}' is not a URL: {error}") from None
-    return parse_host_pattern(f"[{host}]" if ":" in host else host), target
+        target = origin(text.encode("ascii"), verb.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"'{shown(text)}' is not a URL, expected ASCII (the rest as %XX)") from None
+    except PathError as error:
+        raise ValueError(f"'{shown(text)}' is not a URL: {error}, expected http://HOST/PATH or /PATH") from None
+    question = b"?" if target.has_query else b""
+    return _host(target.authority.decode()), (target.path + question + target.query).decode()
+
+
+def _host(authority: str) -> str:
+    name, colon, port = authority.rpartition(":")
+    if not colon or port.endswith("]"):
+        name = authority
+    elif not port.isdigit():
+        raise ValueError(f"'{shown(port)}' is not a port, expected a number")
+    return parse_host_pattern(name) if name else ""
 
 
 def parse_request(text: str) -> RequestSample:
     verb, space, url = text.strip().partition(" ")
     if not space:
         raise ValueError(f"'{shown(text)}' is not a request, {EXPECTED_REQUEST}")
-    host, target = parse_url(url.strip())
-    return RequestSample(method=method(verb), host=host, target=target)
-
-
-def _url_text(text: str) -> str:
-    parse_url(text)
-    return text
+    host, target = parse_url(url.strip(), method(verb))
+    return RequestSample(method=verb, host=host, target=target)
 
 
 def _client(text: str) -> str:
@@ -78,7 +72,7 @@ SAMPLE_HEADER = Text("a header name", _sample_header, MAX_HEADER_NAME)
 METHOD = Key("method", Text("a method", method), "GET by default")
 URL = Key(
     "url",
-    Text("a URL or a path", _url_text),
+    Text("a URL or a path", longest=MAX_URL),
     "http://HOST/PATH?QUERY, or a path for a request without host",
     required=True,
 )
@@ -88,9 +82,14 @@ LISTENER = Key("listener", ListenerReference(), "where it arrives; default: at e
 
 
 def _build_request(fields: Fields) -> RequestSample:
-    host, target = parse_url(fields.get(URL, "/"))
+    verb = fields.get(METHOD, "GET")
+    try:
+        host, target = parse_url(fields.get(URL, "/"), verb)
+    except ValueError as error:
+        fields.problem(str(error), URL)
+        return RequestSample()
     return RequestSample(
-        method=fields.get(METHOD, "GET"),
+        method=verb,
         host=host,
         target=target,
         headers=fields.get(SAMPLE_HEADERS, {}),

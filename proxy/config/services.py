@@ -108,6 +108,8 @@ class MeshPolicy(Struct):
     """What `mesh` holds in this release."""
 
     timeout: float = 0.0
+    mtls: bool = False
+    tracing: bool = False
 
 
 MESH = StructRecord(

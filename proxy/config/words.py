@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from mesh.edits import PROTECTED
 from mesh.patterns import PatternError, compile_pattern
 from proxy.config.nodes import Node, Path, shown
 from proxy.config.reading import Reading
@@ -23,14 +24,9 @@ MAX_CONDITIONS = 16  # headers or query parameters of a match, headers of a filt
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:@\[\]-]{0,252}$"
 _NAME = re.compile(NAME_PATTERN)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")  # RFC 9110 section 5.5, without obs-text
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 section 5.5: no controls but the tab
 _PATH = re.compile(r"/[!\"$-;=@-~]*")  # printable ASCII without space, "#", "<", ">", "?"
 _PRINTABLE = re.compile(r"[!-~]+")
-
-# They describe one connection or the framing of one message; the proxy writes them itself.
-CONNECTION_HEADERS = frozenset(
-    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
-)
 
 
 def _name(text: str) -> str:
@@ -48,7 +44,7 @@ def header_name(text: str) -> str:
 def edited_header_name(text: str) -> str:
     """A header that a filter may touch."""
     name = header_name(text).lower()
-    if name in CONNECTION_HEADERS:
+    if name.encode() in PROTECTED:
         raise ValueError(f"'{text}' belongs to the connection and is written by the proxy, expected another header")
     if name == "host":
         raise ValueError(f"'{text}' is not changed here, expected url_rewrite: {{ host: ... }}")
@@ -56,10 +52,9 @@ def edited_header_name(text: str) -> str:
 
 
 def header_value(text: str) -> str:
-    if not _VALUE.fullmatch(text):
-        raise ValueError(
-            f"'{shown(text)}' is not a header value, expected printable ASCII without line breaks or space at its ends"
-        )
+    if not _VALUE.fullmatch(text) or text != text.strip():
+        expected = "expected text without control characters, or space at its ends"
+        raise ValueError(f"'{shown(text)}' is not a header value, {expected}")
     return text
 
 

@@ -1,0 +1,191 @@
+"""The configuration in force, as plain values in the words of the file: what GET /v1/config answers.
+
+Every default is written out; what has no value (no domain, no token) is left out. Loading it again gives the same
+configuration, but for secrets, which are hidden.
+"""
+
+from __future__ import annotations
+
+from discovery.model import (
+    Config,
+    Endpoint,
+    Filters,
+    HeaderEdit,
+    Listener,
+    MatchKind,
+    NameMatch,
+    PathKind,
+    Route,
+    RouteMatch,
+    RouteTest,
+    Service,
+    TrafficSplit,
+)
+from proxy.config.scalars import format_duration
+from proxy.config.services import POOL
+from proxy.config.settings import ACCESS_LOG, LIMITS, TIMEOUTS
+from proxy.config.shapes import Json
+
+HIDDEN = "***"
+
+PATH_KEYS = {PathKind.EXACT: "path", PathKind.PREFIX: "path_prefix", PathKind.REGEX: "path_regex"}
+
+
+def effective(config: Config) -> dict[str, Json]:
+    settings = config.snapshot.settings
+    shown: dict[str, Json] = {
+        "admin": _given(address=config.admin.address, token=HIDDEN if config.admin.token else ""),
+        **_given(metrics=_given(address=config.metrics_address)),
+        "access_log": ACCESS_LOG.render(settings.access_log),
+        "instance": settings.instance,
+        "workers": config.workers,
+        "trusted_proxies": list(settings.trusted_proxies),
+        "path_escapes": settings.path_escapes.value,
+        "merge_slashes": settings.merge_slashes,
+        "limits": LIMITS.render(settings.limits),
+        "timeouts": TIMEOUTS.render(settings.timeouts),
+        "listeners": [_listener(listener) for listener in config.snapshot.listeners],
+        "services": {service.name: _service(service) for service in config.snapshot.services},
+        "tests": [_test(test) for test in config.tests],
+    }
+    return {key: _escaped(value) for key, value in shown.items()}
+
+
+def _given(**keys: Json) -> dict[str, Json]:
+    """Without what has no value. A key that may be 0 or false is not for here."""
+    return {key: value for key, value in keys.items() if value not in (None, "", [], {})}
+
+
+def _escaped(value: Json) -> Json:
+    """With "${" written so that the file's reader does not take it for a variable."""
+    if isinstance(value, str):
+        return value.replace("${", "$${")
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    return value
+
+
+def _listener(listener: Listener) -> dict[str, Json]:
+    return {
+        "name": listener.name,
+        "address": listener.address,
+        "protocol": listener.protocol.value,
+        "routes": [_route(route) for route in listener.routes],
+    }
+
+
+def _route(route: Route) -> dict[str, Json]:
+    shown: dict[str, Json] = {"name": route.name, "match": _match(route.match)}
+    shown |= _given(
+        service=route.service,
+        version=route.version,
+        split=[_share(share) for share in route.split],
+        filters=_filters(route.filters),
+    )
+    if route.timeout is not None:
+        shown["timeout"] = format_duration(route.timeout)
+    return shown
+
+
+def _match(match: RouteMatch) -> dict[str, Json]:
+    return {
+        **_given(host=match.host),
+        PATH_KEYS[match.path_kind]: match.path,
+        **_given(
+            methods=list(match.methods),
+            headers=_conditions(match.headers),
+            query=_conditions(match.query),
+            clients=list(match.clients),
+        ),
+    }
+
+
+def _conditions(conditions: tuple[NameMatch, ...]) -> dict[str, Json]:
+    shown: dict[str, Json] = {}
+    for condition in conditions:
+        if condition.kind is MatchKind.EXACT:
+            shown[condition.name] = condition.value
+        else:
+            shown[condition.name] = {condition.kind.value: condition.kind is MatchKind.PRESENT or condition.value}
+    return shown
+
+
+def _share(share: TrafficSplit) -> dict[str, Json]:
+    return {**_given(service=share.service, version=share.version), "weight": share.weight}
+
+
+def _filters(filters: Filters) -> list[Json]:
+    shown: list[Json] = []
+    if filters.request_headers is not None:
+        shown.append({"request_headers": _edit(filters.request_headers)})
+    if filters.response_headers is not None:
+        shown.append({"response_headers": _edit(filters.response_headers)})
+    rewrite, redirect, response = filters.url_rewrite, filters.redirect, filters.direct_response
+    if rewrite is not None:
+        shown.append({"url_rewrite": _given(host=rewrite.host, path=rewrite.path, path_prefix=rewrite.path_prefix)})
+    if redirect is not None:
+        target = _given(
+            scheme=redirect.scheme,
+            host=redirect.host,
+            port=redirect.port,
+            path=redirect.path,
+            path_prefix=redirect.path_prefix,
+        )
+        shown.append({"redirect": {**target, "status": redirect.status}})
+    if response is not None:
+        content: dict[str, Json] = {
+            "status": response.status,
+            "body": response.body,
+            "content_type": response.content_type,
+            **_given(headers=_texts(response.headers)),
+        }
+        shown.append({"direct_response": content})
+    return shown
+
+
+def _edit(edit: HeaderEdit) -> dict[str, Json]:
+    if not (edit.set or edit.add or edit.remove):
+        return {"set": {}}  # written so in the file; an empty edit would not be read back
+    return _given(set=_texts(edit.set), add=_texts(edit.add), remove=list(edit.remove))
+
+
+def _texts(texts: dict[str, str]) -> dict[str, Json]:
+    return dict(texts.items())
+
+
+def _service(service: Service) -> dict[str, Json]:
+    return {
+        **_given(domain=service.domain),
+        "load_balancing": service.load_balancing.value,
+        "endpoints": [_endpoint(endpoint) for endpoint in service.endpoints],
+        **_given(traffic_split=[_share(share) for share in service.traffic_split]),
+        "mesh": {"timeout": format_duration(service.timeout)},
+        "pool": POOL.render(service.pool),
+    }
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Json]:
+    return {
+        "id": endpoint.id,
+        "address": endpoint.address,
+        **_given(version=endpoint.version),
+        "weight": endpoint.weight,
+        **_given(node=endpoint.node),
+        "backup": endpoint.backup,
+        **_given(metadata=_texts(endpoint.metadata)),
+    }
+
+
+def _test(test: RouteTest) -> dict[str, Json]:
+    request = test.request
+    url = f"http://{request.host}{request.target}" if request.host and request.target != "*" else request.target
+    return {
+        "request": {
+            "method": request.method,
+            "url": url,
+            **_given(headers=_texts(request.headers), client=request.client, listener=request.listener),
+        },
+        "expect": dict(test.expect.items()),
+    }

@@ -2,15 +2,20 @@
 
 The configuration is made from the few values that matter to the test. Everything is logged, so a test can ask not only
 what the client saw but also why: `instance.logged(...)`.
+
+By default the data plane runs inside the test's process (see inside.py), which starts in milliseconds. A test that
+needs processes says `program=True`; HIVEMESH_E2E=program makes every test use the real program.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from inside import Inside
 from ports import free_address
 from program import Hivemesh, run_hivemesh
 from raw_client import RawClient
@@ -35,6 +40,7 @@ class Instance:
         routes: Sequence[Mapping[str, Any]] | None = None,
         services: Mapping[str, Mapping[str, Any]] | None = None,
         app: Mapping[str, Any] | None = None,
+        program: bool = False,
         **settings: Any,
     ) -> None:
         self.address = free_address()
@@ -58,7 +64,17 @@ class Instance:
         if origins or app is not None:
             self.config["services"]["app"] = {"endpoints": endpoints(*origins), **(app or {})}
         self.clients: list[RawClient] = []
-        self.program: Hivemesh = run_hivemesh(self.config_text(), directory, self.admin)
+        self._inside: Inside | None = None
+        self._program: Hivemesh | None = None
+        if program or os.environ.get("HIVEMESH_E2E") == "program":
+            self._program = run_hivemesh(self.config_text(), directory, self.admin)
+        else:
+            self._inside = Inside(self.config_text())
+
+    @property
+    def program(self) -> Hivemesh:
+        assert self._program is not None, "this instance has no process of its own; start it with program=True"
+        return self._program
 
     def config_text(self) -> str:
         return json.dumps(self.config, indent=2)  # JSON is YAML
@@ -71,6 +87,9 @@ class Instance:
 
     def reload(self) -> None:
         """Put `config`, as the test has edited it, in force."""
+        if self._inside is not None:
+            self._inside.apply(self.config_text())
+            return
         self.program.config_file.write_text(self.config_text())
         answer = self.program.api("POST", "/v1/reload")
         assert answer.status == 200, (answer.status, answer.text)  # type: ignore[attr-defined]
@@ -99,7 +118,10 @@ class Instance:
     def close(self) -> None:
         for client in self.clients:
             client.close()
-        self.program.stop()
+        if self._inside is not None:
+            self._inside.stop()
+        if self._program is not None:
+            self._program.stop()
 
 
 def endpoints(*origins: EndpointLike) -> list[dict[str, Any]]:

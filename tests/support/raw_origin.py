@@ -163,11 +163,11 @@ class RawOrigin:
             thread.join(TIMEOUT)
 
     def _accept_for(self, script: Callable[[Upstream, Request], None] | bytes) -> None:
-        self.socket.setblocking(True)
         while True:
             try:
+                self.socket.setblocking(True)
                 connection, _ = self.socket.accept()
-            except OSError:
+            except OSError:  # closed
                 return
             upstream = Upstream(connection)
             self.connections.append(upstream)

@@ -78,7 +78,7 @@ def test_text_format_is_one_line_per_request(hive, origin: RawOrigin) -> None:
 
 
 def test_log_is_opened_again_on_sigusr1(hive, origin: RawOrigin) -> None:
-    proxy = hive(origin)
+    proxy = hive(origin, program=True)
     client = proxy.client()
     client.ask(target="/before")
     upstream = origin.accept()

@@ -1,0 +1,70 @@
+"""A data plane that serves nothing and remembers what it was told.
+
+Rows that no key names any more are released at once, unless `holds_rows` is set; then `let_go` releases them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from discovery.model import Snapshot
+from proxy.kernel.cells import Table
+
+
+class FakePlane:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        table: Table,
+        worker: int,
+        emit: Callable[[str, dict[str, Any]], None],
+        released: Callable[[tuple[int, ...]], None],
+    ) -> None:
+        self.snapshot = Snapshot()
+        self.slots: dict[str, int] = {}
+        self.sockets: dict[str, socket.socket] = {}
+        self.calls: list[str] = []
+        self.emit = emit
+        self.holds_rows = False
+        self.done: Callable[[], None] | None = None
+        self.deadline = 0.0
+        self._released = released
+        self._held: set[int] = set()
+
+    def listen(self, name: str, sock: socket.socket) -> None:
+        self.calls.append(f"listen {name}")
+        self.sockets[name] = sock
+
+    def unlisten(self, name: str) -> None:
+        self.calls.append(f"unlisten {name}")
+        self.sockets.pop(name).close()
+
+    def apply(self, snapshot: Snapshot, slots: dict[str, int]) -> None:
+        self.calls.append(f"apply {snapshot.version}")
+        self._held |= set(self.slots.values())
+        self.snapshot, self.slots = snapshot, slots
+        if not self.holds_rows:
+            self.let_go()
+
+    def let_go(self) -> None:
+        gone = self._held - set(self.slots.values())
+        self._held -= gone
+        if gone:
+            self._released(tuple(gone))
+
+    def drain(self, deadline: float, done: Callable[[], None]) -> None:
+        """Drained when the test calls `done`."""
+        self.calls.append("drain")
+        self.deadline, self.done = deadline, done
+
+    def reopen_logs(self) -> None:
+        self.calls.append("reopen_logs")
+
+    def close(self) -> None:
+        self.calls.append("close")
+        for sock in self.sockets.values():
+            sock.close()

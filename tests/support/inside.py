@@ -1,0 +1,55 @@
+"""hivemesh without processes: the data plane of `proxy.control.embedded` on an event loop in a thread.
+
+It starts in milliseconds, so a test can have a proxy of its own; what belongs to processes (signals, workers, the admin
+API) needs the real program of program.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+from proxy.control.embedded import Embedded
+
+T = TypeVar("T")
+
+# Only a failing test ever waits this long.
+TIMEOUT = 20.0
+
+
+class Inside:
+    """Serving once it is made; raises what Embedded raises for a configuration that it refuses."""
+
+    def __init__(self, config_text: str) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hivemesh", daemon=True)
+        self._thread.start()
+        try:
+            self.embedded: Embedded = self._call(_started(config_text))
+        except BaseException:
+            self._end_loop()
+            raise
+
+    def apply(self, config_text: str) -> None:
+        """Put another configuration in force."""
+        self._call(self.embedded.apply(config_text))
+
+    def stop(self) -> None:
+        self._call(self.embedded.__aexit__(None, None, None))
+        self._end_loop()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(TIMEOUT)
+        self._loop.close()
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
+
+
+async def _started(config_text: str) -> Embedded:
+    return await Embedded(config_text, ephemeral=False).__aenter__()

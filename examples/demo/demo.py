@@ -1,0 +1,352 @@
+"""`make demo`: hivemesh with examples/quickstart.yaml, three small backends, real traffic, and what came of it.
+
+Each scene sends requests through the proxy, says what was expected and what came back. On a terminal everything then
+stays up until Ctrl-C, so that you can look around; with ONCE=1 or CI=1, or without a terminal, it ends. Exit code 0
+when every scene went as expected, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = Path("examples/quickstart.yaml")
+PROXY = ("127.0.0.1", 8080)
+ADMIN = ("127.0.0.1", 9900)
+BACKENDS = {"web-1": 9001, "web-2": 9002, "web-3": 9003}
+
+START_TIMEOUT = 20.0
+STOP_TIMEOUT = 35.0
+POLL = 0.05
+SPLIT_REQUESTS = 200
+# 20 % of 200 is 40 with a standard deviation of under 6, so a working split stays within this practically always.
+SPLIT_RANGE = range(15, 66)
+
+
+class DemoProblem(Exception):
+    """Why the demo cannot go on, in one sentence."""
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def backend(self) -> str:
+        return self.headers.get("x-backend", "")
+
+
+@dataclass
+class Scene:
+    what: str
+    result: str
+    good: bool
+
+
+@dataclass
+class Stage:
+    """What runs during the demo, and what has been seen."""
+
+    log: Path
+    backends: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    scenes: list[Scene] = field(default_factory=list)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """The access log so far; other lines of the program are left out."""
+        found = []
+        for line in self.log.read_text().split("\n")[:-1]:
+            if line.startswith("{") and '"status":' in line:
+                found.append(json.loads(line))
+        return found
+
+    def note(self, what: str, result: str, good: bool) -> None:
+        self.scenes.append(Scene(what, result, good))
+
+
+def ask(
+    method: str, target: str, headers: dict[str, str] | None = None, body: bytes | None = None, count: int = 1
+) -> list[Answer]:
+    """`count` requests on one connection through the proxy."""
+    connection = HTTPConnection(*PROXY, timeout=10)
+    answers = []
+    try:
+        for _ in range(count):
+            connection.request(method, target, body, headers or {})
+            response = connection.getresponse()
+            fields = {name.lower(): value for name, value in response.getheaders()}
+            answers.append(Answer(response.status, fields, response.read()))
+    finally:
+        connection.close()
+    return answers
+
+
+def told(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))
+
+
+def all_ok(answers: list[Answer]) -> bool:
+    return all(answer.status == 200 for answer in answers)
+
+
+# --- the scenes ---------------------------------------------------------------------------------------------------
+
+
+def split(stage: Stage) -> None:
+    answers = ask("GET", "/", count=SPLIT_REQUESTS)
+    seen = Counter(answer.backend for answer in answers)
+    canary = seen["web-3"]
+    stage.note(
+        f"{SPLIT_REQUESTS} x GET /, split 80 : 20 between v1 and v2",
+        f"{told(seen)} -> v2 got {100 * canary // SPLIT_REQUESTS} %",
+        all_ok(answers) and canary in SPLIT_RANGE and seen["web-1"] > 0 and seen["web-2"] > 0,
+    )
+
+
+def dead_endpoint(stage: Stage) -> None:
+    """The file names an endpoint where nobody listens; the requests above met it, and their clients did not notice."""
+    again = wait_for(lambda: [entry for entry in stage.entries() if entry.get("attempts", 1) > 1], "the access log")
+    stage.note(
+        "the endpoint 'dead' refuses connections",
+        f"{len(again)} requests tried it, moved on to another endpoint and were answered "
+        f"{'all 200' if all(entry['status'] == 200 for entry in again) else 'not all 200'}",
+        all(entry["status"] == 200 for entry in again),
+    )
+
+
+def header_route(stage: Stage) -> None:
+    answers = ask("GET", "/", {"x-beta": "1"}, count=20)
+    seen = Counter(answer.backend for answer in answers)
+    stage.note("20 x GET / with x-beta: 1, always v2", told(seen), all_ok(answers) and set(seen) == {"web-3"})
+
+
+def path_route(stage: Stage) -> None:
+    answers = ask("GET", "/api/items?page=2", count=30)
+    seen = Counter(answer.backend for answer in answers)
+    stage.note("30 x GET /api/items, service api", told(seen), all_ok(answers) and set(seen) == {"web-1", "web-2"})
+
+
+def upload(stage: Stage) -> None:
+    size = 300_000
+    [answer] = ask("POST", "/api/upload", body=b"x" * size)
+    received = json.loads(answer.body)["body_bytes"] if answer.status == 200 else 0
+    stage.note(f"POST /api/upload, {size:,} bytes", f"{answer.backend} received {received:,}", received == size)
+
+
+def redirect(stage: Stage) -> None:
+    [answer] = ask("GET", "/blog/first")
+    location = answer.headers.get("location", "")
+    good = answer.status == 301 and location.endswith("/news/first")
+    stage.note("GET /blog/first, moved", f"{answer.status} to {location}", good)
+
+
+def direct(stage: Stage) -> None:
+    [answer] = ask("GET", "/ping")
+    stage.note("GET /ping, answered by hivemesh", answer.body.decode().strip(), answer.body == b"pong\n")
+
+
+def backend_dies(stage: Stage) -> None:
+    stage.backends["web-2"].kill()
+    stage.backends["web-2"].wait()
+    answers = ask("GET", "/", count=40)
+    seen = Counter(answer.backend for answer in answers)
+    good = all_ok(answers) and "web-2" not in seen
+    stage.note("backend web-2 is killed; 40 x GET /", f"{told(seen)}, {'no' if good else 'some'} errors", good)
+    stage.backends["web-2"] = start_backend("web-2")
+    answers = ask("GET", "/api/items", count=30)
+    seen = Counter(answer.backend for answer in answers)
+    stage.note("web-2 is back; 30 x GET /api/items", told(seen), all_ok(answers) and "web-2" in seen)
+
+
+def refused(stage: Stage) -> None:
+    """Two lengths for one body: another server may read it differently, so it goes no further."""
+    with socket.create_connection(PROXY, timeout=10) as connection:
+        connection.sendall(
+            b"POST / HTTP/1.1\r\nHost: demo\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        first = connection.recv(65536).split(b"\r\n")[0].decode("latin-1")
+    stage.note("a request-smuggling attempt", first, " 400 " in first)
+
+
+SCENES: list[Callable[[Stage], None]] = [
+    split,
+    dead_endpoint,
+    header_route,
+    path_route,
+    upload,
+    redirect,
+    direct,
+    refused,
+    backend_dies,
+]
+
+
+# --- starting and stopping -------------------------------------------------------------------------------------------
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            value = condition()
+        except (OSError, HTTPException):
+            value = None
+        if value:
+            return value
+        time.sleep(POLL)
+    raise DemoProblem(f"waited {START_TIMEOUT:g} s in vain for {what}")
+
+
+def is_open(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.connect()
+    except OSError:
+        return False
+    connection.close()
+    return True
+
+
+def require_free_ports() -> None:
+    taken = [port for port in (PROXY[1], ADMIN[1], *BACKENDS.values()) if is_open(port)]
+    if taken:
+        raise DemoProblem(f"the demo needs the ports {', '.join(map(str, taken))}, and something listens there already")
+
+
+def start_backend(name: str) -> subprocess.Popen[bytes]:
+    port = BACKENDS[name]
+    command = [sys.executable, str(ROOT / "examples" / "demo" / "backend.py"), name, f"127.0.0.1:{port}"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    wait_for(lambda: is_open(port), f"backend {name} on port {port}")
+    return process
+
+
+def is_ready() -> bool:
+    connection = HTTPConnection(*ADMIN, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    finally:
+        connection.close()
+
+
+def start_hivemesh(log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "proxy", "run", "-c", str(CONFIG)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(lambda: process.poll() is not None or is_ready(), "hivemesh to be ready")
+    except DemoProblem as problem:
+        stop(process)
+        raise DemoProblem(f"{problem}; it said:\n{log.read_text()}") from None
+    if process.poll() is not None:
+        raise DemoProblem(f"hivemesh ended with {process.returncode}; it said:\n{log.read_text()}")
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# --- telling -----------------------------------------------------------------------------------------------------
+
+
+def show(console: Console, stage: Stage) -> None:
+    table = Table(title="What happened", title_justify="left", show_lines=False)
+    table.add_column("")
+    table.add_column("traffic")
+    table.add_column("outcome", overflow="fold")
+    for scene in stage.scenes:
+        table.add_row("[green]ok[/]" if scene.good else "[red]no[/]", scene.what, scene.result)
+    console.print(table)
+
+
+def show_places(console: Console, stage: Stage) -> None:
+    hivemesh = ".venv/bin/hivemesh"
+    places = {
+        "through the proxy": f"curl -i http://{PROXY[0]}:{PROXY[1]}/",
+        "the new version": f"curl -H 'x-beta: 1' http://{PROXY[0]}:{PROXY[1]}/",
+        "metrics": f"curl http://{ADMIN[0]}:{ADMIN[1]}/metrics",
+        "who is where": f"{hivemesh} endpoints",
+        "numbers": f"{hivemesh} stats",
+        "why a request goes where": f"{hivemesh} explain GET http://127.0.0.1:8080/api/items",
+        "the configuration": f"{CONFIG}   (change it: it is reloaded by `{hivemesh} reload`)",
+        "one line per request": str(stage.log),
+    }
+    table = Table(title="Where to look", title_justify="left", show_header=False, box=None)
+    for what, where in places.items():
+        table.add_row(what, where)
+    console.print(table)
+
+
+def stays_up() -> bool:
+    once = os.environ.get("ONCE") == "1" or os.environ.get("CI", "") not in ("", "0", "false")
+    return not once and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def run(console: Console) -> int:
+    require_free_ports()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hivemesh-demo-")))
+        stage = Stage(log=directory / "hivemesh.log")
+        console.print(f"Starting three backends and hivemesh with {CONFIG} ...")
+        stack.callback(lambda: [stop(process) for process in stage.backends.values()])
+        for name in BACKENDS:
+            stage.backends[name] = start_backend(name)
+        stack.callback(stop, start_hivemesh(stage.log))
+        for scene in SCENES:
+            scene(stage)
+        show(console, stage)
+        show_places(console, stage)
+        good = all(scene.good for scene in stage.scenes)
+        if stays_up():
+            console.print("\nEverything stays up until you press Ctrl-C.")
+            try:
+                while True:
+                    time.sleep(3600)
+            except KeyboardInterrupt:
+                console.print("\nStopping.")
+        return 0 if good else 1
+
+
+def main() -> int:
+    console = Console(highlight=False)
+    try:
+        return run(console)
+    except DemoProblem as problem:
+        print(f"demo: {problem}", file=sys.stderr)
+    except KeyboardInterrupt:
+        pass
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""The agent's links: what is sent to a worker depends on what it has and on what is wanted by then."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+
+from discovery.model import Service, Snapshot
+from proxy.control.channel import Message
+from proxy.control.fleet import Fleet, Place, State
+from proxy.control.messages import Applied, Apply, Delta, Drain, Drained, Hello, Listen, Released, ReopenLogs, Unlisten
+from proxy.kernel.cells import Table
+from proxy.stats.allocator import SlotAllocator, keys_of
+from proxy.stats.slots import ACTIVE, REQUESTS, SLOT_SIZE
+
+ROWS = 16
+
+
+class Wire:
+    """The worker's end: keeps what the agent says. `backlog` is how full the channel pretends to be."""
+
+    def __init__(self) -> None:
+        self.backlog = 0
+        self.said: list[Message] = []
+        self.drained: Callable[[], None] | None = None
+        self.is_open = True
+
+    def send(self, message: Message, sock: socket.socket | None = None) -> None:
+        assert (sock is not None) == isinstance(message, Listen)
+        self.said.append(message)
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def take(self) -> list[Message]:
+        said, self.said = self.said, []
+        return said
+
+    def has_room(self) -> None:
+        self.backlog = 0
+        assert self.drained is not None
+        self.drained()
+
+
+class Bench:
+    """A fleet whose wanted state is made from names of services and listeners."""
+
+    def __init__(self, workers: int = 1, is_successor: bool = False) -> None:
+        descriptor = os.memfd_create("table")
+        os.ftruncate(descriptor, workers * ROWS * SLOT_SIZE)
+        self.table = Table(descriptor, workers, ROWS)
+        os.close(descriptor)
+        self.events: list[str] = []
+        allocator = SlotAllocator(ROWS, lambda _: None, is_fresh=not is_successor)
+        self.fleet = Fleet(
+            workers, allocator, self.table, lambda _, name, __: self.events.append(name), is_successor=is_successor
+        )
+        self.wires = [self.start(number) for number in range(workers)]
+        self.version = 0
+
+    def start(self, number: int, pid: int = 1) -> Wire:
+        wire = Wire()
+        self.fleet.connect(number, pid, wire)
+        return wire
+
+    def greet(self, number: int = 0, **has: object) -> None:
+        self.fleet.receive(number, Hello(worker=number, pid=1, **has))  # type: ignore[arg-type]
+
+    def want(self, services: str, listeners: Sequence[str] = ()) -> State:
+        """`listeners`: name=address each."""
+        self.version += 1
+        snapshot = Snapshot(version=self.version, services=tuple(Service(name=name) for name in services))
+        slots = self.fleet.allocator.assign(keys_of(snapshot), self.version)
+        pairs = (listener.split("=") for listener in listeners)
+        sock = socket.socket()
+        places = {name: Place(address, address, [sock] * len(self.fleet.links)) for name, address in pairs}
+        state = State(snapshot, slots, places)
+        self.fleet.publish(state)
+        return state
+
+
+def kinds(messages: Sequence[Message]) -> list[str]:
+    return [type(message).__name__ for message in messages]
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(10):
+            await scenario()
+
+    asyncio.run(limited())
+
+
+def test_nothing_is_sent_before_the_worker_has_said_what_it_has() -> None:
+    bench = Bench()
+    state = bench.want("a", ["web=1"])
+    assert bench.wires[0].said == []
+
+    bench.greet()
+
+    assert bench.wires[0].said == [Apply(snapshot=state.snapshot, slots=state.slots), Listen(name="web", address="1")]
+
+
+def test_later_changes_are_sent_as_differences() -> None:
+    bench = Bench()
+    bench.want("ab")
+    bench.greet()
+    bench.wires[0].take()
+
+    state = bench.want("ac")
+
+    (message,) = bench.wires[0].take()
+    assert isinstance(message, Delta)
+    assert [service.name for service in message.change.services] == ["c"]
+    assert message.change.services_removed == ("b",)
+    assert message.slots == {"service/c": state.slots["service/c"]}
+
+
+def test_a_listener_stops_before_the_change_and_starts_after_it() -> None:
+    bench = Bench()
+    bench.want("a", ["old=1", "moved=2", "kept=3"])
+    bench.greet()
+    bench.wires[0].take()
+
+    bench.want("a", ["moved=4", "kept=3", "new=5"])
+
+    said = bench.wires[0].take()
+    assert [message for message in said if isinstance(message, Unlisten)] == [
+        Unlisten(name="old"),
+        Unlisten(name="moved"),
+    ]
+    assert [message.name for message in said if isinstance(message, Listen)] == ["moved", "new"]
+    assert kinds(said) == ["Unlisten", "Unlisten", "Delta", "Listen", "Listen"]
+
+
+def test_a_slow_worker_skips_what_was_wanted_in_between() -> None:
+    bench = Bench()
+    bench.want("a")
+    bench.greet()
+    wire = bench.wires[0]
+    wire.take()
+    wire.backlog = 1
+
+    for services in ("ab", "abc", "abcd"):
+        bench.want(services)
+    assert wire.said == []
+    wire.has_room()
+
+    (message,) = wire.take()
+    assert isinstance(message, Delta)
+    assert (message.change.base, message.change.version) == (1, 4)
+    assert [service.name for service in message.change.services] == ["b", "c", "d"]
+
+
+def test_a_row_a_slow_worker_never_heard_of_is_free_at_once() -> None:
+    bench = Bench()
+    bench.want("a")
+    bench.greet()
+    bench.wires[0].backlog = 1
+
+    bench.want("ab")
+    bench.want("a")
+
+    assert bench.fleet.allocator.retired == 0
+
+
+def test_a_worker_that_was_started_again_gets_everything() -> None:
+    bench = Bench()
+    state = bench.want("a", ["web=1"])
+    bench.greet()
+
+    bench.fleet.gone(0, 1)
+    assert [status.state for status in bench.fleet.statuses()] == ["gone"]
+    wire = bench.start(0, pid=2)
+    bench.greet()
+
+    assert wire.said == [Apply(snapshot=state.snapshot, slots=state.slots), Listen(name="web", address="1")]
+    assert not bench.wires[0].is_open
+
+
+def test_the_gauges_of_a_dead_worker_are_reset_and_its_counters_stay() -> None:
+    bench = Bench(workers=2)
+    state = bench.want("a")
+    bench.greet(0)
+    bench.greet(1)
+    number = state.slots["service/a"]
+    for worker in range(2):
+        bench.table.slot(worker, number).add(ACTIVE, 3)
+        bench.table.slot(worker, number).add(REQUESTS, 5)
+
+    bench.fleet.gone(1, 1)
+
+    cells, _ = bench.table.totals(number)
+    assert (cells[ACTIVE], cells[REQUESTS]) == (3, 10)
+
+
+def test_news_of_a_process_that_was_replaced_is_ignored() -> None:
+    bench = Bench()
+    bench.fleet.gone(0, 99)
+
+    assert [status.pid for status in bench.fleet.statuses()] == [1]
+
+
+def test_a_successor_leaves_alone_what_a_worker_has() -> None:
+    bench = Bench(is_successor=True)
+    bench.version = 7
+    bench.greet(version=7, listeners={"web": "1"}, slots={"service/a": 5})
+
+    state = bench.want("ab", ["web=1"])
+
+    assert state.slots["service/a"] == 5
+    assert bench.wires[0].said == [Apply(snapshot=state.snapshot, slots=state.slots)]
+    assert bench.fleet.known_version == 7
+
+
+def test_a_successor_resets_the_gauges_of_a_worker_that_died_meanwhile() -> None:
+    bench = Bench(is_successor=True)
+    bench.table.slot(0, 1).add(ACTIVE, 9)
+    bench.greet()
+
+    state = bench.want("a")
+
+    assert bench.table.totals(state.slots["service/a"])[0][ACTIVE] == 0
+
+
+def test_rows_come_back_when_every_worker_released_them() -> None:
+    bench = Bench(workers=2)
+    state = bench.want("ab")
+    bench.greet(0)
+    bench.greet(1)
+    bench.want("a")
+    row = state.slots["service/b"]
+
+    bench.fleet.receive(0, Released(slots=(row,), version=2))
+    assert bench.fleet.allocator.retired == 1
+    bench.fleet.receive(1, Released(slots=(row,), version=2))
+
+    assert bench.fleet.allocator.retired == 0
+
+
+def test_settled_waits_for_every_worker_that_has_a_process() -> None:
+    async def scenario() -> None:
+        bench = Bench(workers=2)
+        bench.want("a")
+        bench.greet(0)
+        bench.greet(1)
+        settled = asyncio.ensure_future(bench.fleet.settled(1))
+
+        bench.fleet.receive(0, Applied(version=1))
+        await asyncio.sleep(0)
+        assert not settled.done()
+        bench.fleet.gone(1, 1)
+
+        await settled
+
+    run(scenario)
+
+
+def test_draining_is_told_to_all_and_ends_when_all_have_ended() -> None:
+    async def scenario() -> None:
+        bench = Bench(workers=2)
+        bench.greet(0)
+        bench.greet(1)
+        ended = asyncio.ensure_future(bench.fleet.ended())
+
+        bench.fleet.drain(3.0)
+        assert [wire.said[-1] for wire in bench.wires] == [Drain(deadline=3.0)] * 2
+        assert [status.state for status in bench.fleet.statuses()] == ["draining"] * 2
+        bench.fleet.receive(0, Drained())
+        bench.fleet.gone(1, 1)
+
+        await ended
+
+    run(scenario)
+
+
+def test_reopening_logs_is_told_to_all() -> None:
+    bench = Bench(workers=2)
+
+    bench.fleet.reopen_logs()
+
+    assert [wire.said for wire in bench.wires] == [[ReopenLogs()]] * 2
+

@@ -1,0 +1,165 @@
+"""Addresses become listening sockets, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.control import sockets
+from proxy.control.occupant import occupant
+from proxy.control.sockets import BindError, Bound, bind, release, socket_key
+
+HOLD_A_PORT = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 0), reuse_port=True)
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_process() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that listens on a port and would share it with whoever sets SO_REUSEPORT."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_A_PORT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield process, int(process.stdout.readline())
+
+
+def bound(address: str, count: int = 1) -> Bound:
+    return bind(address, count)
+
+
+def test_every_worker_gets_a_socket_of_the_same_port() -> None:
+    made = bound("127.0.0.1:0", 3)
+
+    ports = {sock.getsockname()[1] for sock in made.sockets}
+
+    assert len(made.sockets) == 3
+    assert made.address == f"127.0.0.1:{ports.pop()}"
+    assert not ports
+    release(made)
+
+
+def test_accepted_connections_do_not_delay_small_writes() -> None:
+    made = bound("127.0.0.1:0")
+    with socket.create_connection(made.sockets[0].getsockname()):
+        connection, _ = made.sockets[0].accept()
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        connection.close()
+    release(made)
+
+
+def test_a_port_in_use_is_told_with_the_process_that_has_it(other_process: tuple[subprocess.Popen[str], int]) -> None:
+    process, port = other_process
+
+    with pytest.raises(BindError) as error:
+        bind(f"127.0.0.1:{port}", 2)
+
+    message = str(error.value)
+    assert message.startswith(f"cannot listen on 127.0.0.1:{port}: the port is in use by ")
+    assert message.endswith(f"(pid {process.pid})")
+
+
+def test_nobody_has_a_port_that_is_not_listened_on() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert occupant(unused.getsockname()[1]) is None
+
+
+def test_an_overlapping_address_of_our_own_is_allowed() -> None:
+    wide = bound("0.0.0.0:0")
+    port = wide.sockets[0].getsockname()[1]
+
+    narrow = bound(f"127.0.0.1:{port}")
+
+    release(narrow)
+    release(wide)
+
+
+def test_nothing_stays_bound_after_a_failure(other_process: tuple[subprocess.Popen[str], int]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+
+    with pytest.raises(BindError):
+        bind(f"127.0.0.1:{other_process[1]}", 4)
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_privileged_port_says_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sockets, "_probe", refuse)
+
+    with pytest.raises(BindError, match="ports below 1024 need root, CAP_NET_BIND_SERVICE"):
+        bind("127.0.0.1:80", 1)
+
+
+def test_an_address_of_another_machine_is_told_as_such() -> None:
+    with pytest.raises(BindError, match="this machine does not have the address"):
+        bind("192.0.2.1:8080", 1)
+
+
+@pytest.mark.parametrize("address", ["", "8080", ":8080", "127.0.0.1:", "::1:80", "127.0.0.1:99999", "unix:"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(BindError, match="is not an address"):
+        bind(address, 1)
+
+
+def test_ipv6_listens_for_ipv6_only() -> None:
+    made = bound("[::1]:0")
+
+    assert made.address.startswith("[::1]:")
+    assert made.sockets[0].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    release(made)
+
+
+def test_workers_share_one_unix_socket_and_its_file_goes_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    made = bound(f"unix:{path}", 2)
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        connection, _ = made.sockets[1].accept()
+        connection.close()
+
+    release(made)
+    assert not path.exists()
+
+
+def test_the_socket_file_of_a_dead_process_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "web.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+
+    release(bound(f"unix:{path}"))
+
+
+def test_a_unix_socket_that_answers_is_in_use(tmp_path: Path) -> None:
+    made = bound(f"unix:{tmp_path}/web.sock")
+
+    with pytest.raises(BindError, match="another process listens there"):
+        bind(f"unix:{tmp_path}/web.sock", 1)
+    release(made)
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "notes"
+    path.write_text("mine")
+
+    with pytest.raises(BindError, match="exists and is not a socket"):
+        bind(f"unix:{path}", 1)
+    assert path.read_text() == "mine"
+
+
+def test_listeners_share_sockets_by_address_but_not_a_port_that_is_yet_to_be_chosen() -> None:
+    assert socket_key("a", "127.0.0.1:80") == socket_key("b", "127.0.0.1:80")
+    assert socket_key("a", "127.0.0.1:0") != socket_key("b", "127.0.0.1:0")

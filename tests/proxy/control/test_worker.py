@@ -1,0 +1,241 @@
+"""What a worker makes of the agent's messages, and what it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from fake_plane import FakePlane
+
+from discovery.delta import delta
+from discovery.model import Service, Settings, Snapshot, Timeouts
+from proxy.control.channel import Message
+from proxy.control.messages import (
+    Applied,
+    Apply,
+    Delta,
+    Drain,
+    Drained,
+    Event,
+    Hello,
+    Listen,
+    Released,
+    ReopenLogs,
+    Unlisten,
+)
+from proxy.control.worker import Worker
+from proxy.kernel.cells import Table
+from proxy.stats.slots import SLOT_SIZE, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
+
+# What the command line, the admin API and the configuration need, and a worker must not load.
+HEAVY = ("aiohttp", "click", "pydantic", "rich", "structlog", "yaml", "prometheus_client", "dnslib", "h11")
+
+
+class Wire:
+    """The agent's end: keeps what the worker says."""
+
+    backlog = 0
+    drained: Callable[[], None] | None = None
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+        self.is_open = True
+
+    def send(self, message: Message, sock: socket.socket | None = None) -> None:
+        self.said.append(message)
+
+    def close(self) -> None:
+        self.is_open = False
+
+    def take(self) -> list[Message]:
+        said, self.said = self.said, []
+        return said
+
+
+class Bench:
+    """A worker with a fake data plane."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        descriptor = os.memfd_create("table")
+        os.ftruncate(descriptor, 16 * SLOT_SIZE)
+        self.table = Table(descriptor, 1, 16)
+        os.close(descriptor)
+        self.ended = 0
+        self.worker = Worker(self.loop, self._plane, number=0, table=self.table, ended=self._end)
+        self.wire = Wire()
+        self.worker.attach(self.wire)
+
+    def _plane(self, *arguments: object, **named: object) -> FakePlane:
+        self.plane = FakePlane(*arguments, **named)  # type: ignore[arg-type]
+        return self.plane
+
+    def _end(self) -> None:
+        self.ended += 1
+
+    def tell(self, *messages: Message) -> list[Message]:
+        """What the worker answers."""
+        for message in messages:
+            self.worker.receive(message, socket.socket() if isinstance(message, Listen) else None)
+        return self.wire.take()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.wire.take()
+    return bench
+
+
+def of(*names: str, version: int = 1, drain: float = 30.0) -> Snapshot:
+    return Snapshot(
+        version=version,
+        settings=Settings(timeouts=Timeouts(drain=drain)),
+        services=tuple(Service(name=name) for name in names),
+    )
+
+
+def test_a_new_worker_says_that_it_has_nothing() -> None:
+    assert Bench().wire.said == [Hello(worker=0, pid=os.getpid())]
+
+
+def test_a_snapshot_is_applied_and_acknowledged(bench: Bench) -> None:
+    snapshot = of("a")
+
+    assert bench.tell(Apply(snapshot=snapshot, slots={"service/a": 1})) == [Applied(version=1)]
+    assert bench.plane.snapshot == snapshot
+    assert bench.plane.slots == {"service/a": 1}
+
+
+def test_its_own_row_says_who_it_is_that_it_lives_and_what_it_decides_by(bench: Bench) -> None:
+    bench.tell(Apply(snapshot=of("a", version=7), slots={"service/a": 1}))
+
+    row = bench.table.slot(0, WORKER_SLOT)
+
+    assert row.get(WORKER_PID) == os.getpid()
+    assert row.get(WORKER_HEARTBEAT) > 0
+    assert row.get(WORKER_VERSION) == 7
+
+
+def test_a_difference_keeps_the_objects_of_services_that_did_not_change(bench: Bench) -> None:
+    first = of("a", "b")
+    bench.tell(Apply(snapshot=first, slots={"service/a": 1, "service/b": 2}))
+    kept = bench.plane.snapshot.services[0]
+
+    second = of("a", "c", version=2)
+    bench.tell(Delta(change=delta(first, second), slots={"service/c": 3}))
+
+    assert bench.plane.snapshot == second
+    assert bench.plane.snapshot.services[0] is kept
+    assert bench.plane.slots == {"service/a": 1, "service/c": 3}
+
+
+def test_a_whole_snapshot_from_a_new_agent_keeps_them_too(bench: Bench) -> None:
+    bench.tell(Apply(snapshot=of("a"), slots={"service/a": 1}))
+    kept = bench.plane.snapshot.services[0]
+
+    bench.tell(Apply(snapshot=of("a", version=2), slots={"service/a": 1}))
+
+    assert bench.plane.snapshot.services[0] is kept
+
+
+def test_rows_are_released_with_the_version_that_let_them_go(bench: Bench) -> None:
+    first, second = of("a", "b"), of("a", version=2)
+    bench.tell(Apply(snapshot=first, slots={"service/a": 1, "service/b": 2}))
+    bench.plane.holds_rows = True
+    assert bench.tell(Delta(change=delta(first, second))) == [Applied(version=2)]
+
+    bench.plane.let_go()
+
+    assert bench.wire.take() == [Released(slots=(2,), version=2)]
+
+
+def test_on_a_new_channel_it_says_what_it_has(bench: Bench) -> None:
+    first, second = of("a", "b"), of("a", version=2)
+    bench.plane.holds_rows = True
+    bench.tell(
+        Apply(snapshot=first, slots={"service/a": 1, "service/b": 2}),
+        Delta(change=delta(first, second)),
+        Listen(name="web", address="127.0.0.1:80"),
+    )
+    bench.worker.detach()
+    bench.plane.emit("nobody hears this", {})
+    successor = Wire()
+
+    bench.worker.attach(successor)
+
+    assert successor.said == [
+        Hello(
+            worker=0,
+            pid=os.getpid(),
+            version=2,
+            listeners={"web": "127.0.0.1:80"},
+            slots={"service/a": 1},
+            lingering=(2,),
+        )
+    ]
+
+
+def test_listeners_come_and_go(bench: Bench) -> None:
+    bench.tell(Listen(name="web"), Unlisten(name="web"), Unlisten(name="never-there"))
+
+    assert bench.plane.calls == ["listen web", "unlisten web"]
+
+
+def test_logs_are_reopened_and_events_passed_on(bench: Bench) -> None:
+    bench.tell(ReopenLogs())
+    bench.plane.emit("log failed", {"path": "x"})
+
+    assert bench.plane.calls == ["reopen_logs"]
+    assert bench.wire.said == [Event(name="log failed", fields={"path": "x"})]
+
+
+def test_it_ends_when_it_has_drained(bench: Bench) -> None:
+    assert bench.tell(Drain(deadline=5.0), Drain(deadline=5.0)) == []
+    assert (bench.plane.calls, bench.plane.deadline, bench.ended) == (["drain"], 5.0, 0)
+
+    assert bench.plane.done is not None
+    bench.plane.done()
+
+    assert bench.wire.said == [Drained()]
+    assert bench.plane.calls == ["drain", "close"]
+    assert bench.ended == 1
+
+
+def test_a_data_plane_that_never_drains_is_closed_after_the_deadline(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.control.worker._DRAIN_OVERTIME", 0.0)
+    bench.tell(Apply(snapshot=of("a", drain=0.0), slots={"service/a": 1}))
+    bench.worker.drain()  # by itself: the settings say how long
+    assert bench.plane.deadline == 0.0
+
+    bench.loop.call_later(5.0, bench.loop.stop)
+    bench.worker._ended = bench.loop.stop
+    bench.loop.run_forever()
+
+    assert bench.plane.calls[-1] == "close"
+
+
+def test_it_is_closed_once(bench: Bench) -> None:
+    bench.worker.close()
+    bench.worker.close()
+
+    assert (bench.plane.calls, bench.ended) == (["close"], 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [("proxy.control.worker", HEAVY), ("proxy.control.supervisor", (*HEAVY, "uvloop", "msgspec", "asyncio", "logging"))],
+)
+def test_a_process_that_stays_small_loads_little(module: str, forbidden: tuple[str, ...]) -> None:
+    program = f"import sys, {module}; print(*sorted(name for name in sys.modules if '.' not in name))"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+    assert not set(forbidden) & set(loaded)

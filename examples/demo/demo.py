@@ -276,6 +276,11 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
+def stop_backends(stage: Stage) -> None:
+    for process in stage.backends.values():
+        stop(process)
+
+
 # --- telling -----------------------------------------------------------------------------------------------------
 
 
@@ -318,7 +323,7 @@ def run(console: Console) -> int:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hivemesh-demo-")))
         stage = Stage(log=directory / "hivemesh.log")
         console.print(f"Starting three backends and hivemesh with {CONFIG} ...")
-        stack.callback(lambda: [stop(process) for process in stage.backends.values()])
+        stack.callback(stop_backends, stage)
         for name in BACKENDS:
             stage.backends[name] = start_backend(name)
         stack.callback(stop, start_hivemesh(stage.log))

@@ -177,6 +177,15 @@ def endpoints(reading: Reading, name: str) -> list[EndpointDetail] | None:
     return [_endpoint_detail(reading, found, endpoint) for endpoint in found.endpoints]
 
 
+def all_endpoints(reading: Reading) -> list[EndpointDetail]:
+    """Those of every service; `stats.service` says whose they are."""
+    return [
+        _endpoint_detail(reading, service, endpoint)
+        for service in reading.snapshot.services
+        for endpoint in service.endpoints
+    ]
+
+
 def routes(reading: Reading) -> list[RouteDetail]:
     found = []
     for listener in reading.snapshot.listeners:

@@ -225,6 +225,7 @@ class _Api:
             ("/v1/services", partial(self.read, answers.services)),
             ("/v1/services/{service}", partial(self.of_service, answers.service)),
             ("/v1/services/{service}/endpoints", partial(self.of_service, answers.endpoints)),
+            ("/v1/endpoints", partial(self.read, answers.all_endpoints)),
             ("/v1/routes", partial(self.read, answers.routes)),
             ("/v1/stats", partial(self.read, answers.stats)),
             ("/v1/workers", partial(self.read, answers.workers)),

@@ -1,0 +1,119 @@
+"""How the commands speak with the agent: one HTTP request per answer, over TCP or a unix socket.
+
+Two errors, because the caller decides between two exit codes: `Unreachable` (nobody answers, or not an agent) and
+`Refused` (the agent says no, and why).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+DEFAULT_ADMIN = "http://127.0.0.1:9900"
+CONNECT_TIMEOUT = 5.0
+# A reload of a large file is checked before it is answered.
+ANSWER_TIMEOUT = 120.0
+UNIX_PREFIX = "unix:"
+
+
+class Unreachable(Exception):
+    """Message: one sentence."""
+
+
+class Refused(Exception):
+    """What the agent said: `detail`, and the `problems` of a configuration if it is about one."""
+
+    def __init__(self, status: int, detail: str, problems: list[dict[str, Any]]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problems = problems
+
+
+class Client:
+    def __init__(self, admin: str = DEFAULT_ADMIN, token: str = "") -> None:
+        """`admin` is http://HOST:PORT, HOST:PORT or unix:PATH. Raises ValueError."""
+        self.admin = admin
+        self._token = token
+        self._path = ""
+        if admin.startswith(UNIX_PREFIX):
+            self._path = admin.removeprefix(UNIX_PREFIX).removeprefix("//")
+            if not self._path:
+                raise ValueError(f"{admin} has no path, expected unix:PATH")
+            return
+        parts = urlsplit(admin if "://" in admin else f"http://{admin}")
+        if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query:
+            raise ValueError(f"{admin} is not an admin address, expected http://HOST:PORT or unix:PATH")
+        self._host = parts.hostname
+        self._port = parts.port or 80
+
+    def get(self, *path: str) -> Any:
+        """The JSON of `/v1/...`, each part of the path quoted."""
+        return self._request("GET", path)
+
+    def post(self, *path: str) -> Any:
+        return self._request("POST", path)
+
+    def _request(self, method: str, path: tuple[str, ...]) -> Any:
+        target = "/v1/" + "/".join(quote(part, safe="") for part in path)
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        connection = self._connect()
+        try:
+            connection.request(method, target, headers=headers)
+            response = connection.getresponse()
+            status, body = response.status, response.read()
+        except OSError as error:
+            raise Unreachable(f"the agent at {self.admin} did not answer: {_reason(error)}") from None
+        except (http.client.HTTPException, ValueError) as error:
+            raise Unreachable(f"{self.admin} does not speak HTTP: {type(error).__name__} {error}".rstrip()) from None
+        finally:
+            connection.close()
+        return self._answer(status, body)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection
+        if self._path:
+            connection = _UnixConnection(self._path)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_TIMEOUT)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise Unreachable(
+                f"cannot reach the agent at {self.admin}: {_reason(error)} (is hivemesh running there? "
+                f"--admin or HIVEMESH_ADMIN says where it is)"
+            ) from None
+        connection.sock.settimeout(ANSWER_TIMEOUT)
+        return connection
+
+    def _answer(self, status: int, body: bytes) -> Any:
+        try:
+            value = json.loads(body)
+        except ValueError:
+            raise Unreachable(f"what answers at {self.admin} is not a hivemesh agent (status {status})") from None
+        if status < 400:
+            return value
+        if not isinstance(value, dict) or "detail" not in value:
+            raise Unreachable(f"what answers at {self.admin} is not a hivemesh agent (status {status})")
+        raise Refused(status, value["detail"], value.get("problems", []))
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=CONNECT_TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT_TIMEOUT)
+        self.sock.connect(self._path)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return (error.strerror or str(error)).lower()

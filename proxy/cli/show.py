@@ -1,0 +1,224 @@
+"""Commands that show one answer of the agent, and `reload`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from proxy.cli import output
+from proxy.cli.context import Options, common_options
+
+Json = dict[str, Any]
+
+
+@click.command()
+@common_options
+def reload(options: Options) -> None:
+    """Read the configuration again. A file with problems changes nothing; they are printed, and the exit code is 1."""
+    result = options.client.post("reload")
+    if options.as_json:
+        output.print_json(result)
+    elif result["changed"]:
+        print(f"reloaded: version {result['version']} is in force")
+    else:
+        print(f"nothing has changed: version {result['version']} stays in force")
+    for problem in [] if options.as_json else result["problems"]:
+        print(output.problem_line(problem))
+
+
+@click.command()
+@common_options
+def services(options: Options) -> None:
+    """List the services and the states of their endpoints."""
+    found = options.client.get("services")
+    if options.as_json:
+        return output.print_json(found)
+    output.print_table(
+        ("SERVICE", "DOMAIN", "BALANCING", ">HEALTHY", ">ENDPOINTS", ">ACTIVE", ">PENDING", ">REQUESTS", "WRITTEN AT"),
+        (
+            (
+                service["name"],
+                service["domain"] or "-",
+                service["load_balancing"],
+                service["endpoints"]["healthy"],
+                sum(service["endpoints"].values()),
+                service["active_requests"],
+                service["pending_requests"],
+                service["requests"],
+                service["position"] or "-",
+            )
+            for service in found
+        ),
+    )
+
+
+@click.command()
+@click.argument("service", required=False)
+@common_options
+def endpoints(options: Options, service: str | None) -> None:
+    """List the endpoints, of SERVICE or of all services."""
+    found = options.client.get("services", service, "endpoints") if service else options.client.get("endpoints")
+    if options.as_json:
+        return output.print_json(found)
+    output.print_table(
+        ("SERVICE", "ENDPOINT", "ADDRESS", "VERSION", "STATE", ">WEIGHT", ">ACTIVE", ">IDLE", ">REQUESTS", ">P99"),
+        (
+            (
+                endpoint["stats"]["service"],
+                endpoint["id"] + (" (backup)" if endpoint["backup"] else ""),
+                endpoint["address"],
+                endpoint["version"] or "-",
+                endpoint["state"],
+                endpoint["weight"],
+                endpoint["active_requests"],
+                endpoint["pool"]["idle"],
+                endpoint["requests"],
+                output.seconds(endpoint["stats"]["stats"]["duration_quantiles"]["p99"]),
+            )
+            for endpoint in found
+        ),
+    )
+
+
+@click.command()
+@common_options
+def routes(options: Options) -> None:
+    """List the routes and where they were written."""
+    found = options.client.get("routes")
+    if options.as_json:
+        return output.print_json(found)
+    output.print_table(
+        ("LISTENER", "ROUTE", "MATCH", "TO", ">REQUESTS", "WRITTEN AT"),
+        (
+            (
+                entry["listener"],
+                entry["route"]["name"],
+                match_text(entry["route"].get("match", {})),
+                target_text(entry["route"]),
+                entry["requests"],
+                entry["position"] or "-",
+            )
+            for entry in found
+        ),
+    )
+
+
+@click.command()
+@common_options
+def problems(options: Options) -> None:
+    """List what is wrong at the moment: the configuration that was refused last, and anything else."""
+    found = options.client.get("problems")
+    if options.as_json:
+        return output.print_json(found)
+    for problem in found:
+        print(output.problem_line(problem))
+    if not found:
+        print("no problems")
+
+
+@click.command()
+@common_options
+def config(options: Options) -> None:
+    """Print the configuration in force, with every default written out."""
+    found = options.client.get("config")
+    if options.as_json:
+        return output.print_json(found)
+    import yaml
+
+    print(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), end="")
+
+
+@click.command()
+@common_options
+def workers(options: Options) -> None:
+    """List the workers."""
+    found = options.client.get("workers")
+    if options.as_json:
+        return output.print_json(found)
+    output.print_table(
+        (">WORKER", ">PID", "STATE", ">SNAPSHOT", ">LAST SEEN", ">LOG LINES LOST"),
+        (
+            (
+                worker["worker"],
+                worker["pid"] or "-",
+                worker["state"],
+                worker["version"],
+                output.seconds(worker["heartbeat_age"]),
+                worker["access_log_dropped"],
+            )
+            for worker in found
+        ),
+    )
+
+
+@click.command()
+@common_options
+def version(options: Options) -> None:
+    """Print the version of this program, and which modules of the request path are compiled."""
+    _print_version(options.as_json)
+
+
+def print_version(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+    """The option --version."""
+    if given:
+        _print_version(as_json=False)
+        context.exit()
+
+
+COMMANDS: tuple[click.Command, ...] = (reload, services, endpoints, routes, problems, config, workers, version)
+
+
+def _print_version(as_json: bool) -> None:
+    import platform
+
+    from proxy import build
+
+    modules = build.modules()
+    if as_json:
+        output.print_json({"version": build.version(), "python": platform.python_version(), "modules": modules})
+        return
+    print(f"hivemesh {build.version()}, Python {platform.python_version()}, request path {build.request_path()}")
+    for name, state in modules.items():
+        print(f"  {name}: {state}")
+
+
+def match_text(match: Json) -> str:
+    """The conditions of a route in one line. `match` leaves out what is the default."""
+    kind = match.get("path_kind", "prefix")
+    path = match.get("path", "/")
+    parts = list(match.get("methods", ()))
+    host = match.get("host", "")
+    parts.append(f"{host}{path}" + {"prefix": "*" if path.endswith("/") else "[/*]", "regex": " (regex)"}.get(kind, ""))
+    parts += [f"{condition['name']}{_condition(condition)}" for condition in match.get("headers", ())]
+    parts += [f"?{condition['name']}{_condition(condition)}" for condition in match.get("query", ())]
+    parts += [f"from {network}" for network in match.get("clients", ())]
+    return " ".join(parts)
+
+
+def _condition(condition: Json) -> str:
+    render: dict[str, Callable[[str], str]] = {
+        "exact": lambda value: f"={value}",
+        "regex": lambda value: f"~{value}",
+        "present": lambda value: "",
+    }
+    return render[condition.get("kind", "exact")](condition.get("value", ""))
+
+
+def target_text(route: Json) -> str:
+    """Where a route leads, in one line."""
+    filters = route.get("filters", {})
+    if "redirect" in filters:
+        return f"redirect {filters['redirect'].get('status', 302)}"
+    if "direct_response" in filters:
+        return f"answer {filters['direct_response'].get('status', 200)}"
+    if "split" in route:
+        total = sum(share.get("weight", 1) for share in route["split"]) or 1
+        return ", ".join(f"{_place(share)} {100 * share.get('weight', 1) / total:.3g}%" for share in route["split"])
+    return _place(route)
+
+
+def _place(target: Json) -> str:
+    service, version = target.get("service", ""), target.get("version", "")
+    return f"{service}@{version}" if version else service

@@ -38,7 +38,7 @@ from proxy.control.messages import (
 )
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator
-from proxy.stats.slots import GAUGES
+from proxy.stats.slots import GAUGES, WORKER_CONNECTIONS, WORKER_SLOT
 
 OnEvent = Callable[[int, str, Mapping[str, str | int | float]], None]
 
@@ -241,5 +241,6 @@ class Fleet:
 
     def _reset_gauges(self, number: int, rows: Iterable[int]) -> None:
         """A dead worker cannot take back what its gauges say."""
+        self._table.zero(number, WORKER_SLOT, (WORKER_CONNECTIONS,))
         for row in rows:
             self._table.zero(number, row, GAUGES)

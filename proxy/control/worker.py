@@ -42,7 +42,7 @@ from proxy.control.messages import (
 )
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import keys_of
-from proxy.stats.slots import WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
+from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
 
 _HEARTBEAT = 0.5  # seconds between two signs of life
 _DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say that it is done
@@ -68,7 +68,7 @@ class PlaneFactory(Protocol):
         *,
         table: Table,
         worker: int,
-        emit: Callable[[str, dict[str, Any]], None],
+        emit: Callable[[str, Mapping[str, Any]], None],
         released: Callable[[tuple[int, ...]], None],
     ) -> Plane: ...
 
@@ -95,9 +95,11 @@ class Worker:
         self._ended = ended
         self._listeners: dict[str, str] = {}
         self._lingering: set[int] = set()
+        self._unsaid: list[int] = []  # rows that were let go of and are not reported yet
         self._wire: Wire | None = None
         self._is_draining = False
         self._is_closed = False
+        self._set(WORKER_CONNECTIONS, 0)  # whoever was this worker before took its connections along
         self._plane = plane(loop, table=table, worker=number, emit=self._emit, released=self._released)
         self._set(WORKER_PID, os.getpid())
         self._set(WORKER_VERSION, 0)
@@ -167,6 +169,7 @@ class Worker:
         self._ended()
 
     def _apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
+        self._report_released()  # in the name of the version that let them go
         before = set(self.slots.values())
         self.slots = dict(slots)
         named = set(self.slots.values())
@@ -179,11 +182,17 @@ class Worker:
 
     def _released(self, numbers: tuple[int, ...]) -> None:
         self._lingering.difference_update(numbers)
-        if numbers:
-            self._send(Released(slots=numbers, version=self.snapshot.version))
+        if not self._unsaid:
+            self._loop.call_soon(self._report_released)  # a large change lets go of thousands, one by one
+        self._unsaid.extend(numbers)
 
-    def _emit(self, name: str, fields: dict[str, Any]) -> None:
-        self._send(Event(name=name, fields=fields))
+    def _report_released(self) -> None:
+        if self._unsaid:
+            self._send(Released(slots=tuple(self._unsaid), version=self.snapshot.version))
+            self._unsaid.clear()
+
+    def _emit(self, name: str, fields: Mapping[str, Any]) -> None:
+        self._send(Event(name=name, fields=dict(fields)))
 
     def _drained(self) -> None:
         if not self._is_closed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from discovery.model import Snapshot
@@ -21,7 +21,7 @@ class FakePlane:
         *,
         table: Table,
         worker: int,
-        emit: Callable[[str, dict[str, Any]], None],
+        emit: Callable[[str, Mapping[str, Any]], None],
         released: Callable[[tuple[int, ...]], None],
     ) -> None:
         self.snapshot = Snapshot()

@@ -54,7 +54,12 @@ def test_a_configuration_is_in_force_when_it_has_been_entered() -> None:
             (plane,) = planes.made
             assert plane.calls == ["apply 1", "listen web"]
             assert plane.snapshot == hive.snapshot
-            assert list(plane.slots) == ["listener/web", "route/web/all", "service/app", "endpoint/app/a/127.0.0.1:9001"]
+            assert list(plane.slots) == [
+                "listener/web",
+                "route/web/all",
+                "service/app",
+                "endpoint/app/a/127.0.0.1:9001",
+            ]
             assert plane.sockets["web"].getsockname() == ("127.0.0.1", hive.port("web"))
             with socket.create_connection(("127.0.0.1", hive.port("web"))):
                 pass

@@ -282,4 +282,3 @@ def test_reopening_logs_is_told_to_all() -> None:
     bench.fleet.reopen_logs()
 
     assert [wire.said for wire in bench.wires] == [[ReopenLogs()]] * 2
-

@@ -93,7 +93,7 @@ def test_the_file_that_is_in_force_changes_nothing() -> None:
 
 def test_a_bad_file_keeps_what_is_in_force_until_it_is_mended() -> None:
     async def scenario() -> None:
-        reloader, rollout, _ = make(BAD, config("one"))
+        reloader, _, _ = make(BAD, config("one"))
 
         result = await reloader.reload()
         assert (result.ok, result.changed, result.version, result.problems) == (False, False, 1, BAD)

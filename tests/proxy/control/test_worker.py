@@ -78,6 +78,10 @@ class Bench:
     def _end(self) -> None:
         self.ended += 1
 
+    def turn(self) -> None:
+        """One turn of the event loop."""
+        self.loop.run_until_complete(asyncio.sleep(0))
+
     def tell(self, *messages: Message) -> list[Message]:
         """What the worker answers."""
         for message in messages:
@@ -151,8 +155,21 @@ def test_rows_are_released_with_the_version_that_let_them_go(bench: Bench) -> No
     assert bench.tell(Delta(change=delta(first, second))) == [Applied(version=2)]
 
     bench.plane.let_go()
+    bench.turn()
 
     assert bench.wire.take() == [Released(slots=(2,), version=2)]
+
+
+def test_rows_let_go_before_a_change_are_reported_before_it(bench: Bench) -> None:
+    snapshots = [of("a", "b"), of("a", version=2), of("a", "b", version=3)]
+    bench.plane.holds_rows = True
+    bench.tell(Apply(snapshot=snapshots[0], slots={"service/a": 1, "service/b": 2}))
+    bench.tell(Delta(change=delta(snapshots[0], snapshots[1])))
+
+    bench.plane.let_go()
+    said = bench.tell(Delta(change=delta(snapshots[1], snapshots[2]), slots={"service/b": 2}))
+
+    assert said == [Released(slots=(2,), version=2), Applied(version=3)]
 
 
 def test_on_a_new_channel_it_says_what_it_has(bench: Bench) -> None:
@@ -231,7 +248,10 @@ def test_it_is_closed_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("module", "forbidden"),
-    [("proxy.control.worker", HEAVY), ("proxy.control.supervisor", (*HEAVY, "uvloop", "msgspec", "asyncio", "logging"))],
+    [
+        ("proxy.control.worker", HEAVY),
+        ("proxy.control.supervisor", (*HEAVY, "uvloop", "msgspec", "asyncio", "logging")),
+    ],
 )
 def test_a_process_that_stays_small_loads_little(module: str, forbidden: tuple[str, ...]) -> None:
     program = f"import sys, {module}; print(*sorted(name for name in sys.modules if '.' not in name))"

@@ -100,7 +100,7 @@ def test_a_full_table_changes_nothing() -> None:
     allocator, _ = make(size=3)
     before = allocator.assign(["a"], 1)
 
-    with pytest.raises(TableFull, match="4 listeners, routes, services and endpoints .* the table has 2"):
+    with pytest.raises(TableFull, match=r"4 listeners, routes, services and endpoints .* the table has 2"):
         allocator.assign(["a", "b", "c", "d"], 2)
 
     assert allocator.numbers == before

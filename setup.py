@@ -28,6 +28,7 @@ COMPILED = [
     "mesh/request.py",
     "mesh/router.py",
     "proxy/log.py",
+    "proxy/accesslog.py",
     "proxy/http1/body.py",
     "proxy/http1/downstream.py",
     "proxy/http1/forward.py",

@@ -16,6 +16,8 @@ cdef class Buffer:
     cpdef append_decimal(self, int64_t value)
     cpdef append_hex(self, int64_t value)
     cpdef append_json(self, bytes text)
+    cpdef append_millis(self, int64_t micros)
+    cpdef append_padded(self, int64_t value, int digits)
     cpdef Py_ssize_t length(self) noexcept
     cpdef clear(self)
     cpdef consume(self, Py_ssize_t count)

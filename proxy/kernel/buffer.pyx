@@ -146,14 +146,30 @@ cdef class Buffer:
     cpdef append_json(self, bytes text):
         self.put_json(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
 
+    cpdef append_millis(self, int64_t micros):
+        """Microseconds as milliseconds with three decimals: 1234 is 1.234. Less than 0 is 0."""
+        if micros < 0:
+            micros = 0
+        self.put_decimal(micros // 1000)
+        self.put(b".", 1)
+        self.append_padded(micros % 1000, 3)
+
+    cpdef append_padded(self, int64_t value, int digits):
+        """The last `digits` (at most 18) decimal digits of a value that is not negative, with leading zeros."""
+        cdef char text[18]
+        cdef int at
+        if not 0 < digits <= 18 or value < 0:
+            raise ValueError(f"cannot write {value} with {digits} digits")
+        for at in range(digits - 1, -1, -1):
+            text[at] = <char>(48 + value % 10)
+            value = value // 10
+        self.put(text, digits)
+
     cpdef consume(self, Py_ssize_t count):
-        """Forget the first `count` live bytes."""
+        """Forget the first `count` live bytes. They stay where they are until something is written to the buffer."""
         if count < 0 or count > self.end - self.start:
             raise IndexError(f"cannot consume {count} of {self.end - self.start} bytes")
         self.start += count
-        if self.start == self.end:
-            self.start = 0
-            self.end = 0
 
     cpdef bytes peek(self, Py_ssize_t start, Py_ssize_t count):
         if start < 0 or count < 0 or start + count > self.end:

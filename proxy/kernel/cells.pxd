@@ -5,6 +5,7 @@ cdef class Slot:
     cdef uint64_t* cells
     cdef readonly int number
     cdef object owner
+    cdef public object lease
     cdef inline void bump(self, int cell, int64_t by) noexcept:
         self.cells[cell] += <uint64_t>by
     cpdef void add(self, int cell, int64_t by) noexcept
@@ -18,3 +19,4 @@ cdef class Table:
     cdef readonly int workers
     cdef readonly int slots
     cpdef Slot slot(self, int worker, int number)
+    cpdef int64_t total(self, int number, int cell) noexcept

@@ -111,6 +111,18 @@ cdef class Table:
         slot.owner = self
         return slot
 
+    cpdef int64_t total(self, int number, int cell) noexcept:
+        """One cell of row `number` summed over the workers; 0 outside the table."""
+        cdef int64_t total = 0
+        cdef int worker
+        if not (0 <= number < self.slots and 0 <= cell < C_CELLS):
+            return 0
+        for worker in range(self.workers):
+            total += <int64_t>(
+                <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * C_CELLS
+            )[cell]
+        return total
+
     def read(self, int number):
         """Row `number` of every worker: a list of lists of 64 integers."""
         cdef Slot slot

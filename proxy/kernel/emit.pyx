@@ -266,6 +266,25 @@ cpdef write_chunk(Buffer out, Buffer source, Py_ssize_t start, Py_ssize_t count)
     out.put(b"\r\n", 2)
 
 
+cdef tuple NO_TRAILERS = (
+    b"authorization", b"cookie", b"set-cookie", b"content-encoding", b"content-range", b"cache-control", b"pragma",
+    b"range", b"max-forwards", b"location", b"www-authenticate", b"retry-after", b"vary", b"age", b"expires", b"date",
+)
+cdef FieldEdits _NOT_IN_TRAILERS = FieldEdits(NO_TRAILERS)
+
+
+cpdef write_trailers(Buffer out, Head head):
+    """Append the last chunk and the trailers of `head` (None: none).
+
+    Fields that say something about framing, routing, forwarding, authentication or the handling of the content are
+    left out (RFC 9110 section 6.5.1): whoever merges trailers into a head must not be misled by them.
+    """
+    out.put(b"0\r\n", 3)
+    if head is not None:
+        put_fields(out, head, ~ONE, _NOT_IN_TRAILERS)
+    out.put(b"\r\n", 2)
+
+
 cpdef write_fields(Buffer out, list pairs):
     """Append field lines from (name, value) pairs of bytes that are known to be clean."""
     cdef bytes name, value

@@ -28,6 +28,7 @@ cdef class Reactor:
     cdef void unlink(self, Stream stream) noexcept
     cdef void link(self, Stream stream, int64_t at) noexcept
     cdef run_woken(self)
+    cdef serve(self, Stream stream, uint32_t flags)
     cpdef wake(self, Stream stream)
     cpdef poll(self)
     cpdef turn(self)
@@ -59,6 +60,7 @@ cdef class Stream:
     cpdef on_readable(self)
     cpdef on_drained(self)
     cpdef on_timeout(self)
+    cpdef on_closed(self)
     cpdef Py_ssize_t fill(self) except -3
     cpdef Buffer buffer(self)
     cpdef keep(self)

@@ -181,7 +181,7 @@ cdef class Address:
             if host and number.isascii() and number.isdigit() and 0 < int(number) < 65536:
                 port = int(number)
                 if host.startswith("[") and host.endswith("]"):
-                    name = host[1:-1].encode()
+                    name = host[1 : len(host) - 1].encode()
                     self.family = hm_v6(name, port, self.raw, &self.raw_size)
                 else:
                     name = (b"127.0.0.1" if host == "localhost" else host.encode())
@@ -220,14 +220,17 @@ cdef class Reactor:
         """Microseconds of the monotonic clock, now."""
         return hm_micros()
 
+    def all_streams(self):
+        """The streams that are being watched."""
+        return [stream for stream in self.streams if stream is not None]
+
     def close(self):
-        for stream in list(self.streams):
-            if stream is not None:
-                stream.abort()
+        for stream in self.all_streams():
+            stream.abort()
 
     cdef int register(self, Stream stream, uint32_t events) except -1:
         cdef list streams = self.streams
-        while len(streams) <= stream.fd:
+        while <Py_ssize_t>len(streams) <= stream.fd:
             streams.append(None)
         self.generation += 1
         stream.generation = self.generation
@@ -450,6 +453,9 @@ cdef class Stream:
     cpdef on_timeout(self):
         """The deadline that was set last has passed."""
 
+    cpdef on_closed(self):
+        """The stream has been closed, by whomever; told once."""
+
     # Reading.
 
     cpdef Buffer buffer(self):
@@ -582,14 +588,14 @@ cdef class Stream:
 
     cpdef int send_range(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2:
         """Send `count` bytes of `source` from its absolute index `start`; `source` stays as it is."""
-        if start < source.start or count < 0 or start + count > source.end:
+        if start < 0 or count < 0 or start + count > source.end:
             raise IndexError(f"range {start}+{count} is outside the buffer")
         return self.push(source.data + start, count, NULL, 0)
 
     cpdef int send_with(self, Buffer head, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2:
         """Send all of `head` (empty afterwards) and then a range of `source`, in one system call."""
         cdef int result
-        if start < source.start or count < 0 or start + count > source.end:
+        if start < 0 or count < 0 or start + count > source.end:
             raise IndexError(f"range {start}+{count} is outside the buffer")
         result = self.push(head.data + head.start, head.end - head.start, source.data + start, count)
         head.start = 0
@@ -621,6 +627,9 @@ cdef class Stream:
         if seconds <= 0:
             self.deadline = 0
             return
+        # The wheel borrows its streams from the table of watched ones.
+        if not self.registered:
+            self.watch()
         self.deadline = reactor.now_ms + <int64_t>(seconds * 1000)
         due = self.deadline // SLOT_MS + 1
         if due <= reactor.tick:
@@ -657,6 +666,7 @@ cdef class Stream:
         self.out = None
         self.readable = False
         c_close(fd)
+        self.on_closed()
 
     cpdef abort(self):
         """Close with a reset, so that the peer cannot take what it got for complete."""

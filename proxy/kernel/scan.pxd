@@ -88,7 +88,11 @@ cdef class Head:
     cpdef bytes raw_host(self)
 
 
+cdef class ChunkLine:
+    cdef readonly int64_t size
+
+
 cpdef Py_ssize_t scan_request(Buffer source, Head head, HeadLimits limits) except? -100
 cpdef Py_ssize_t scan_response(Buffer source, Head head, HeadLimits limits) except? -100
-cdef bint is_token_name(const char* name, Py_ssize_t size) noexcept
-cdef Py_ssize_t check_fields(const char* at, const char* end, int most) noexcept
+cpdef Py_ssize_t scan_trailers(Buffer source, Head head, HeadLimits limits) except? -100
+cpdef Py_ssize_t scan_chunk_line(Buffer source, ChunkLine line, Py_ssize_t extension_limit) except? -100

@@ -113,6 +113,9 @@ cdef enum:
     E_CODING = -20
     E_STATUS = -21
     E_CONNECTION = -22
+    E_CHUNK = -23
+    E_CHUNK_EXTENSION = -24
+    E_TRAILERS_SIZE = -25
 
 # What is wrong, in the words of a reply and of a log line, and the status that says so to a client.
 ERRORS = {
@@ -138,6 +141,9 @@ ERRORS = {
     E_CODING: (501, "a transfer coding other than chunked"),
     E_STATUS: (400, "the status code is not three digits from 100 to 599"),
     E_CONNECTION: (400, "Connection names too many fields"),
+    E_CHUNK: (400, "a chunk does not start with its size in hexadecimal and end with CRLF"),
+    E_CHUNK_EXTENSION: (400, "the extension of a chunk is longer than limits.chunk_extension"),
+    E_TRAILERS_SIZE: (431, "the trailers are larger than limits.trailers"),
 }
 
 # Blank lines that may stand before a request line (RFC 9112 section 2.2), in bytes.
@@ -176,7 +182,7 @@ cdef int identify(const char* name, Py_ssize_t size) noexcept:
     """The id of a field name. Names that forge forwarding information get F_FORWARDING, underscores included."""
     cdef unsigned char first = <unsigned char>name[0] | 0x20
     if first == b"x":
-        if size < 9 or (name[1] != b"-" and name[1] != b"_"):
+        if size < 8 or (name[1] != b"-" and name[1] != b"_"):
             return F_OTHER
         if size == 12 and hm_is(name, b"x-request-id", 12, 0):
             return F_X_REQUEST_ID
@@ -192,9 +198,11 @@ cdef int identify(const char* name, Py_ssize_t size) noexcept:
             return F_FORWARDING
         if size == 12 and hm_is(name, b"x-request-id", 12, 1):
             return F_FORWARDING
-        if hm_is(name, b"x-envoy-", 8, 1):
+        if hm_is(name, b"x-envoy-", 8, 1) or (size >= 11 and hm_is(name, b"x-hivemesh-", 11, 1)):
             return F_FORWARDING
         return F_OTHER
+    if size >= 4 and hm_is(name, b"l5d-", 4, 1):
+        return F_FORWARDING
     if size == 4:
         if hm_is(name, b"host", 4, 0):
             return F_HOST
@@ -214,6 +222,9 @@ cdef int identify(const char* name, Py_ssize_t size) noexcept:
             return F_TRAILER
         if hm_is(name, b"alt-svc", 7, 0):
             return F_ALT_SVC
+    elif size == 9:
+        if hm_is(name, b"forwarded", 9, 0):
+            return F_FORWARDING
     elif size == 10:
         if hm_is(name, b"connection", 10, 0):
             return F_CONNECTION
@@ -404,44 +415,6 @@ cdef class Head:
     @property
     def reason(self):
         return PyBytes_FromStringAndSize(self.data + self.reason_at, self.reason_size)
-
-
-cdef bint is_token_name(const char* name, Py_ssize_t size) noexcept:
-    return size > 0 and hm_skip(name, name + size, TOKEN) == name + size
-
-
-cdef Py_ssize_t check_fields(const char* at, const char* end, int most) noexcept:
-    """Check a run of field lines that ends with an empty line (trailers): its size, 0 while incomplete, or an error."""
-    cdef const char* start = at
-    cdef const char* mark
-    cdef int count = 0
-    while True:
-        if at >= end:
-            return 0
-        if at[0] == b"\r":
-            if at + 1 >= end:
-                return 0
-            return (at + 2 - start) if at[1] == b"\n" else E_LINE_END
-        if at[0] == b" " or at[0] == b"\t":
-            return E_FOLDING
-        mark = hm_skip(at, end, TOKEN)
-        if mark == end:
-            return 0
-        if mark == at or mark[0] != b":":
-            return E_FIELD_NAME
-        at = hm_skip_value(mark + 1, end)
-        if at == end:
-            return 0
-        if at[0] != b"\r":
-            return E_LINE_END if at[0] == b"\n" else E_FIELD_VALUE
-        if at + 1 == end:
-            return 0
-        if at[1] != b"\n":
-            return E_LINE_END
-        at += 2
-        count += 1
-        if count > most:
-            return E_FIELD_COUNT
 
 
 cdef int take_content_length(Head head, const char* value, Py_ssize_t size) noexcept:
@@ -841,3 +814,76 @@ cpdef Py_ssize_t scan_response(Buffer source, Head head, HeadLimits limits) exce
         return E_TRANSFER_ENCODING_OLD
     head.begin(start, result)
     return result
+
+
+cpdef Py_ssize_t scan_trailers(Buffer source, Head head, HeadLimits limits) except? -100:
+    """Scan a trailer section (RFC 9112 section 7.1.2) and the empty line that ends it. Results as of scan_request."""
+    cdef const char* start = source.data + source.start
+    cdef const char* end = source.data + source.end
+    cdef Py_ssize_t result = scan_fields(head, start, start, end, limits.fields)
+    if result == 0:
+        return E_TRAILERS_SIZE if end - start >= limits.head else 0
+    if result > limits.head:
+        return E_TRAILERS_SIZE
+    if result > 0:
+        head.begin(start, result)
+    return result
+
+
+cdef class ChunkLine:
+    """The line before a chunk: `size` is how many bytes follow it."""
+
+
+cdef inline int hex_value(char c) noexcept:
+    if 48 <= c <= 57:
+        return c - 48
+    if 97 <= c <= 102:
+        return c - 87
+    if 65 <= c <= 70:
+        return c - 55
+    return -1
+
+
+cpdef Py_ssize_t scan_chunk_line(Buffer source, ChunkLine line, Py_ssize_t extension_limit) except? -100:
+    """Scan a chunk-size line (RFC 9112 section 7.1) with its CRLF. Results as of scan_request.
+
+    The size is 1 to 15 hexadecimal digits; an extension must start with ";" and hold no control character.
+    """
+    cdef const char* start = source.data + source.start
+    cdef const char* end = source.data + source.end
+    cdef const char* at = start
+    cdef const char* mark
+    cdef int64_t size = 0
+    cdef int digit
+    while at < end:
+        digit = hex_value(at[0])
+        if digit < 0:
+            break
+        if at - start == 15:
+            return E_CHUNK
+        size = size * 16 + digit
+        at += 1
+    if at == end:
+        return 0
+    if at == start:
+        return E_CHUNK
+    if at[0] != b"\r":
+        mark = at
+        while mark < end and (mark[0] == b" " or mark[0] == b"\t"):
+            mark += 1
+        if mark < end and mark[0] != b";":
+            return E_CHUNK
+        mark = hm_skip_value(mark, end)
+        if mark - at > extension_limit:
+            return E_CHUNK_EXTENSION
+        if mark == end:
+            return 0
+        at = mark
+        if at[0] != b"\r":
+            return E_CHUNK
+    if at + 1 == end:
+        return 0
+    if at[1] != b"\n":
+        return E_CHUNK
+    line.size = size
+    return at + 2 - start

@@ -48,6 +48,7 @@ WORKER_PID = 48
 WORKER_HEARTBEAT = 49  # milliseconds of the monotonic clock
 WORKER_VERSION = 50  # snapshot version in force
 WORKER_LOG_DROPPED = 51  # access log lines given up because the sink was too slow
+WORKER_CONNECTIONS = 52  # gauge: client connections
 
 
 def listener_key(name: str) -> str:

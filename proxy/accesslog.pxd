@@ -1,0 +1,28 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+from proxy.http1.parties cimport Exchange, RouteRuntime
+from proxy.kernel.buffer cimport Buffer
+from proxy.kernel.scan cimport Head
+from proxy.log cimport LogSink
+from proxy.upstream.endpoint cimport EndpointRuntime
+
+
+cdef class AccessLog:
+    cdef LogSink sink
+    cdef bint as_json
+    cdef int min_status
+    cdef int64_t min_micros
+    cdef Buffer line
+    cdef int64_t wall_offset
+    cdef int64_t second
+    cdef bytes second_text
+    cpdef write(self, Exchange exchange)
+    @cython.locals(out=Buffer, head=Head, route=RouteRuntime, endpoint=EndpointRuntime)
+    cdef write_json(self, Exchange exchange)
+    @cython.locals(out=Buffer, head=Head)
+    cdef write_text(self, Exchange exchange)
+    @cython.locals(wall=int64_t)
+    cdef write_time(self, int64_t micros)
+    cdef write_quoted(self, bytes value)
+    cdef bytes route_part(self, RouteRuntime route)

@@ -1,0 +1,197 @@
+"""The access log: one line for each finished exchange, as JSON with stable names or as text people know from Envoy.
+
+Lines are formatted here, into a buffer that is used again, and handed to a `LogSink`. What does not change between the
+requests of a route or an endpoint is formatted once. Fields are described in docs/guide/operations.md. Times of the
+monotonic clock become wall-clock times by an offset that is taken when the log is opened.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from discovery.model import AccessLog as AccessLogSettings
+from discovery.model import LogFormat
+from proxy.http1.parties import Exchange, RouteRuntime
+from proxy.kernel.buffer import Buffer
+from proxy.kernel.cells import Slot
+from proxy.kernel.scan import FIELD_IDS
+from proxy.log import LogSink
+
+USER_AGENT = FIELD_IDS["user-agent"]
+X_FORWARDED_FOR = FIELD_IDS["x-forwarded-for"]
+
+MICROS = 1_000_000
+
+
+class AccessLog:
+    """Writes the exchanges that pass the filters of `settings`."""
+
+    def __init__(self, settings: AccessLogSettings, row: Slot, on_loss: Callable[[str], None]) -> None:
+        """Raises OSError when the file cannot be opened."""
+        self.sink = LogSink(settings.path, row, on_loss)
+        self.as_json = settings.format == LogFormat.JSON
+        self.min_status = settings.min_status
+        self.min_micros = int(settings.min_duration * MICROS)
+        self.line = Buffer(1024)
+        self.wall_offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self.second = -1
+        self.second_text = b""
+
+    def write(self, exchange: Exchange) -> None:
+        if exchange.status < self.min_status or exchange.finished - exchange.started < self.min_micros:
+            return
+        self.line.clear()
+        if self.as_json:
+            self.write_json(exchange)
+        else:
+            self.write_text(exchange)
+        self.sink.append(self.line.take())
+
+    def flush(self) -> None:
+        self.sink.flush()
+
+    def reopen(self) -> None:
+        self.sink.reopen()
+
+    def close(self) -> None:
+        self.sink.flush()
+        self.sink.close()
+
+    def write_time(self, micros: int) -> None:
+        """UTC with milliseconds, RFC 3339."""
+        wall = micros + self.wall_offset
+        if wall // MICROS != self.second:
+            self.second = wall // MICROS
+            self.second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(self.second)).encode()
+        self.line.append(self.second_text)
+        self.line.append_padded(wall % MICROS // 1000, 3)
+        self.line.append(b"Z")
+
+    def write_json(self, exchange: Exchange) -> None:
+        out = self.line
+        head = exchange.head
+        out.append(b'{"ts":"')
+        self.write_time(exchange.started)
+        out.append(b'","duration_ms":')
+        out.append_millis(exchange.finished - exchange.started)
+        out.append(b',"request_id":"')
+        out.append_json(exchange.request_id)
+        if exchange.traceparent is not None:
+            out.append(b'","trace_id":"')
+            out.append(exchange.traceparent[3:35])
+        out.append(b'","method":"')
+        out.append_json(exchange.method)
+        out.append(b'","scheme":"http","host":"')
+        out.append_json(exchange.host)
+        out.append(b'","path":"')
+        out.append_json(head.target())
+        out.append(b'","protocol":"HTTP/1.1","status":' if head.minor else b'","protocol":"HTTP/1.0","status":')
+        out.append_decimal(exchange.status)
+        if exchange.upstream_status:
+            out.append(b',"upstream_status":')
+            out.append_decimal(exchange.upstream_status)
+        out.append(b',"flags":"')
+        if exchange.flags:
+            out.append(exchange.flags.encode())
+            if exchange.detail:
+                out.append(b'","flag_details":"')
+                out.append_json(exchange.detail.encode())
+        route = exchange.route
+        if route is not None:
+            out.append(b'"')
+            if route.log_part is None:
+                route.log_part = self.route_part(route)
+            out.append(route.log_part)
+            if exchange.service is not None:
+                out.append(b',"service":"')
+                out.append_json(exchange.service.name.encode())
+            else:
+                out.append(b',"service":"')
+            if exchange.version:
+                out.append(b'","version":"')
+                out.append_json(exchange.version.encode())
+        endpoint = exchange.endpoint
+        if endpoint is not None:
+            out.append(b'","endpoint":"')
+            if endpoint.log_part is None:
+                endpoint.log_part = endpoint.address.text.encode()
+            out.append_json(endpoint.log_part)
+        out.append(b'","attempts":')
+        out.append_decimal(exchange.attempts)
+        if exchange.denied:
+            out.append(b',"retry_denied":"')
+            out.append(exchange.denied.encode())
+            out.append(b'"')
+        out.append(b',"bytes_in":')
+        out.append_decimal(exchange.bytes_in)
+        out.append(b',"bytes_out":')
+        out.append_decimal(exchange.bytes_out)
+        out.append(b',"client":"')
+        out.append_json(exchange.client)
+        out.append(b'","t_recv":')
+        out.append_millis(exchange.received - exchange.started)
+        if exchange.assigned:
+            out.append(b',"t_queue":')
+            out.append_millis(exchange.assigned - exchange.received)
+            out.append(b',"t_connect":')
+            out.append_millis(exchange.connected - exchange.assigned)
+            if exchange.first_byte:
+                out.append(b',"t_first_byte":')
+                out.append_millis(exchange.first_byte - exchange.connected)
+        out.append(b',"t_total":')
+        out.append_millis(exchange.finished - exchange.started)
+        agent = head.get_id(USER_AGENT)
+        if agent is not None:
+            out.append(b',"user_agent":"')
+            out.append_json(agent)
+            out.append(b'"}\n')
+        else:
+            out.append(b"}\n")
+
+    def route_part(self, route: RouteRuntime) -> bytes:
+        part = b',"route":' + msgspec.json.encode(route.route.name)
+        if route.route.position is not None:
+            part += b',"rule_source":' + msgspec.json.encode(str(route.route.position))
+        return part
+
+    def write_quoted(self, value: bytes | None) -> None:
+        self.line.append(b' "')
+        if value:
+            self.line.append_json(value)
+        else:
+            self.line.append(b"-")
+        self.line.append(b'"')
+
+    def write_text(self, exchange: Exchange) -> None:
+        out = self.line
+        head = exchange.head
+        out.append(b"[")
+        self.write_time(exchange.started)
+        out.append(b'] "')
+        out.append_json(exchange.method)
+        out.append(b" ")
+        out.append_json(head.target())
+        out.append(b' HTTP/1.1" ' if head.minor else b' HTTP/1.0" ')
+        out.append_decimal(exchange.status)
+        out.append(b" ")
+        out.append(exchange.flags.encode() if exchange.flags else b"-")
+        out.append(b" ")
+        out.append_decimal(exchange.bytes_in)
+        out.append(b" ")
+        out.append_decimal(exchange.bytes_out)
+        out.append(b" ")
+        out.append_decimal((exchange.finished - exchange.started) // 1000)
+        out.append(b" ")
+        if exchange.first_byte:
+            out.append_decimal((exchange.first_byte - exchange.connected) // 1000)
+        else:
+            out.append(b"-")
+        self.write_quoted(head.get_id(X_FORWARDED_FOR))
+        self.write_quoted(head.get_id(USER_AGENT))
+        self.write_quoted(exchange.request_id)
+        self.write_quoted(exchange.authority)
+        self.write_quoted(exchange.endpoint.address.text.encode() if exchange.endpoint is not None else None)
+        out.append(b"\n")

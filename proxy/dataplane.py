@@ -1,0 +1,173 @@
+"""What a worker runs: listening sockets, the tables in force, and the HTTP path between them.
+
+The event loop watches the reactor's descriptor and turns its wheel of deadlines; everything else happens inside
+`Reactor.poll`. A new snapshot swaps references and touches no connection. Never talks to the agent itself: the worker
+does that, and calls in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from discovery.model import LogFormat, Settings, Snapshot
+from proxy.accesslog import AccessLog
+from proxy.http1.downstream import Downstream, HttpAcceptor
+from proxy.http1.forward import Forwarder
+from proxy.http1.parties import ServerSide
+from proxy.http1.settings import HttpSettings
+from proxy.http1.upstream import Upstream
+from proxy.kernel.cells import Table
+from proxy.kernel.netio import TICK, Reactor, Stream
+from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
+from proxy.table import Rows, Tables
+from proxy.upstream.endpoint import EndpointRuntime
+
+bugs = logging.getLogger("hivemesh.bugs")
+
+# How often a draining data plane looks whether it is empty (seconds).
+DRAIN_LOOK = 0.05
+
+
+def connect_upstream(forwarder: Forwarder, endpoint: EndpointRuntime) -> ServerSide:
+    return Upstream(forwarder, endpoint)
+
+
+class DataPlane:
+    """All of a worker's traffic.
+
+    emit(name, fields): an event worth the event log. released(numbers): statistics rows that are written to no more.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        table: Table,
+        worker: int,
+        emit: Callable[[str, Mapping[str, Any]], None],
+        released: Callable[[tuple[int, ...]], None],
+    ) -> None:
+        self.loop = loop
+        self.table = table
+        self.emit = emit
+        self.reactor = Reactor()
+        self.reactor.on_bug = self.report_bug
+        self.worker_slot = table.slot(worker, WORKER_SLOT)
+        self.settings = Settings()
+        self.log: AccessLog | None = None
+        self.rows = Rows(table, worker, lambda number: released((number,)))
+        self.tables = Tables(self.rows)
+        self.forwarder = Forwarder(
+            self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot
+        )
+        self.acceptors: dict[str, HttpAcceptor] = {}
+        self.waiting_sockets: dict[str, socket.socket] = {}
+        loop.add_reader(self.reactor.fileno(), self.reactor.poll)
+        self.ticker: asyncio.TimerHandle | None = loop.call_later(TICK, self.tick)
+
+    # --- what the worker asks for ---------------------------------------------------------------------------------
+
+    def listen(self, name: str, sock: socket.socket) -> None:
+        """Own a listening socket and accept for the listener `name`, as soon as a snapshot knows it."""
+        self.unlisten(name)
+        self.waiting_sockets[name] = sock
+        self.open_listeners()
+
+    def unlisten(self, name: str) -> None:
+        """Stop accepting; what is open stays open."""
+        waiting = self.waiting_sockets.pop(name, None)
+        if waiting is not None:
+            waiting.close()
+        acceptor = self.acceptors.pop(name, None)
+        if acceptor is not None:
+            acceptor.close()
+
+    def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
+        """Decide by this snapshot from now on."""
+        self.tables.apply(snapshot, slots)
+        if snapshot.settings != self.settings:
+            self.apply_settings(snapshot.settings)
+        self.open_listeners()
+
+    def drain(self, deadline: float, done: Callable[[], None]) -> None:
+        """Accept nothing more, finish what is open within `deadline` seconds, then call `done`."""
+        for name in [*self.acceptors, *self.waiting_sockets]:
+            self.unlisten(name)
+        self.forwarder.draining = True
+        for stream in self.reactor.all_streams():
+            if isinstance(stream, Downstream):
+                stream.drain()
+        self.look_drained(self.loop.time() + deadline, done)
+
+    def reopen_logs(self) -> None:
+        if self.log is not None:
+            self.log.reopen()
+
+    def close(self) -> None:
+        """Stop at once; open connections are reset."""
+        if self.ticker is not None:
+            self.ticker.cancel()
+            self.ticker = None
+        for name in [*self.acceptors, *self.waiting_sockets]:
+            self.unlisten(name)
+        self.loop.remove_reader(self.reactor.fileno())
+        self.reactor.close()
+        if self.log is not None:
+            self.log.close()
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def open_listeners(self) -> None:
+        for name, sock in list(self.waiting_sockets.items()):
+            listener = self.tables.listeners.get(name)
+            if listener is None:
+                continue
+            del self.waiting_sockets[name]
+            acceptor = HttpAcceptor(self.forwarder, listener, self.may_accept)
+            sock.setblocking(False)
+            acceptor.listen(self.reactor, sock.detach())
+            self.acceptors[name] = acceptor
+
+    def may_accept(self) -> bool:
+        """Whether the instance, all workers together, may have the connection that was just counted."""
+        return self.table.total(WORKER_SLOT, WORKER_CONNECTIONS) <= self.settings.limits.connections
+
+    def apply_settings(self, settings: Settings) -> None:
+        if settings.access_log != self.settings.access_log:
+            if self.log is not None:
+                self.log.close()
+            self.log = None
+            if settings.access_log.format is not LogFormat.OFF:
+                self.log = AccessLog(settings.access_log, self.worker_slot, self.report_log_loss)
+            self.forwarder.log = self.log
+        self.settings = settings
+        self.forwarder.settings = HttpSettings(settings)
+
+    def report_log_loss(self, reason: str) -> None:
+        self.emit("access log lines lost", {"reason": reason})
+
+    def report_bug(self, stream: Stream, bug: BaseException) -> None:
+        """A driver failed: its connection is gone, the rest goes on."""
+        bugs.error("a connection was ended by a bug: %r", stream, exc_info=bug)
+        self.emit("bug", {"stream": repr(stream), "error": repr(bug)})
+
+    def tick(self) -> None:
+        self.reactor.turn()
+        if self.log is not None:
+            self.log.flush()
+        self.ticker = self.loop.call_later(TICK, self.tick)
+
+    def look_drained(self, deadline: float, done: Callable[[], None]) -> None:
+        busy = [stream for stream in self.reactor.all_streams() if isinstance(stream, Downstream)]
+        if busy and self.loop.time() < deadline:
+            self.loop.call_later(DRAIN_LOOK, self.look_drained, deadline, done)
+            return
+        for stream in busy:
+            stream.abort()
+        if self.log is not None:
+            self.log.flush()
+        done()

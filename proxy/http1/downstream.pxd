@@ -1,0 +1,50 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+from proxy.http1.body cimport BodyReader
+from proxy.http1.forward cimport Forwarder
+from proxy.http1.parties cimport ClientSide, Exchange, ListenerRuntime, RelayStream, ServerSide
+from proxy.http1.settings cimport HttpSettings
+from proxy.kernel.buffer cimport Buffer
+from proxy.kernel.emit cimport FieldEdits, write_chunk, write_response_head, write_trailers
+from proxy.kernel.netio cimport Acceptor, Reactor
+from proxy.kernel.scan cimport Head, scan_request
+
+
+cdef class Downstream(ClientSide):
+    cdef public Forwarder forwarder
+    cdef public ListenerRuntime listener
+    cdef BodyReader body
+    cdef public long served
+    cdef int64_t head_began
+    cdef Py_ssize_t searched
+    cdef bint again
+    cdef bint lingering
+    cdef bint answer_started
+    cdef int framing
+    @cython.locals(got=Py_ssize_t, turns=int)
+    cpdef on_readable(self)
+    @cython.locals(buffer=Buffer)
+    cdef advance(self)
+    @cython.locals(taken=Py_ssize_t, head=Head, forwarder=Forwarder, settings=HttpSettings, now=int64_t, exchange=Exchange)
+    cdef bint take_head(self, Buffer buffer) except -1
+    cdef bint may_scan(self, Buffer buffer)
+    @cython.locals(found=int, result=int, exchange=Exchange, server=ServerSide)
+    cdef bint take_body(self, Buffer buffer) except -1
+    @cython.locals(tx=Buffer, connection=bytes, edits=FieldEdits)
+    cpdef response_head(self, Exchange exchange, Head head, int framing)
+    @cython.locals(tx=Buffer)
+    cpdef response_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count)
+    @cython.locals(tx=Buffer, count=Py_ssize_t)
+    cpdef int flush_response(self) except -2
+    cpdef finished(self)
+    cdef next_request(self)
+    cpdef on_closed(self)
+
+
+cdef class HttpAcceptor(Acceptor):
+    cdef public Forwarder forwarder
+    cdef public ListenerRuntime listener
+    cdef public object gate
+    @cython.locals(stream=Downstream)
+    cpdef accepted(self, int fd, bytes host, int port)

@@ -1,0 +1,420 @@
+"""The client's side of an HTTP/1.1 connection: reads requests, writes answers.
+
+One connection serves one exchange at a time. Requests that arrive while an answer is on its way (pipelining) stay in
+the socket, or in `rx` if they were read already, and are taken up in order when the answer is complete.
+
+States, told by attributes rather than by a name: no exchange (idle, or part of a head is here); an exchange whose body
+is still being `receiving`; an exchange that waits for its answer; `relaying` after an upgrade; `lingering` while a
+refused body is read and thrown away, because closing on unread bytes would reset the connection under our answer
+(RFC 9112 section 9.6).
+
+There are no rules here: heads and bodies are understood by proxy/kernel/scan and proxy/http1/body, and what happens
+with a request is the forwarder's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.http1 import replies
+from proxy.http1.body import CHUNKED, DATA, DONE, FAILED, LENGTH, BodyReader
+from proxy.http1.forward import Forwarder
+from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime
+from proxy.http1.replies import Failure
+from proxy.kernel.buffer import Buffer
+from proxy.kernel.emit import (
+    FRAMING_CHUNKED,
+    FRAMING_CLOSE,
+    FRAMING_NONE,
+    write_chunk,
+    write_response_head,
+    write_trailers,
+)
+from proxy.kernel.netio import AGAIN, Acceptor
+from proxy.kernel.scan import ERRORS, Head, scan_request
+from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
+
+# Reads of one event; then other connections get their turn.
+READ_TURNS = 8
+
+# A response piece at least this large is sent from where it was received; smaller ones are collected.
+DIRECT_SIZE = 4096
+
+# Methods whose HTTP/1.0 requests have no body (HAProxy refuses the same): GET, HEAD, DELETE.
+OLD_BODYLESS = (1, 2, 5)
+
+CLOSE = b"close"
+KEEP_ALIVE = b"keep-alive"
+
+
+class Downstream(ClientSide):
+    """A connection from a client."""
+
+    def __init__(self, forwarder: Forwarder, listener: ListenerRuntime, peer: bytes, port: int) -> None:
+        super().__init__()
+        self.forwarder = forwarder
+        self.listener = listener
+        self.peer = peer
+        self.port = port
+
+    # --- what the client sends ------------------------------------------------------------------------------------
+
+    def on_readable(self) -> None:
+        if self.relaying:
+            self.relay()
+            return
+        if self.lingering:
+            self.discard()
+            return
+        turns = 0
+        while self.fd >= 0 and not self.relaying:
+            if self.exchange is not None and not self.receiving:
+                # The answer is due; whatever comes now is a further request, or the client's end.
+                if self.peer_closed:
+                    self.leave()
+                    return
+                break
+            if self.held:
+                break
+            if self.again:
+                self.again = False
+                self.advance()
+                continue
+            got = self.fill()
+            if got == AGAIN:
+                break
+            if got <= 0:
+                self.leave()
+                return
+            self.advance()
+            turns += 1
+            if turns == READ_TURNS:
+                self.reactor.wake(self)
+                break
+        if self.fd >= 0:
+            self.watch()
+
+    def advance(self) -> None:
+        """Understand what has been received as far as it goes."""
+        buffer = self.buffer()
+        while buffer.start < buffer.end and self.fd >= 0 and not self.lingering and not self.relaying:
+            if self.exchange is None:
+                if self.closing or not self.take_head(buffer):
+                    break
+            elif self.receiving:
+                if self.held or not self.take_body(buffer):
+                    break
+            else:
+                break
+        if self.fd >= 0:
+            self.keep()
+
+    def may_scan(self, buffer: Buffer) -> bool:
+        """A head that came in part is scanned again only when its end has come, or it is too large to be one:
+        otherwise a client that sends single bytes would make us read the same bytes over and over."""
+        if self.head_began == 0 or buffer.length() >= self.forwarder.settings.request_limits.head:
+            return True
+        found = buffer.find(b"\r\n\r\n", buffer.start + max(0, self.searched - 3))
+        self.searched = buffer.length()
+        return found >= 0
+
+    def take_head(self, buffer: Buffer) -> bool:
+        """Take a request head, and begin its exchange. False: more bytes are needed, or it was refused."""
+        if not self.may_scan(buffer):
+            return False
+        forwarder = self.forwarder
+        settings = forwarder.settings
+        head = forwarder.take_head()
+        taken = scan_request(buffer, head, settings.request_limits)
+        now = self.reactor.micros()
+        if taken <= 0:
+            forwarder.give_head(head)
+            if taken == 0:
+                if self.head_began == 0:
+                    self.head_began = now
+                    self.searched = buffer.length()
+                    self.set_timeout(settings.request_head)
+                return False
+            status, detail = ERRORS[taken]
+            self.refuse(Failure(status, "DPE", "http_request_error", detail, True))
+            return False
+        buffer.consume(taken)
+        exchange = Exchange(self, self.listener, head, self.head_began or now, now)
+        exchange.bytes_in = taken
+        self.head_began = 0
+        self.searched = 0
+        self.served += 1
+        self.answer_started = False
+        self.keep_alive = head.wants_keep_alive if head.minor == 0 else not head.wants_close
+        if head.wants_close or forwarder.draining or self.served == settings.requests_per_connection:
+            self.keep_alive = False
+        self.exchange = exchange
+        self.clear_timeout()
+        if head.chunked or head.content_length > 0:
+            if head.minor == 0 and head.method_id in OLD_BODYLESS:
+                self.refuse_exchange(exchange, replies.OLD_BODY)
+                return False
+            if settings.body and head.content_length > settings.body:
+                self.refuse_exchange(exchange, replies.BODY_TOO_LARGE)
+                return False
+            if self.body is None:
+                self.body = BodyReader(settings.trailer_limits, settings.chunk_extension)
+            self.body.begin(CHUNKED if head.chunked else LENGTH, head.content_length)
+            self.receiving = True
+            # Nothing is read of the body until the upstream can take it.
+            self.held = True
+        else:
+            exchange.request_done = True
+        exchange.kept_all = True
+        forwarder.begin(exchange)
+        return True
+
+    def refuse_exchange(self, exchange: Exchange, failure: Failure) -> None:
+        """Refuse a request whose head was good and whose body is not wanted."""
+        self.closing = True
+        self.forwarder.refuse_new(exchange, failure)
+
+    def take_body(self, buffer: Buffer) -> bool:
+        """Pass on body bytes. False: more are needed, the upstream is full, or the body is bad."""
+        exchange = self.exchange
+        server = exchange.upstream
+        body = self.body
+        found = body.next(buffer)
+        if found == DATA:
+            exchange.bytes_in += body.count
+            limit = self.forwarder.settings.body
+            if limit and body.total > limit:
+                self.forwarder.refuse(exchange, replies.BODY_TOO_LARGE, "")
+                return False
+            self.forwarder.keep_body(exchange, buffer, body.at, body.count)
+            result = server.request_data(buffer, body.at, body.count)
+            if body.is_done():
+                self.body_done(exchange, None)
+                return True
+            if result > 0:
+                self.held = True
+                return False
+            return True
+        if found == DONE:
+            self.body_done(exchange, body.trailers)
+            return True
+        if found == FAILED:
+            status, detail = ERRORS[body.error]
+            self.closing = True
+            self.forwarder.refuse(exchange, Failure(status, "DPE", "http_request_error", detail, True), "")
+        return False
+
+    def body_done(self, exchange: Exchange, trailers: Head | None) -> None:
+        self.receiving = False
+        exchange.request_done = True
+        if trailers is not None:
+            # Trailers are not kept, so a request with some cannot be sent twice.
+            exchange.kept_all = False
+        exchange.upstream.request_end(trailers)
+
+    def resume_request(self) -> None:
+        if self.held:
+            self.held = False
+            if self.receiving:
+                self.again = self.rx is not None
+                self.reactor.wake(self)
+
+    def refuse(self, failure: Failure) -> None:
+        """Answer bytes that are no request, and close (RFC 9112 section 9.6 asks for no more)."""
+        self.closing = True
+        self.forwarder.refuse_bytes(self, self.listener, failure)
+
+    # --- what the client gets -------------------------------------------------------------------------------------
+
+    def interim(self, head: Head) -> None:
+        exchange = self.exchange
+        if exchange.head.minor == 0:
+            return
+        tx = self.reactor.tx
+        tx.clear()
+        write_response_head(tx, head, None, FRAMING_NONE, None, False)
+        exchange.bytes_out += tx.length()
+        self.send(tx)
+
+    def response_head(self, exchange: Exchange, head: Head, framing: int) -> None:
+        connection = None
+        if framing == FRAMING_CLOSE or not self.keep_alive or self.forwarder.draining:
+            self.closing = True
+        if self.closing:
+            connection = CLOSE
+        elif exchange.head.minor == 0:
+            connection = KEEP_ALIVE
+        self.framing = framing
+        self.answer_started = True
+        edits = exchange.route.response_edits
+        tx = self.reactor.tx
+        tx.clear()
+        write_response_head(tx, head, edits, framing, connection, head.status == 101 or head.status == 426)
+
+    def response_data(self, source: Buffer, start: int, count: int) -> None:
+        tx = self.reactor.tx
+        if self.framing == FRAMING_CHUNKED:
+            write_chunk(tx, source, start, count)
+        elif count >= DIRECT_SIZE:
+            self.exchange.bytes_out += tx.length() + count
+            self.send_with(tx, source, start, count)
+        else:
+            tx.append_range(source, start, count)
+
+    def response_end(self, trailers: Head | None) -> None:
+        if self.framing == FRAMING_CHUNKED:
+            write_trailers(self.reactor.tx, trailers)
+
+    def flush_response(self) -> int:
+        tx = self.reactor.tx
+        count = tx.length()
+        if count:
+            self.exchange.bytes_out += count
+            self.send(tx)
+        if self.write_dead:
+            return -1
+        return 1 if self.pending() else 0
+
+    def respond(self, data: bytes, close: bool) -> None:
+        if close:
+            self.closing = True
+        self.send_bytes(data)
+
+    def finished(self) -> None:
+        if self.fd < 0:
+            return
+        self.held = False
+        if not self.keep_alive:
+            self.closing = True
+        if self.closing or self.receiving:
+            if self.pending():
+                # on_drained ends it; a client that does not read is given the idle time.
+                self.closing = True
+                self.set_timeout(self.forwarder.settings.stream_idle)
+            else:
+                self.end()
+            return
+        self.next_request()
+
+    def next_request(self) -> None:
+        self.set_timeout(self.forwarder.settings.keep_alive)
+        if self.rx is not None:
+            self.again = True
+            self.reactor.wake(self)
+        elif self.readable:
+            self.reactor.wake(self)
+
+    def start_waiting(self) -> None:
+        """A new connection on which nothing complete has come yet."""
+        if self.head_began == 0 and not self.closing:
+            self.set_timeout(self.forwarder.settings.keep_alive)
+
+    def on_drained(self) -> None:
+        if self.relaying:
+            self.relay_drained()
+            return
+        exchange = self.exchange
+        if exchange is not None and exchange.upstream is not None:
+            exchange.upstream.resume_response()
+        elif exchange is None and self.closing and not self.lingering:
+            self.end()
+
+    # --- ending ---------------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """Close once the client can have everything we said."""
+        if self.receiving or self.readable or self.rx is not None:
+            self.lingering = True
+            self.receiving = False
+            self.rx = None
+            self.shut_write()
+            self.set_timeout(self.forwarder.settings.linger)
+            self.watch()
+            self.reactor.wake(self)
+        else:
+            self.close()
+
+    def discard(self) -> None:
+        """Throw away what a refused client still sends, until it stops or the time is up."""
+        turns = 0
+        while self.fd >= 0:
+            got = self.fill()
+            if got == AGAIN:
+                return
+            if got <= 0:
+                self.close()
+                return
+            self.buffer().clear()
+            turns += 1
+            if turns == READ_TURNS:
+                self.reactor.wake(self)
+                return
+
+    def leave(self) -> None:
+        """The client has closed."""
+        if self.exchange is not None:
+            self.forwarder.client_gone(self.exchange)
+        self.close()
+
+    def on_timeout(self) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            self.forwarder.total_timeout(exchange)
+        elif self.lingering or self.closing or self.head_began == 0:
+            self.close()
+        else:
+            self.refuse(replies.SLOW_HEAD)
+
+    def drain(self) -> None:
+        """The worker is stopping: idle connections go now, busy ones after their answer."""
+        self.keep_alive = False
+        if self.exchange is None and self.head_began == 0 and not self.lingering and not self.pending():
+            self.close()
+
+    def relay_over(self) -> None:
+        exchange = self.exchange
+        other = self.other
+        self.other = None
+        if other is not None:
+            other.other = None
+        if exchange is not None:
+            self.forwarder.relay_finished(exchange)
+        if other is not None:
+            other.close()
+        self.close()
+
+    def count_relayed(self, count: int) -> None:
+        self.exchange.bytes_in += count
+        self.other.set_timeout(self.forwarder.settings.stream_idle)
+
+    def on_closed(self) -> None:
+        self.listener.slot.add(CONNECTIONS_ACTIVE, -1)
+        self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
+        if self.exchange is not None:
+            # Whoever closes a connection with an exchange on it has ended the exchange, or a bug of ours just did.
+            self.forwarder.client_gone(self.exchange)
+
+
+class HttpAcceptor(Acceptor):
+    """A listening socket whose connections speak HTTP. `gate()` says whether the instance may have one more."""
+
+    def __init__(self, forwarder: Forwarder, listener: ListenerRuntime, gate: Callable[[], bool]) -> None:
+        self.forwarder = forwarder
+        self.listener = listener
+        self.gate = gate
+
+    def accepted(self, fd: int, host: bytes, port: int) -> None:
+        stream = Downstream(self.forwarder, self.listener, host, port)
+        stream.attach(self.reactor, fd)
+        slot = self.listener.slot
+        slot.add(CONNECTIONS_TOTAL, 1)
+        slot.add(CONNECTIONS_ACTIVE, 1)
+        self.forwarder.worker_slot.add(WORKER_CONNECTIONS, 1)
+        if not self.gate():
+            slot.add(OVERFLOWS, 1)
+            stream.refuse(replies.CONNECTIONS)
+            return
+        # Read first: a request is usually there already, and then needs no event to be told of.
+        stream.on_readable()
+        if stream.exchange is None and stream.served == 0:
+            stream.start_waiting()

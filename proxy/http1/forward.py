@@ -1,0 +1,606 @@
+"""The way of a request: from a complete head to an endpoint and back, and what happens when that goes wrong.
+
+    begin -> read the target -> who is asking -> loop? -> route -> phases -> service, version -> assign
+    assign -> pick an endpoint -> idle connection | new connection | wait in the queue
+    connected -> head and body go out (Upstream) -> response_started -> complete
+    any failure -> may it be sent again? -> assign anew | answer ourselves
+    finish, exactly once: statistics, access log
+
+The drivers call in; every decision is a rule of mesh/ or a table of replies. Nothing here reads or writes sockets
+except through the drivers, and nothing waits.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from email.utils import formatdate
+
+from mesh.balance import Balancer
+from mesh.edits import rewrite_target
+from mesh.forwarding import client_address
+from mesh.paths import PathError, TargetForm, normalise, origin
+from mesh.replay import Sent, is_idempotent, may_repeat
+from proxy.accesslog import AccessLog
+from proxy.http1 import replies
+from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
+from proxy.http1.replies import Failure
+from proxy.http1.settings import HttpSettings
+from proxy.kernel.buffer import Buffer
+from proxy.kernel.cells import Slot
+from proxy.kernel.emit import ForwardAs, continue_trace, continues_trace, write_request_head
+from proxy.kernel.entropy import new_request_id, random_unit
+from proxy.kernel.netio import Reactor
+from proxy.kernel.scan import FIELD_IDS, Head
+from proxy.stats.slots import (
+    ACTIVE,
+    CONNECT_FAILURES,
+    CONNECT_MICROSECONDS,
+    CONNECT_TIMEOUTS,
+    CONNECTS,
+    OVERFLOWS,
+    PENDING,
+    REPLAYS,
+)
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+
+VIA = FIELD_IDS["via"]
+X_FORWARDED_FOR = FIELD_IDS["x-forwarded-for"]
+X_REQUEST_ID = FIELD_IDS["x-request-id"]
+TRACEPARENT = FIELD_IDS["traceparent"]
+TRACESTATE = FIELD_IDS["tracestate"]
+CONTENT_TYPE = FIELD_IDS["content-type"]
+UPGRADE = FIELD_IDS["upgrade"]
+
+M_HEAD = 2
+M_CONNECT = 9
+
+# Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
+# many dead endpoints is not helped by a further one.
+MOST_ATTEMPTS = 5
+
+# Longest request id that a trusted peer may hand us.
+MOST_REQUEST_ID = 128
+
+# Heads kept for reuse; each holds about 2 KiB.
+SPARE_HEADS = 64
+
+
+class Forwarder:
+    """One per worker. `connector(endpoint)` makes an unconnected ServerSide; `log` is None while there is none."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: HttpSettings,
+        connector: Callable[[Forwarder, EndpointRuntime], ServerSide],
+        worker_slot: Slot,
+        log: AccessLog | None = None,
+    ) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self.connector = connector
+        self.worker_slot = worker_slot
+        self.log = log
+        self.forward_as = ForwardAs()
+        self.spare_heads = []
+
+    def take_head(self) -> Head:
+        return self.spare_heads.pop() if self.spare_heads else Head()
+
+    def give_head(self, head: Head) -> None:
+        if len(self.spare_heads) < SPARE_HEADS:
+            self.spare_heads.append(head)
+
+    def keep_body(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
+        """Keep a piece of a request body as long as the request could be sent again and the limit allows."""
+        exchange.body_bytes += count
+        if not exchange.kept_all:
+            return
+        if not exchange.idempotent or exchange.body_bytes > self.settings.replay_body:
+            exchange.kept_all = False
+            exchange.kept = None
+            return
+        if exchange.kept is None:
+            exchange.kept = Buffer(count)
+        exchange.kept.append_range(source, start, count)
+
+    # --- from a head to an endpoint -----------------------------------------------------------------------------
+
+    def begin(self, exchange: Exchange) -> None:
+        """A request head is complete and its framing known."""
+        self.active += 1
+        exchange.listener.slot.add(ACTIVE, 1)
+        failure = self.read_request(exchange)
+        if failure is not None:
+            self.fail(exchange, failure, "")
+            return
+        # The route. Its phases may answer; otherwise a service does.
+        route = exchange.listener.router.match(exchange)
+        if route is None:
+            self.fail(exchange, replies.NO_ROUTE, "")
+            return
+        exchange.route = route
+        for phase in route.phases:
+            verdict = phase.run(exchange)
+            if verdict is not None:
+                exchange.add_flag(verdict.flag)
+                self.answer(exchange, verdict.status, verdict.fields, verdict.body, False)
+                return
+        failure = self.choose(exchange)
+        if failure is not None:
+            self.fail(exchange, failure, "")
+            return
+        if route.rewrite is not None:
+            self.rewrite(exchange)
+        exchange.idempotent = is_idempotent(exchange.method)
+        if route.timeout > 0.0:
+            exchange.downstream.set_timeout(route.timeout)
+        self.assign(exchange)
+
+    def read_request(self, exchange: Exchange) -> Failure | None:
+        """Everything about a request that needs no configuration of routes."""
+        head = exchange.head
+        exchange.method = head.method()
+        exchange.to_head = head.method_id == M_HEAD
+        if head.plain_target:
+            exchange.path = head.path()
+            exchange.query = head.query()
+            exchange.host = head.host()
+            exchange.authority = head.raw_host()
+        else:
+            failure = self.read_target(exchange)
+            if failure is not None:
+                exchange.downstream.closing = True
+                self.identify(exchange)
+                return failure
+        self.identify(exchange)
+        if head.has(VIA) and self.is_loop(head):
+            return replies.LOOP
+        if head.upgrade and head.has(UPGRADE) and exchange.request_done:
+            exchange.upgrade = self.may_upgrade(head)
+        return None
+
+    def read_target(self, exchange: Exchange) -> Failure | None:
+        """A target that is not a plain path: normalise it, or say why not."""
+        head = exchange.head
+        exchange.host = head.host()
+        exchange.authority = head.raw_host()
+        exchange.path = head.path()
+        exchange.query = head.query()
+        if head.method_id == M_CONNECT:
+            return replies.NO_CONNECT
+        try:
+            target = origin(head.target(), exchange.method)
+        except PathError as error:
+            exchange.detail = str(error)
+            return replies.BAD_TARGET
+        if target.form == TargetForm.ABSOLUTE:
+            # RFC 9112 section 3.2.2: the target's authority counts; a Host that says otherwise is an attack.
+            if exchange.authority and target.authority.lower() != exchange.authority.lower():
+                return replies.HOST_MISMATCH
+            if not exchange.authority:
+                exchange.authority = target.authority
+                exchange.host = target.authority.lower().rsplit(b":", 1)[0]
+        exchange.query = target.query
+        exchange.path = target.path
+        if target.form != TargetForm.ASTERISK and target.path != b"*":
+            try:
+                exchange.path = normalise(target.path, self.settings.escapes, self.settings.merge_slashes)
+            except PathError as error:
+                exchange.detail = str(error)
+                return replies.BAD_PATH
+        exchange.target = exchange.path + b"?" + target.query if target.has_query else exchange.path
+        return None
+
+    def identify(self, exchange: Exchange) -> None:
+        """Whose request this is: client address, request id, trace."""
+        head = exchange.head
+        settings = self.settings
+        peer = exchange.downstream.peer
+        exchange.client = peer
+        if settings.has_trusted and settings.trusted.contains(peer):
+            exchange.trusted = True
+            exchange.client = client_address(peer, head.get_all(X_FORWARDED_FOR), settings.trusted)
+            given = head.get_id(X_REQUEST_ID)
+            if given and len(given) <= MOST_REQUEST_ID:
+                exchange.request_id = given
+        if exchange.request_id is None:
+            exchange.request_id = new_request_id()
+        if head.has(TRACEPARENT):
+            before = head.get_all(TRACEPARENT)
+            known = before[0] if len(before) == 1 else None
+            exchange.traceparent = continue_trace(known)
+            exchange.keep_tracestate = head.has(TRACESTATE) and continues_trace(known, exchange.traceparent)
+        else:
+            exchange.traceparent = continue_trace(None)
+
+    def is_loop(self, head: Head) -> bool:
+        pseudonym = self.settings.pseudonym
+        for value in head.get_all(VIA):
+            for member in value.split(b","):
+                words = member.split()
+                if len(words) > 1 and words[1] == pseudonym:
+                    return True
+        return False
+
+    def may_upgrade(self, head: Head) -> bool:
+        """h2c would carry requests past our routes; everything else is passed on."""
+        return all(
+            name.strip().lower() not in (b"h2c", b"h2") for value in head.get_all(UPGRADE) for name in value.split(b",")
+        )
+
+    def choose(self, exchange: Exchange) -> Failure | None:
+        """Service and version: the route's, or drawn."""
+        route = exchange.route
+        split = route.split
+        service = route.service
+        version = route.version
+        if split is None and service is not None and not version:
+            split = service.split
+        if split is not None:
+            drawn = split.draw_usable(random_unit())
+            service = drawn.service
+            version = drawn.version
+            if drawn.failed_over:
+                exchange.add_flag("fo")
+        if service is None:
+            return replies.BAD_BACKEND
+        exchange.service = service
+        exchange.version = version
+        service.slot.add(ACTIVE, 1)
+        return None
+
+    def rewrite(self, exchange: Exchange) -> None:
+        route = exchange.route
+        rewrite = route.rewrite
+        path = exchange.path
+        if path != b"*":
+            path = rewrite_target(rewrite, route.matched_prefix, path)
+        question = b"?" in (exchange.target if exchange.target is not None else exchange.head.target())
+        exchange.target = path + b"?" + exchange.query if question else path
+        if rewrite.host is not None:
+            exchange.authority = rewrite.host.encode()
+
+    def balancer_of(self, exchange: Exchange) -> Balancer | None:
+        service = exchange.service
+        if exchange.version:
+            return service.versions.get(exchange.version)
+        return service.balancer
+
+    def replayable(self, exchange: Exchange) -> bool:
+        """Whether the request may go on a connection that could turn out to be closed."""
+        return exchange.idempotent and (exchange.request_done or exchange.kept_all)
+
+    def assign(self, exchange: Exchange) -> None:
+        """Give the exchange an endpoint and a connection."""
+        balancer = self.balancer_of(exchange)
+        endpoint = None
+        if balancer is not None:
+            endpoint = balancer.pick(exchange, exchange.tried)
+        if endpoint is None or (exchange.tried is not None and endpoint in exchange.tried):
+            self.fail(exchange, replies.NO_ENDPOINT, "")
+            return
+        exchange.assigned = self.reactor.micros()
+        if exchange.attempts == 0:
+            exchange.connected = exchange.assigned
+        stream = None
+        if not exchange.fresh_only:
+            stream = endpoint.take(self.replayable(exchange), exchange.assigned)
+        if stream is not None:
+            exchange.attempts += 1
+            server = stream
+            exchange.endpoint = endpoint
+            endpoint.slot.add(ACTIVE, 1)
+            exchange.connected = exchange.assigned
+            self.attach(exchange, server)
+            server.send_request(exchange)
+            return
+        if not endpoint.has_room():
+            self.queue(exchange)
+            return
+        exchange.attempts += 1
+        exchange.endpoint = endpoint
+        endpoint.slot.add(ACTIVE, 1)
+        server = self.connector(self, endpoint)
+        self.attach(exchange, server)
+        endpoint.opened()
+        error = server.connect(self.reactor, endpoint.address)
+        if error:
+            self.connect_failed(exchange, server, error)
+            return
+        server.set_timeout(self.settings.connect)
+
+    def attach(self, exchange: Exchange, server: ServerSide) -> None:
+        exchange.upstream = server
+        server.exchange = exchange
+
+    def queue(self, exchange: Exchange) -> None:
+        """All connections the endpoint may have are busy: wait, up to the limit and not longer than a connect may."""
+        service = exchange.service
+        if len(service.pending) >= service.max_pending:
+            service.slot.add(OVERFLOWS, 1)
+            self.fail(exchange, replies.OVERFLOW, "")
+            return
+        exchange.waiting = True
+        service.pending.append(exchange)
+        service.slot.add(PENDING, 1)
+        if exchange.route.timeout <= 0 or exchange.route.timeout > self.settings.connect:
+            exchange.downstream.set_timeout(self.settings.connect)
+
+    def stop_waiting(self, exchange: Exchange) -> None:
+        exchange.waiting = False
+        exchange.service.pending.remove(exchange)
+        exchange.service.slot.add(PENDING, -1)
+
+    def serve_pending(self, service: ServiceRuntime) -> None:
+        """A connection or the right to open one became free."""
+        pending = service.pending
+        if not pending:
+            return
+        exchange = pending.popleft()
+        exchange.waiting = False
+        service.slot.add(PENDING, -1)
+        exchange.downstream.set_timeout(exchange.route.timeout)
+        self.assign(exchange)
+
+    def write_head(self, exchange: Exchange, out: Buffer) -> None:
+        """The request head as the upstream gets it."""
+        forward_as = self.forward_as
+        route = exchange.route
+        forward_as.peer = exchange.downstream.peer
+        forward_as.host = exchange.head.raw_host() if exchange.trusted else exchange.authority
+        forward_as.trusted = exchange.trusted
+        forward_as.request_id = exchange.request_id
+        forward_as.traceparent = exchange.traceparent
+        forward_as.keep_tracestate = exchange.keep_tracestate
+        forward_as.via = self.settings.via
+        host = None
+        if exchange.target is not None:
+            host = exchange.authority
+        write_request_head(out, exchange.head, exchange.target, host, forward_as, route.request_edits, exchange.upgrade)
+
+    def connected(self, exchange: Exchange, server: ServerSide) -> None:
+        """The connection that was opened for this exchange is there."""
+        now = self.reactor.micros()
+        slot = server.endpoint.slot
+        slot.add(CONNECTS, 1)
+        slot.add(CONNECT_MICROSECONDS, now - exchange.assigned)
+        exchange.connected = now
+        server.send_request(exchange)
+
+    # --- the answer -----------------------------------------------------------------------------------------------
+
+    def response_started(self, exchange: Exchange, head: Head) -> None:
+        """The head of the final response is here, and goes to the client."""
+        exchange.first_byte = self.reactor.micros()
+        exchange.status = head.status
+        exchange.upstream_status = head.status
+        exchange.answered = True
+        exchange.kept = None
+        if exchange.route.timeout > 0.0 and (head.status == 101 or self.is_event_stream(head)):
+            # A total would cut what is meant to stay open.
+            exchange.downstream.clear_timeout()
+
+    def is_event_stream(self, head: Head) -> bool:
+        kind = head.get_id(CONTENT_TYPE)
+        return kind is not None and kind.lower().startswith(b"text/event-stream")
+
+    def complete(self, exchange: Exchange, reusable: bool) -> None:
+        """The response has been passed on completely."""
+        server = exchange.upstream
+        client = exchange.downstream
+        exchange.upstream = None
+        server.exchange = None
+        self.release(server, reusable and exchange.request_done)
+        self.finish(exchange)
+        client.finished()
+
+    def release(self, server: ServerSide, reusable: bool) -> None:
+        """Back to the pool, or closed; either may serve a request that waits."""
+        endpoint = server.endpoint
+        if not (reusable and not self.draining and endpoint.give(server, self.reactor.micros())):
+            server.drop()
+
+    def finish(self, exchange: Exchange) -> None:
+        """The one end of every exchange: count it, log it, let go of everything."""
+        if exchange.done:
+            return
+        exchange.done = True
+        self.active -= 1
+        now = self.reactor.micros()
+        elapsed = now - exchange.started
+        exchange.listener.slot.add(ACTIVE, -1)
+        exchange.listener.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
+        if exchange.route is not None:
+            exchange.route.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
+        service = exchange.service
+        if service is not None:
+            service.slot.add(ACTIVE, -1)
+            service.slot.count_request(exchange.status, elapsed, exchange.bytes_out, exchange.bytes_in)
+        endpoint = exchange.endpoint
+        if endpoint is not None:
+            endpoint.slot.add(ACTIVE, -1)
+            if exchange.upstream_status:
+                elapsed = now - exchange.connected
+                endpoint.slot.count_request(exchange.upstream_status, elapsed, exchange.bytes_out, exchange.bytes_in)
+        exchange.finished = now
+        if self.log is not None:
+            self.log.write(exchange)
+        head = exchange.head
+        exchange.head = None
+        exchange.upstream = None
+        exchange.kept = None
+        if exchange.downstream.exchange is exchange:
+            exchange.downstream.exchange = None
+        exchange.downstream = None
+        self.give_head(head)
+        if service is not None and service.pending:
+            self.serve_pending(service)
+
+    # --- when it goes wrong ---------------------------------------------------------------------------------------
+
+    def let_go(self, exchange: Exchange) -> None:
+        """Part with the server's side; its connection is closed."""
+        server = exchange.upstream
+        if server is not None:
+            exchange.upstream = None
+            server.exchange = None
+            server.drop()
+
+    def leave_endpoint(self, exchange: Exchange) -> None:
+        """The attempt at this endpoint is over and another may follow."""
+        if exchange.endpoint is not None:
+            exchange.endpoint.slot.add(ACTIVE, -1)
+            exchange.endpoint = None
+
+    def connect_failed(self, exchange: Exchange, server: ServerSide, error: int) -> None:
+        """No connection (`error` is an errno, ETIMEDOUT for our own deadline): nothing was sent, so try another."""
+        endpoint = server.endpoint
+        timed_out = error == errno.ETIMEDOUT
+        endpoint.slot.add(CONNECT_TIMEOUTS if timed_out else CONNECT_FAILURES, 1)
+        failure = replies.CONNECT_TIMEOUT if timed_out else replies.CONNECT_REFUSED
+        self.let_go(exchange)
+        if exchange.tried is None:
+            exchange.tried = []
+        exchange.tried.append(endpoint)
+        detail = f"{endpoint.endpoint.address}: {errno.errorcode.get(error, str(error))}"
+        self.again_or_fail(exchange, Sent.NOTHING, False, failure, detail)
+
+    def server_failed(self, exchange: Exchange, server: ServerSide, failure: Failure, detail: str) -> None:
+        """The connection ended, or what it sent was no response, before a response head was complete."""
+        reused = server.uses > 1 and server.rx is None and failure in (replies.UPSTREAM_CLOSED, replies.UPSTREAM_RESET)
+        self.let_go(exchange)
+        sent = Sent.BODY if exchange.body_bytes else Sent.HEAD
+        if reused:
+            exchange.fresh_only = True
+        elif exchange.endpoint is not None:
+            if exchange.tried is None:
+                exchange.tried = []
+            exchange.tried.append(exchange.endpoint)
+        self.again_or_fail(exchange, sent, reused, failure, detail)
+
+    def again_or_fail(self, exchange: Exchange, sent: Sent, reused: bool, failure: Failure, detail: str) -> None:
+        balancer = self.balancer_of(exchange)
+        following = balancer.pick(exchange, exchange.tried) if balancer is not None else None
+        repeat = may_repeat(
+            exchange.method,
+            sent,
+            reused=reused,
+            response_started=exchange.answered,
+            body_kept=exchange.kept_all or not exchange.body_bytes,
+            endpoint_left=following is not None and (exchange.tried is None or following not in exchange.tried),
+        )
+        if not repeat.allowed or exchange.attempts >= MOST_ATTEMPTS:
+            exchange.denied = repeat.reason if not repeat.allowed else "attempts"
+            self.fail(exchange, failure, detail)
+            return
+        self.leave_endpoint(exchange)
+        exchange.service.slot.add(REPLAYS, 1)
+        exchange.sent = False
+        exchange.downstream.held = True
+        self.assign(exchange)
+
+    def response_broken(self, exchange: Exchange, failure: Failure, detail: str) -> None:
+        """The response stopped half-way: nothing can be said any more, so the client is told by a broken connection."""
+        exchange.add_flag(failure.flag)
+        exchange.detail = detail
+        client = exchange.downstream
+        self.let_go(exchange)
+        self.finish(exchange)
+        client.abort()
+
+    def client_gone(self, exchange: Exchange) -> None:
+        """The client closed before its answer was complete."""
+        exchange.add_flag("DC")
+        if not exchange.answered:
+            exchange.status = 499
+        if exchange.waiting:
+            self.stop_waiting(exchange)
+        self.let_go(exchange)
+        self.finish(exchange)
+
+    def refuse_bytes(self, downstream: ClientSide, listener: ListenerRuntime, failure: Failure) -> None:
+        """Answer what is no request. It is counted and logged like one."""
+        now = self.reactor.micros()
+        exchange = Exchange(downstream, listener, Head(), now, now)
+        exchange.method = exchange.path = b"-"
+        exchange.host = exchange.query = exchange.authority = b""
+        exchange.client = downstream.peer
+        exchange.request_id = new_request_id()
+        exchange.request_done = True
+        self.active += 1
+        listener.slot.add(ACTIVE, 1)
+        self.fail(exchange, failure, "")
+
+    def refuse_new(self, exchange: Exchange, failure: Failure) -> None:
+        """Answer a request whose head is good but that is not begun."""
+        self.active += 1
+        exchange.listener.slot.add(ACTIVE, 1)
+        self.read_request(exchange)
+        exchange.detail = ""
+        self.fail(exchange, failure, "")
+
+    def relay_finished(self, exchange: Exchange) -> None:
+        """An upgraded connection has ended; the drivers close both sides."""
+        upstream = exchange.upstream
+        exchange.upstream = None
+        if upstream is not None:
+            upstream.exchange = None
+        self.finish(exchange)
+
+    def refuse(self, exchange: Exchange, failure: Failure, detail: str) -> None:
+        """Answer a request that goes no further, wherever it is."""
+        if exchange.answered:
+            self.response_broken(exchange, failure, detail)
+            return
+        if exchange.waiting:
+            self.stop_waiting(exchange)
+        self.let_go(exchange)
+        self.fail(exchange, failure, detail)
+
+    def total_timeout(self, exchange: Exchange) -> None:
+        """The client side's deadline: the route's total, or the longest wait for a connection."""
+        if exchange.waiting:
+            exchange.service.slot.add(OVERFLOWS, 1)
+            self.refuse(exchange, replies.PENDING_TIMEOUT, "")
+        else:
+            self.refuse(exchange, replies.REQUEST_TIMEOUT, "")
+
+    def fail(self, exchange: Exchange, failure: Failure, detail: str) -> None:
+        """Answer with a failure of the table."""
+        exchange.add_flag(failure.flag)
+        if detail:
+            exchange.detail = detail
+        elif not exchange.detail:
+            exchange.detail = failure.detail
+        accept = exchange.head.get(b"accept")
+        fields, body = replies.render_failure(
+            failure, self.settings.name, exchange.detail, exchange.request_id, accept, exchange.attempts
+        )
+        self.answer(exchange, failure.status, fields, body, failure.close)
+
+    def answer(
+        self, exchange: Exchange, status: int, fields: list[tuple[bytes, bytes]], body: bytes, close: bool
+    ) -> None:
+        """Send an answer of our own and end the exchange."""
+        client = exchange.downstream
+        exchange.status = status
+        if close or not exchange.request_done or self.draining:
+            client.closing = True
+        data = replies.head_lines(status, fields) + b"Date: " + formatdate(usegmt=True).encode() + b"\r\n"
+        if status >= 200 and status not in (204, 304):
+            data += b"Content-Length: %d\r\n" % len(body)
+        if client.closing or not client.keep_alive:
+            data += b"Connection: close\r\n"
+        elif exchange.head.minor == 0:
+            data += b"Connection: keep-alive\r\n"
+        if exchange.route is not None and exchange.route.response_edits is not None:
+            data += exchange.route.response_edits.append
+        data += b"\r\n"
+        if not exchange.to_head and status not in (204, 304):
+            data += body
+        exchange.bytes_out += len(data)
+        client.respond(data, client.closing)
+        self.finish(exchange)
+        client.finished()

@@ -1,0 +1,117 @@
+from libc.stdint cimport int64_t
+
+from mesh.request cimport RequestView
+from mesh.router cimport Router
+from proxy.kernel.buffer cimport Buffer
+from proxy.kernel.cells cimport Slot
+from proxy.kernel.emit cimport FieldEdits
+from proxy.kernel.netio cimport Stream
+from proxy.kernel.scan cimport Head
+from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime
+
+
+cdef class RouteRuntime:
+    cdef public object route
+    cdef public str listener
+    cdef public Slot slot
+    cdef public ServiceRuntime service
+    cdef public str version
+    cdef public object split
+    cdef public tuple phases
+    cdef public FieldEdits request_edits
+    cdef public FieldEdits response_edits
+    cdef public object rewrite
+    cdef public bytes matched_prefix
+    cdef public bytes log_part
+    cdef public double timeout
+
+
+cdef class ListenerRuntime:
+    cdef public str name
+    cdef public Router router
+    cdef public Slot slot
+
+
+cdef class Exchange(RequestView):
+    cdef public ClientSide downstream
+    cdef public ServerSide upstream
+    cdef public Head head
+    cdef public RouteRuntime route
+    cdef public ListenerRuntime listener
+    cdef public ServiceRuntime service
+    cdef public EndpointRuntime endpoint
+    cdef public list tried
+    cdef public str version
+    cdef public bytes target
+    cdef public bytes authority
+    cdef public bytes request_id
+    cdef public bytes traceparent
+    cdef public bint trusted
+    cdef public bint keep_tracestate
+    cdef public bint upgrade
+    cdef public bint idempotent
+    cdef public bint request_done
+    cdef public bint sent
+    cdef public bint answered
+    cdef public bint streaming
+    cdef public bint waiting
+    cdef public bint fresh_only
+    cdef public bint to_head
+    cdef public bint done
+    cdef public Buffer kept
+    cdef public bint kept_all
+    cdef public int attempts
+    cdef public int status
+    cdef public int upstream_status
+    cdef public str flags
+    cdef public str detail
+    cdef public str denied
+    cdef public int64_t started
+    cdef public int64_t received
+    cdef public int64_t assigned
+    cdef public int64_t connected
+    cdef public int64_t first_byte
+    cdef public int64_t finished
+    cdef public int64_t body_bytes
+    cdef public int64_t bytes_in
+    cdef public int64_t bytes_out
+    cpdef bytes header(self, bytes name)
+
+
+cdef class RelayStream(PooledStream):
+    cdef public Exchange exchange
+    cdef public RelayStream other
+    cdef public bint relaying
+    cdef public bint held
+    cdef public bint ended
+    cpdef relay(self)
+    cpdef start_relay(self, RelayStream other)
+    cpdef relay_end(self)
+    cpdef relay_drained(self)
+    cpdef relay_over(self)
+    cpdef count_relayed(self, Py_ssize_t count)
+
+
+cdef class ClientSide(RelayStream):
+    cdef public bytes peer
+    cdef public int port
+    cdef public bint receiving
+    cdef public bint keep_alive
+    cdef public bint closing
+    cpdef interim(self, Head head)
+    cpdef response_head(self, Exchange exchange, Head head, int framing)
+    cpdef response_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count)
+    cpdef response_end(self, Head trailers)
+    cpdef int flush_response(self) except -2
+    cpdef respond(self, bytes data, bint close)
+    cpdef finished(self)
+    cpdef resume_request(self)
+
+
+cdef class ServerSide(RelayStream):
+    cdef public EndpointRuntime endpoint
+    cpdef send_request(self, Exchange exchange)
+    cpdef int request_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
+    cpdef request_end(self, Head trailers)
+    cpdef resume_response(self)
+    cpdef drop(self)

@@ -1,0 +1,23 @@
+from proxy.http1.parties cimport Exchange
+
+
+cdef class Verdict:
+    cdef public int status
+    cdef public str flag
+    cdef public list fields
+    cdef public bytes body
+
+
+cdef class Phase:
+    cpdef Verdict run(self, Exchange exchange)
+
+
+cdef class DirectAnswer(Phase):
+    cdef Verdict verdict
+    cpdef Verdict run(self, Exchange exchange)
+
+
+cdef class RedirectAnswer(Phase):
+    cdef object redirect
+    cdef bytes matched
+    cpdef Verdict run(self, Exchange exchange)

@@ -1,0 +1,117 @@
+"""What we answer ourselves: one table of situations, and how an answer looks.
+
+Status codes and flags follow what users of other proxies know (docs/protocol.md lists the differences). Every answer
+says who made it and why: `Proxy-Status` (RFC 9209) for programs, and a body of problem+json (RFC 9457) or plain text,
+whichever the client accepts. Pure: bytes out, nothing is sent here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A situation in which we answer instead of an upstream.
+
+    flag: response flag for the access log. error: RFC 9209 section 2.3 error type, "" for none. close: whether the
+    client connection cannot be used afterwards.
+    """
+
+    status: int
+    flag: str
+    error: str
+    detail: str
+    close: bool = False
+
+
+NO_ROUTE: Final = Failure(404, "NR", "destination_not_found", "no route matches this request")
+BAD_BACKEND: Final = Failure(500, "NC", "proxy_configuration_error", "the route names no service that exists")
+NO_ENDPOINT: Final = Failure(503, "UH", "destination_unavailable", "the service has no usable endpoint")
+CONNECT_REFUSED: Final = Failure(502, "UF", "connection_refused", "the endpoint could not be connected to")
+CONNECT_TIMEOUT: Final = Failure(504, "UF", "connection_timeout", "connecting to the endpoint took too long")
+UPSTREAM_CLOSED: Final = Failure(502, "UC", "connection_terminated", "the endpoint closed before it answered")
+UPSTREAM_RESET: Final = Failure(502, "UR", "connection_terminated", "the endpoint reset the connection")
+UPSTREAM_PROTOCOL: Final = Failure(502, "UPE", "http_protocol_error", "the endpoint's answer is not HTTP/1.1")
+RESPONSE_TIMEOUT: Final = Failure(504, "UT", "http_response_timeout", "the endpoint did not answer in time")
+REQUEST_TIMEOUT: Final = Failure(504, "UT", "http_response_timeout", "the request took longer than its route allows")
+OVERFLOW: Final = Failure(503, "UO", "connection_limit_reached", "too many requests wait for a connection")
+PENDING_TIMEOUT: Final = Failure(503, "UO", "connection_limit_reached", "no connection became free in time")
+CONNECTIONS: Final = Failure(503, "UO", "connection_limit_reached", "limits.connections is reached", close=True)
+SLOW_HEAD: Final = Failure(408, "SI", "http_request_error", "the request head took too long", close=True)
+SLOW_BODY: Final = Failure(408, "SI", "http_request_error", "the request body stopped coming", close=True)
+BODY_TOO_LARGE: Final = Failure(413, "DPE", "http_request_error", "the body is larger than limits.body", close=True)
+OLD_BODY: Final = Failure(413, "DPE", "http_request_error", "an HTTP/1.0 request of this method has no body", close=True)
+BAD_PATH: Final = Failure(400, "DPE", "http_request_error", "the path is not acceptable", close=True)
+BAD_TARGET: Final = Failure(400, "DPE", "http_request_error", "the request target is not acceptable", close=True)
+HOST_MISMATCH: Final = Failure(400, "DPE", "http_request_error", "Host differs from the request target", close=True)
+NO_CONNECT: Final = Failure(405, "DPE", "http_request_denied", "CONNECT is not offered", close=True)
+LOOP: Final = Failure(508, "", "proxy_loop_detected", "the request has been here before")
+INTERNAL: Final = Failure(500, "", "proxy_internal_error", "the proxy failed at this request", close=True)
+DRAINING: Final = Failure(503, "dr", "proxy_internal_error", "the proxy is shutting down", close=True)
+
+PLAIN: Final = b"text/plain; charset=utf-8"
+PROBLEM: Final = b"application/problem+json"
+
+
+def reason(status: int) -> str:
+    """The registered reason phrase, or a neutral word for a code that has none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def wants_problem(accept: bytes | None) -> bool:
+    """Whether the answer is problem+json: only for a client that lists JSON. Browsers and curl get plain text."""
+    return accept is not None and b"json" in accept.lower()
+
+
+def render_failure(
+    failure: Failure, name: str, detail: str, request_id: bytes, accept: bytes | None, attempts: int
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Fields (without framing) and body of a failure's answer.
+
+    name: our pseudonym in Proxy-Status. detail: replaces the failure's own words where it is not empty.
+    """
+    text = detail or failure.detail
+    status = [name]
+    if failure.error:
+        status.append(f"error={failure.error}")
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    status.append(f'details="{quoted}"')
+    fields = [(b"Proxy-Status", "; ".join(status).encode("ascii", "replace"))]
+    if failure.status == 405:
+        fields.append((b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE"))
+    if failure.flag == "UO":
+        # Peers that know Envoy's word do not repeat a request that has been refused for load.
+        fields.append((b"x-envoy-overloaded", b"true"))
+    if request_id:
+        fields.append((b"X-Request-Id", request_id))
+    title = reason(failure.status)
+    if wants_problem(accept):
+        problem: dict[str, str | int] = {"title": title, "status": failure.status, "detail": text}
+        if failure.flag:
+            problem["flags"] = failure.flag
+        if request_id:
+            problem["request_id"] = request_id.decode("latin-1")
+        if attempts > 1:
+            problem["attempts"] = attempts
+        fields.insert(0, (b"Content-Type", PROBLEM))
+        return fields, msgspec.json.encode(problem) + b"\n"
+    fields.insert(0, (b"Content-Type", PLAIN))
+    line = f"{failure.status} {title}: {text}"
+    if failure.flag:
+        line += f" ({failure.flag})"
+    return fields, line.encode() + b"\n"
+
+
+def head_lines(status: int, fields: list[tuple[bytes, bytes]]) -> bytes:
+    """Status line and fields of an answer of ours, without framing fields and without the empty line."""
+    lines = [f"HTTP/1.1 {status} {reason(status)}\r\n".encode()]
+    lines.extend(name + b": " + value + b"\r\n" for name, value in fields)
+    return b"".join(lines)

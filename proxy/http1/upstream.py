@@ -1,0 +1,331 @@
+"""The upstream's side of an HTTP/1.1 connection: writes requests, reads responses.
+
+A connection serves one exchange at a time and rests in its endpoint's pool in between. While it rests, anything it
+sends, an end included, retires it. A response may start before its request is complete; the connection is reused only
+when both are complete and nothing follows.
+
+Response bytes go to the client as they come. When the client cannot take more, this side stops reading (`held`) until
+`resume_response`; when the upstream cannot take more of a request, the client's side stops.
+
+There are no rules here: framing is proxy/http1/framing and body, and what happens to a failure is the forwarder's.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from proxy.http1 import replies
+from proxy.http1.body import DATA, DONE, FAILED, UNTIL_CLOSE, BodyReader
+from proxy.http1.forward import Forwarder
+from proxy.http1.framing import frame_response
+from proxy.http1.parties import Exchange, ServerSide
+from proxy.kernel.buffer import Buffer
+from proxy.kernel.emit import FRAMING_AS_RECEIVED, write_chunk, write_trailers
+from proxy.kernel.netio import AGAIN, BROKEN
+from proxy.kernel.scan import ERRORS, FIELD_IDS, Head, scan_response
+from proxy.upstream.endpoint import EndpointRuntime
+
+KEEP_ALIVE = FIELD_IDS["keep-alive"]
+
+# Reads of one event; then other connections get their turn.
+READ_TURNS = 8
+
+
+class Upstream(ServerSide):
+    """A connection to an endpoint."""
+
+    def __init__(self, forwarder: Forwarder, endpoint: EndpointRuntime) -> None:
+        super().__init__()
+        self.forwarder = forwarder
+        self.endpoint = endpoint
+        settings = forwarder.settings
+        self.body = BodyReader(settings.trailer_limits, settings.chunk_extension)
+        self.head = Head()
+
+    # --- towards the upstream -------------------------------------------------------------------------------------
+
+    def on_connected(self, error: int) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self.close()
+        elif error:
+            self.forwarder.connect_failed(exchange, self, error)
+        else:
+            self.forwarder.connected(exchange, self)
+
+    def send_request(self, exchange: Exchange) -> None:
+        self.uses += 1
+        self.in_body = False
+        self.answering = False
+        self.held = False
+        self.interim_count = 0
+        self.chunked_request = exchange.head.chunked
+        exchange.sent = True
+        forwarder = self.forwarder
+        tx = self.reactor.tx
+        tx.clear()
+        forwarder.write_head(exchange, tx)
+        if exchange.kept is not None:
+            # The request is sent again, with what had been read of its body.
+            self.append_piece(tx, exchange.kept, exchange.kept.start, exchange.kept.length())
+        if exchange.request_done:
+            if self.chunked_request:
+                write_trailers(tx, None)
+            self.send(tx)
+            self.set_timeout(forwarder.settings.response_header)
+        else:
+            self.send(tx)
+            self.set_timeout(forwarder.settings.stream_idle)
+            if not self.pending():
+                exchange.downstream.resume_request()
+
+    def append_piece(self, tx: Buffer, source: Buffer, start: int, count: int) -> None:
+        if self.chunked_request:
+            write_chunk(tx, source, start, count)
+        else:
+            tx.append_range(source, start, count)
+
+    def request_data(self, source: Buffer, start: int, count: int) -> int:
+        if not self.answering:
+            self.set_timeout(self.forwarder.settings.stream_idle)
+        if self.chunked_request:
+            tx = self.reactor.tx
+            tx.clear()
+            write_chunk(tx, source, start, count)
+            return self.send(tx)
+        return self.send_range(source, start, count)
+
+    def request_end(self, trailers: Head | None) -> None:
+        if self.chunked_request:
+            tx = self.reactor.tx
+            tx.clear()
+            write_trailers(tx, trailers)
+            self.send(tx)
+        if not self.answering:
+            self.set_timeout(self.forwarder.settings.response_header)
+
+    def on_drained(self) -> None:
+        if self.relaying:
+            self.relay_drained()
+        elif self.exchange is not None:
+            self.exchange.downstream.resume_request()
+
+    # --- from the upstream ----------------------------------------------------------------------------------------
+
+    def on_readable(self) -> None:
+        if self.relaying:
+            self.relay()
+            return
+        turns = 0
+        while self.fd >= 0 and not self.held and not self.relaying:
+            if self.exchange is None:
+                self.retire()
+                return
+            if self.again:
+                self.again = False
+                self.advance()
+                continue
+            got = self.fill()
+            if got == AGAIN:
+                return
+            if got <= 0:
+                self.broken_off(got)
+                return
+            self.advance()
+            turns += 1
+            if turns == READ_TURNS:
+                self.reactor.wake(self)
+                return
+
+    def advance(self) -> None:
+        """Pass on what has been received as far as it goes, in one write where that is possible."""
+        buffer = self.buffer()
+        exchange = self.exchange
+        while self.exchange is exchange and self.fd >= 0 and not self.relaying:
+            if self.in_body:
+                if not self.take_body(buffer):
+                    break
+            elif buffer.start == buffer.end or not self.take_head(buffer):
+                break
+        if self.fd < 0:
+            return
+        self.keep()
+        if self.answering and self.exchange is exchange and exchange is not None:
+            result = exchange.downstream.flush_response()
+            if result > 0:
+                self.held = True
+            elif result < 0:
+                exchange.downstream.leave()
+
+    def take_head(self, buffer: Buffer) -> bool:
+        exchange = self.exchange
+        settings = self.forwarder.settings
+        head = self.head
+        taken = scan_response(buffer, head, settings.response_limits)
+        if taken == 0:
+            return False
+        if taken < 0:
+            self.forwarder.server_failed(exchange, self, replies.UPSTREAM_PROTOCOL, ERRORS[taken][1])
+            return False
+        buffer.consume(taken)
+        if head.status >= 200 or head.status == 101:
+            return self.start_response(exchange, head)
+        self.interim_count += 1
+        if self.interim_count > settings.interim_responses:
+            self.forwarder.server_failed(exchange, self, replies.UPSTREAM_PROTOCOL, "too many 1xx responses")
+            return False
+        exchange.downstream.interim(head)
+        return True
+
+    def start_response(self, exchange: Exchange, head: Head) -> bool:
+        """A final response begins. False when its bytes are nobody's here any more."""
+        forwarder = self.forwarder
+        downstream = exchange.downstream
+        if head.status == 101:
+            return self.upgrade(exchange, head)
+        body, towards_client = frame_response(
+            head.status, head.content_length, head.chunked, exchange.to_head, exchange.head.minor
+        )
+        self.answering = True
+        self.in_body = True
+        self.reusable = body != UNTIL_CLOSE and (head.wants_keep_alive if head.minor == 0 else not head.wants_close)
+        if head.has(KEEP_ALIVE):
+            value = head.get_id(KEEP_ALIVE)
+            if value is not None:
+                self.endpoint.hear_keep_alive(value, self.reactor.micros() / 1_000_000)
+        self.set_timeout(forwarder.settings.stream_idle)
+        forwarder.response_started(exchange, head)
+        downstream.response_head(exchange, head, towards_client)
+        self.body.begin(body, head.content_length)
+        return True
+
+    def upgrade(self, exchange: Exchange, head: Head) -> bool:
+        """101: from now on the bytes are not HTTP (RFC 9110 section 15.2.2)."""
+        forwarder = self.forwarder
+        downstream = exchange.downstream
+        if not exchange.upgrade:
+            forwarder.server_failed(exchange, self, replies.UPSTREAM_PROTOCOL, "101 to a request without Upgrade")
+            return False
+        forwarder.response_started(exchange, head)
+        downstream.response_head(exchange, head, FRAMING_AS_RECEIVED)
+        downstream.flush_response()
+        downstream.clear_timeout()
+        self.set_timeout(forwarder.settings.stream_idle)
+        self.start_relay(downstream)
+        downstream.start_relay(self)
+        self.keep()
+        # Either side may have sent more already.
+        self.reactor.wake(self)
+        self.reactor.wake(downstream)
+        return False
+
+    def take_body(self, buffer: Buffer) -> bool:
+        exchange = self.exchange
+        downstream = exchange.downstream
+        body = self.body
+        found = body.next(buffer)
+        if found == DATA:
+            self.set_timeout(self.forwarder.settings.stream_idle)
+            downstream.response_data(buffer, body.at, body.count)
+            if body.is_done():
+                self.finish_response()
+                return False
+            return not downstream.pending()
+        if found == DONE:
+            self.finish_response()
+            return False
+        if found == FAILED:
+            self.flush_then_break(exchange, replies.UPSTREAM_PROTOCOL, ERRORS[body.error][1])
+        return False
+
+    def finish_response(self) -> None:
+        """The response is complete: end it for the client, and let the forwarder have the connection."""
+        exchange = self.exchange
+        downstream = exchange.downstream
+        downstream.response_end(self.body.trailers)
+        downstream.flush_response()
+        buffer = self.buffer()
+        # Bytes after a response are nobody's: whoever sent them cannot be trusted with a further request.
+        reusable = self.reusable and buffer.start == buffer.end and not self.peer_closed and not self.pending()
+        self.in_body = False
+        self.answering = False
+        self.clear_timeout()
+        self.forwarder.complete(exchange, reusable)
+
+    def flush_then_break(self, exchange: Exchange, failure: replies.Failure, detail: str) -> None:
+        exchange.downstream.flush_response()
+        self.forwarder.response_broken(exchange, failure, detail)
+
+    def resume_response(self) -> None:
+        if self.held:
+            self.held = False
+            self.again = self.rx is not None
+            self.set_timeout(self.forwarder.settings.stream_idle)
+            self.reactor.wake(self)
+
+    # --- ending ---------------------------------------------------------------------------------------------------
+
+    def broken_off(self, got: int) -> None:
+        """The upstream has closed or reset a connection that an exchange was using."""
+        exchange = self.exchange
+        body = self.body
+        reset = got == BROKEN
+        if not self.in_body:
+            failure = replies.UPSTREAM_RESET if reset else replies.UPSTREAM_CLOSED
+            detail = errno.errorcode.get(self.error, "") if reset else ""
+            self.forwarder.server_failed(exchange, self, failure, detail)
+        elif body.framing == UNTIL_CLOSE and not reset:
+            self.finish_response()
+        else:
+            failure = replies.UPSTREAM_RESET if reset else replies.UPSTREAM_CLOSED
+            self.flush_then_break(exchange, failure, "the response is incomplete")
+
+    def retire(self) -> None:
+        """An idle connection became readable: its end, or bytes that answer nothing."""
+        got = self.fill()
+        if got == AGAIN:
+            return
+        if got == 0:
+            now = self.reactor.micros()
+            self.endpoint.see_idle_close((now - self.idle_since) / 1_000_000, now / 1_000_000)
+        self.close()
+
+    def on_timeout(self) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            # Idle for as long as it may be.
+            self.close()
+        elif self.relaying:
+            exchange.add_flag("SI")
+            self.relay_over()
+        elif self.connecting:
+            self.forwarder.connect_failed(exchange, self, errno.ETIMEDOUT)
+        elif self.answering:
+            self.forwarder.refuse(exchange, replies.RESPONSE_TIMEOUT, "the response stopped coming")
+        elif not exchange.request_done:
+            exchange.downstream.closing = True
+            self.forwarder.refuse(exchange, replies.SLOW_BODY, "")
+        else:
+            self.forwarder.refuse(exchange, replies.RESPONSE_TIMEOUT, "")
+
+    def drop(self) -> None:
+        self.close()
+
+    def relay_over(self) -> None:
+        if self.other is not None:
+            self.other.relay_over()
+
+    def count_relayed(self, count: int) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.bytes_out += count
+        self.set_timeout(self.forwarder.settings.stream_idle)
+
+    def on_closed(self) -> None:
+        self.endpoint.closed(self)
+        exchange = self.exchange
+        if exchange is not None:
+            # Closed by a bug of ours in the middle of an exchange: the client must not be left waiting.
+            self.exchange = None
+            exchange.upstream = None
+            self.forwarder.refuse(exchange, replies.INTERNAL, "")

@@ -1,0 +1,132 @@
+"""An endpoint and a service as a worker uses them: identity, idle connections, and what is counted.
+
+An `EndpointRuntime` lives as long as its identity (service, id, address) is configured or a stream of it is open; a
+reload hands it from one table of routes to the next, with its connections. The pool is a stack: the connection that
+was used last is used next, so the others can grow old and be closed. All methods are synchronous; opening and closing
+sockets is the driver's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from discovery.model import Endpoint, EndpointState, PoolPolicy, Service
+from mesh.balance import Candidate
+from mesh.replay import may_use_idle
+from proxy.kernel.cells import Slot
+from proxy.kernel.netio import Address, Stream
+from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE
+from proxy.upstream.habits import IdleHabit
+
+
+class PooledStream(Stream):
+    """A connection that can wait in a pool. `idle_since` is in microseconds of the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.idle_since = 0
+        self.uses = 0
+
+
+class EndpointRuntime(Candidate):
+    """One endpoint with its idle connections."""
+
+    def __init__(self, endpoint: Endpoint, policy: PoolPolicy, slot: Slot) -> None:
+        super().__init__(endpoint)
+        self.address = Address(endpoint.address)
+        self.slot = slot
+        self.idle = []
+        self.open = 0
+        self.habit = IdleHabit()
+        self.removed = False
+        self.update(endpoint, policy)
+
+    def update(self, endpoint: Endpoint, policy: PoolPolicy) -> None:
+        """Take over what a new configuration says of the same endpoint."""
+        self.endpoint = endpoint
+        self.weight = endpoint.weight
+        self.backup = endpoint.backup
+        self.usable = endpoint.state == EndpointState.HEALTHY
+        self.policy = policy
+        self.keep_for = policy.idle_timeout
+
+    def take(self, replayable: bool, now_us: int) -> PooledStream | None:
+        """An idle connection that the next request may use, or None.
+
+        A request that could not be repeated gets one only if it is young and still open as far as we can see.
+        """
+        while self.idle:
+            stream = self.idle.pop()
+            self.slot.add(POOL_IDLE, -1)
+            age = now_us - stream.idle_since
+            if stream.fd < 0:
+                continue
+            if age > self.keep_for * 1_000_000:
+                stream.close()
+                continue
+            if not replayable:
+                known = self.habit.known(now_us / 1_000_000)
+                if not may_use_idle(False, age / 1_000_000, known) or not stream.is_quiet():
+                    # Still good for a request that may be repeated; this one gets a new connection.
+                    self.idle.append(stream)
+                    self.slot.add(POOL_IDLE, 1)
+                    return None
+            return stream
+        return None
+
+    def give(self, stream: PooledStream, now_us: int) -> bool:
+        """Keep a connection whose exchange is complete. False: it is not wanted, close it."""
+        if self.removed or len(self.idle) >= self.policy.max_idle or self.keep_for <= 0:
+            return False
+        stream.idle_since = now_us
+        self.idle.append(stream)
+        self.slot.add(POOL_IDLE, 1)
+        stream.set_timeout(self.keep_for)
+        return True
+
+    def has_room(self) -> bool:
+        """Whether another connection may be opened."""
+        limit = self.policy.max_connections
+        return limit == 0 or self.open < limit
+
+    def opened(self) -> None:
+        self.open += 1
+        self.slot.add(CONNECTIONS_TOTAL, 1)
+        self.slot.add(CONNECTIONS_ACTIVE, 1)
+
+    def closed(self, stream: PooledStream) -> None:
+        """A connection of ours is gone, idle or not."""
+        self.open -= 1
+        self.slot.add(CONNECTIONS_ACTIVE, -1)
+        if stream in self.idle:
+            self.idle.remove(stream)
+            self.slot.add(POOL_IDLE, -1)
+
+    def hear_keep_alive(self, value: bytes, now: float) -> None:
+        self.habit.hear(value)
+        self.keep_for = self.habit.keep_for(self.policy.idle_timeout, now)
+
+    def see_idle_close(self, idle_for: float, now: float) -> None:
+        self.habit.see_close(idle_for, now)
+        self.keep_for = self.habit.keep_for(self.policy.idle_timeout, now)
+
+    def retire(self) -> None:
+        """The endpoint is configured no more: what is idle is closed, what is busy finishes."""
+        self.removed = True
+        self.usable = False
+        for stream in list(self.idle):
+            stream.close()
+
+
+class ServiceRuntime:
+    """A service: its endpoints by identity, a balancer per version, and the requests that wait for a connection."""
+
+    def __init__(self, service: Service, slot: Slot) -> None:
+        self.name = service.name
+        self.slot = slot
+        self.endpoints = {}
+        self.versions = {}
+        self.pending = deque()
+        self.service = service
+        self.timeout = service.timeout
+        self.max_pending = service.pool.max_pending
+        self.split = None

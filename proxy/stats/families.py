@@ -191,21 +191,21 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Kind.COUNTER,
         Scope.ENDPOINT,
         Shape.CODES,
-        "Requests sent to the endpoint, each attempt counted, by the status it answered or the failure stands for",
+        "Requests that the endpoint answered, by the status it sent; an attempt without an answer is not among them",
     ),
     RowFamily(
         "hivemesh_upstream_request_duration_seconds",
         Kind.HISTOGRAM,
         Scope.ENDPOINT,
         Shape.DURATIONS,
-        "One attempt: request handed to the connection to last byte of the response",
+        "Answered requests: connection ready to last byte of the response",
     ),
     RowFamily(
         "hivemesh_upstream_bytes_total",
         Kind.COUNTER,
         Scope.ENDPOINT,
         Shape.BYTES,
-        "Bytes of finished attempts: received from the endpoint, sent to it",
+        "Bytes of answered requests: received from the endpoint, sent to it",
     ),
     _cell(
         "hivemesh_upstream_requests_active",
@@ -248,13 +248,6 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Scope.ENDPOINT,
         Shape.POOL,
         "Open connections to the endpoint: idle in the pool, or active",
-    ),
-    _cell(
-        "hivemesh_upstream_overflows_total",
-        Kind.COUNTER,
-        Scope.ENDPOINT,
-        slots.OVERFLOWS,
-        "Times the endpoint had no connection to give because pool.max_connections was reached",
     ),
 )
 

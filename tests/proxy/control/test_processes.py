@@ -1,0 +1,482 @@
+"""The program as processes: what signals, crashes and changed files do to traffic.
+
+Each test starts the real program. The routes answer by themselves ("one", "two") unless a test needs an origin.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ports import free_address, split_address
+from program import ROOT, Program
+from raw_client import RawClient
+from raw_origin import OK, RawOrigin
+from waiting import eventually
+
+
+class Hive(Program):
+    """hivemesh with a configuration that tests edit in place; `write` saves it."""
+
+    def __init__(self, directory: Path, config: dict[str, Any]) -> None:
+        self.config = config
+        self.file = directory / "hivemesh.yaml"
+        self.write()
+        super().__init__(command(self.file), directory, lambda: "started" in self.events(), "hivemesh")
+
+    def write(self, text: str | None = None) -> None:
+        """Save the configuration, or `text`, as careful programs do: a new file renamed over the old one."""
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(json.dumps(self.config) if text is None else text)
+        fresh.rename(self.file)
+
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def events(self) -> list[str]:
+        return [entry["event"] for entry in self.entries()]
+
+    def await_event(self, event: str, count: int = 1) -> dict[str, Any]:
+        """The `count`-th entry of that name, waited for."""
+
+        def found() -> dict[str, Any] | None:
+            entries = [entry for entry in self.entries() if entry["event"] == event]
+            return entries[count - 1] if len(entries) >= count else None
+
+        return eventually(found, f"event {event!r} number {count}")
+
+    def children(self) -> dict[str, int]:
+        """The pids of the agent and of the workers by number."""
+        found = {}
+        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+            line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if "proxy.control.agent" in line:
+                found["agent"] = int(pid)
+            elif "--worker" in line:
+                found[f"worker {line[line.index('--worker') + 1]}"] = int(pid)
+        return found
+
+    def get(self, address: str | None = None) -> str:
+        """The body of an answer on a new connection."""
+        return http("GET", address or self.config["listeners"][0]["address"], "/")[1]
+
+    def admin(self, method: str, path: str) -> tuple[int, str]:
+        return http(method, self.config["admin"]["address"], path)
+
+    def problems(self) -> list[str]:
+        return [problem["message"] for problem in json.loads(self.admin("GET", "/v1/problems")[1])]
+
+    def answers(self, body: str, address: str | None = None) -> None:
+        eventually(lambda: self.get(address) == body, f"the answer is {body!r}")
+
+
+def http(method: str, address: str, path: str) -> tuple[int, str]:
+    connection = HTTPConnection(*split_address(address), timeout=10)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def command(file: Path) -> list[str]:
+    return [sys.executable, "-m", "proxy", "run", "-c", str(file)]
+
+
+def answering(body: str) -> dict[str, Any]:
+    return {"name": body, "filters": [{"direct_response": {"status": 200, "body": body}}]}
+
+
+def listener(name: str, *routes: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "address": free_address(), "routes": list(routes)}
+
+
+Start = Callable[..., Hive]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """start(workers=1, routes=[...], **other keys of the configuration)"""
+    started: list[Hive] = []
+
+    def start(workers: int = 1, routes: Sequence[Mapping[str, Any]] = (answering("one"),), **keys: Any) -> Hive:
+        config = {
+            "admin": {"address": free_address()},
+            "workers": workers,
+            "listeners": [listener("web", *routes)],
+            **keys,
+        }
+        started.append(Hive(tmp_path, config))
+        return started[-1]
+
+    yield start
+    for hive in started:
+        hive.stop()
+
+
+def fail_to_start(tmp_path: Path, config: Mapping[str, Any] | str) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "hivemesh.yaml"
+    file.write_text(config if isinstance(config, str) else json.dumps(config))
+    return subprocess.run(
+        command(file), cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+# --- start -------------------------------------------------------------------------------------------------------
+
+
+def test_the_start_is_told_with_what_is_listened_on(start: Start) -> None:
+    hive = start(workers=2)
+
+    assert hive.await_event("listening")["address"] == hive.config["listeners"][0]["address"]
+    assert sorted(hive.children()) == ["agent", "worker 0", "worker 1"]
+    assert hive.admin("GET", "/readyz")[0] == 200
+    assert {hive.get() for _ in range(20)} == {"one"}
+
+
+def test_with_no_workers_the_agent_serves(start: Start) -> None:
+    hive = start(workers=0)
+
+    assert list(hive.children()) == ["agent"]
+    assert hive.get() == "one"
+    hive.signal(signal.SIGTERM)
+    assert hive.wait() == 0
+
+
+def test_the_descriptor_limit_is_raised(start: Start) -> None:
+    hive = start()
+
+    limits = Path(f"/proc/{hive.children()['worker 0']}/limits").read_text()
+
+    soft, hard = next(line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files"))
+    assert soft == hard
+
+
+def test_a_bad_file_is_told_problem_by_problem(tmp_path: Path) -> None:
+    result = fail_to_start(tmp_path, "listeners:\n  - name: web\n    adress: 127.0.0.1:1\n")
+
+    assert result.returncode == 1
+    assert f"hivemesh: {tmp_path}/hivemesh.yaml:3:5: " in result.stderr
+    assert "adress" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_port_in_use_names_the_process_that_has_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as other:
+        port = other.getsockname()[1]
+        web = {**listener("web", answering("one")), "address": f"127.0.0.1:{port}"}
+        result = fail_to_start(tmp_path, {"admin": {"address": free_address()}, "listeners": [web]})
+
+    assert result.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: the port is in use by " in result.stderr
+    assert f"(pid {os.getpid()})" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_admin_address_in_use_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        admin = f"127.0.0.1:{other.getsockname()[1]}"
+        result = fail_to_start(
+            tmp_path, {"admin": {"address": admin}, "listeners": [listener("web", answering("one"))]}
+        )
+
+    assert result.returncode == 1
+    assert f"cannot listen on {admin}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# --- stop --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_in_flight_is_finished_before_the_program_ends(start: Start, number: signal.Signals) -> None:
+    with RawOrigin() as origin:
+        services = {"app": {"endpoints": [{"id": "a", "address": origin.address}]}}
+        hive = start(routes=[{"name": "all", "service": "app"}], services=services)
+        address = hive.config["listeners"][0]["address"]
+        with RawClient(address) as client:
+            client.ask()
+            upstream = origin.accept()
+            upstream.request()
+
+            hive.signal(number)
+            eventually(lambda: is_refused(address), "new connections are refused")
+            assert hive.admin("GET", "/readyz")[0] == 503
+            upstream.send(OK)
+
+            assert client.response().status == 200
+    assert hive.wait() == 0
+    assert hive.events()[-1] == "stopped"
+
+
+def test_the_second_sigint_ends_it_at_once(start: Start) -> None:
+    with RawOrigin() as origin:
+        services = {"app": {"endpoints": [{"id": "a", "address": origin.address}]}}
+        hive = start(routes=[{"name": "all", "service": "app"}], services=services)
+        with RawClient(hive.config["listeners"][0]["address"]) as client:
+            client.ask()
+            origin.accept().request()
+            hive.signal(signal.SIGINT)
+            hive.await_event("draining")
+
+            hive.signal(signal.SIGINT)
+
+            assert hive.wait(timeout=5) == 130
+
+
+def test_a_request_that_never_ends_is_cut_off_at_the_drain_deadline(start: Start) -> None:
+    with RawOrigin() as origin:
+        services = {"app": {"endpoints": [{"id": "a", "address": origin.address}]}}
+        hive = start(routes=[{"name": "all", "service": "app"}], services=services, timeouts={"drain": "200ms"})
+        with RawClient(hive.config["listeners"][0]["address"]) as client:
+            client.ask()
+            origin.accept().request()
+
+            hive.signal(signal.SIGTERM)
+
+            assert hive.wait(timeout=5) == 0
+
+
+def test_no_process_is_left_when_the_supervisor_is_killed(start: Start) -> None:
+    hive = start(workers=2)
+    children = hive.children().values()
+
+    hive.kill()
+
+    eventually(lambda: not any(is_alive(pid) for pid in children), "agent and workers have ended")
+
+
+# --- reload ------------------------------------------------------------------------------------------------------
+
+
+def test_sighup_puts_the_changed_file_in_force(start: Start) -> None:
+    hive = start(workers=2)
+    hive.config["listeners"][0]["routes"] = [answering("two")]
+    hive.write()
+
+    hive.signal(signal.SIGHUP)
+
+    assert hive.await_event("reload succeeded")["changed"]
+    assert {hive.get() for _ in range(20)} == {"two"}
+
+
+def test_a_bad_file_changes_nothing_and_is_a_problem_until_it_is_mended(start: Start) -> None:
+    hive = start()
+    hive.write("listeners: [ { name: web, adress: x } ]")
+
+    hive.signal(signal.SIGHUP)
+
+    assert "adress" in hive.await_event("reload failed")["problem"]
+    assert hive.get() == "one"
+    assert any("adress" in problem or "address" in problem for problem in hive.problems())
+    assert hive.admin("GET", "/readyz")[0] == 200
+
+    hive.write()
+    assert hive.admin("POST", "/v1/reload")[0] == 200
+    assert hive.problems() == []
+
+
+def test_a_failing_route_test_keeps_what_is_in_force(start: Start) -> None:
+    hive = start()
+    hive.config["listeners"][0]["routes"] = [answering("two")]
+    hive.config["tests"] = [{"request": "GET http://a.test/", "expect": {"route": "one"}}]
+    hive.write()
+
+    status, body = hive.admin("POST", "/v1/reload")
+
+    assert status == 422
+    assert "two" in body
+    assert hive.get() == "one"
+
+
+def test_a_changed_file_is_noticed_without_being_told(start: Start) -> None:
+    hive = start()
+    hive.config["listeners"][0]["routes"] = [answering("two")]
+
+    hive.write()
+
+    hive.answers("two")
+
+
+def test_listeners_come_and_go_by_reload(start: Start) -> None:
+    hive = start(workers=2)
+    first = hive.config["listeners"][0]
+    second = listener("second", answering("two"))
+    hive.config["listeners"] = [second]
+    hive.write()
+
+    assert hive.admin("POST", "/v1/reload")[0] == 200
+
+    hive.answers("two", second["address"])
+    eventually(lambda: is_refused(first["address"]), "the old address is refused")
+
+
+def test_an_address_that_is_taken_refuses_the_whole_reload(start: Start) -> None:
+    hive = start()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        second = {**listener("second", answering("two")), "address": f"127.0.0.1:{port}"}
+        hive.config["listeners"] = [{**hive.config["listeners"][0], "routes": [answering("two")]}, second]
+        hive.write()
+
+        status, body = hive.admin("POST", "/v1/reload")
+
+    assert status == 422
+    assert f"127.0.0.1:{port}: the port is in use by" in body
+    assert hive.get() == "one"
+
+
+def test_a_connection_lives_through_reloads(start: Start) -> None:
+    hive = start()
+    with RawClient(hive.config["listeners"][0]["address"]) as client:
+        client.ask()
+        assert client.response().text == "one"
+        hive.config["listeners"][0]["routes"] = [answering("two")]
+        hive.write()
+        assert hive.admin("POST", "/v1/reload")[0] == 200
+
+        client.ask()
+
+        assert client.response().text == "two"
+
+
+def test_more_workers_take_a_restart_and_the_rest_of_the_file_does_not(start: Start) -> None:
+    hive = start()
+    hive.config["workers"] = 2
+    hive.config["listeners"][0]["routes"] = [answering("two")]
+    hive.write()
+
+    assert hive.admin("POST", "/v1/reload")[0] == 200
+
+    assert hive.problems() == ["2 takes effect after a restart, 1 is in force until then"]
+    assert hive.get() == "two"
+    assert sorted(hive.children()) == ["agent", "worker 0"]
+
+
+def test_an_upgrade_is_refused_in_one_sentence(start: Start) -> None:
+    hive = start()
+
+    hive.signal(signal.SIGUSR2)
+
+    assert "not in this release" in hive.await_event("upgrade refused")["reason"]
+    assert hive.get() == "one"
+
+
+# --- crashes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_worker_is_replaced_and_connections_wait_for_it(start: Start) -> None:
+    hive = start()
+    before = hive.children()
+
+    os.kill(before["worker 0"], signal.SIGKILL)
+
+    assert hive.get() == "one"  # waits in the backlog of the socket, which the supervisor keeps
+    exited = hive.await_event("worker exited")
+    assert (exited["pid"], exited["status"]) == (before["worker 0"], -signal.SIGKILL)
+    assert hive.children()["worker 0"] != before["worker 0"]
+    assert hive.children()["agent"] == before["agent"]
+    eventually(lambda: hive.admin("GET", "/readyz")[0] == 200, "ready again")
+
+
+def test_a_worker_that_is_asked_to_end_drains_and_is_replaced(start: Start) -> None:
+    hive = start()
+    before = hive.children()["worker 0"]
+
+    os.kill(before, signal.SIGTERM)
+
+    assert hive.await_event("worker exited")["status"] == 0
+    assert hive.get() == "one"
+
+
+def test_traffic_does_not_notice_a_killed_agent(start: Start) -> None:
+    hive = start(workers=2)
+    before = hive.children()
+    with RawClient(hive.config["listeners"][0]["address"]) as client:
+        client.ask()
+        assert client.response().text == "one"
+
+        os.kill(before["agent"], signal.SIGKILL)
+        hive.await_event("agent exited")
+        client.ask()
+        assert client.response().text == "one"
+        assert hive.get() == "one"
+
+        hive.await_event("started", count=2)
+        after = hive.children()
+        assert after["agent"] != before["agent"]
+        assert (after["worker 0"], after["worker 1"]) == (before["worker 0"], before["worker 1"])
+        client.ask()
+        assert client.response().text == "one"
+
+    hive.config["listeners"][0]["routes"] = [answering("two")]
+    hive.write()
+    assert hive.admin("POST", "/v1/reload")[0] == 200
+    assert {hive.get() for _ in range(20)} == {"two"}
+
+
+def test_counters_go_on_after_both_kinds_of_crash(start: Start) -> None:
+    hive = start()
+    for _ in range(3):
+        hive.get()
+    eventually(lambda: requests_of_web(hive) == 3, "three requests are counted")
+
+    os.kill(hive.children()["agent"], signal.SIGKILL)
+    hive.await_event("started", count=2)
+    assert requests_of_web(hive) == 3
+    os.kill(hive.children()["worker 0"], signal.SIGKILL)
+    hive.get()
+
+    eventually(lambda: requests_of_web(hive) == 4, "the fourth request is counted")
+
+
+def test_a_new_agent_goes_on_with_what_was_in_force_when_the_file_is_broken(start: Start) -> None:
+    hive = start()
+    os.kill(hive.children()["agent"], signal.SIGSTOP)  # so that it does not notice the file first
+    hive.write("listeners: 5")
+    os.kill(hive.children()["agent"], signal.SIGKILL)
+
+    hive.await_event("started", count=2)
+    hive.await_event("reload failed")
+    assert hive.get() == "one"
+    assert hive.problems()
+    assert hive.admin("GET", "/readyz")[0] == 200
+
+
+def test_sigterm_drains_also_while_the_agent_is_dead(start: Start) -> None:
+    hive = start()
+    os.kill(hive.children()["agent"], signal.SIGKILL)
+    hive.signal(signal.SIGTERM)
+
+    assert hive.wait() == 0
+
+
+def requests_of_web(hive: Hive) -> float:
+    text = hive.admin("GET", "/metrics")[1]
+    lines = [line for line in text.splitlines() if line.startswith("hivemesh_requests_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'listener="web"' in line)
+
+
+def is_refused(address: str) -> bool:
+    try:
+        socket.create_connection(split_address(address), timeout=1).close()
+    except OSError:
+        return True
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -7,6 +7,7 @@ API) needs the real program of program.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -40,6 +41,9 @@ class Inside:
 
     def stop(self) -> None:
         self._call(self.embedded.__aexit__(None, None, None))
+        del self.embedded
+        # What the data plane holds in cycles goes while its loop is still there, and not under another test.
+        self._call(_collect_garbage())
         self._end_loop()
 
     def _end_loop(self) -> None:
@@ -49,6 +53,10 @@ class Inside:
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
+
+
+async def _collect_garbage() -> None:
+    gc.collect()
 
 
 async def _started(config_text: str) -> Embedded:

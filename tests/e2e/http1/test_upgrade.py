@@ -37,6 +37,7 @@ def test_bytes_flow_both_ways_after_101(hive, origin: RawOrigin) -> None:
     assert client.read_exactly(16) == b"GET / HTTP/1.1\r\n"
     upstream.close()
     assert client.is_ended_by_peer()
+    client.close()
     assert proxy.logged(status=101)["path"] == "/up"
 
 

@@ -81,16 +81,22 @@ class Channel:
     def _on_readable(self) -> None:
         try:
             self._buffer += self._stream.read()
-            self._deliver()
+            frames = self._frames()
         except (EOFError, ValueError):  # msgspec's errors are ValueErrors
+            self.close()
+            self._closed()
+            return
+        for message, sock in frames:
             if self._is_open:
-                self.close()
-                self._closed()
+                self._receive(message, sock)
+            elif sock is not None:
+                sock.close()
 
-    def _deliver(self) -> None:
-        """Every complete frame; the rest waits. The buffer is cut once, however many frames came."""
+    def _frames(self) -> list[tuple[Message, socket.socket | None]]:
+        """Every complete message; the rest waits. The buffer is cut once, however many came."""
+        frames = []
         start = 0
-        while self._is_open and len(self._buffer) - start >= _LENGTH:
+        while len(self._buffer) - start >= _LENGTH:
             body = start + _LENGTH
             end = body + int.from_bytes(self._buffer[start:body], "big")
             if len(self._buffer) < end:
@@ -98,8 +104,9 @@ class Channel:
             message = _DECODER.decode(bytes(self._buffer[body:end]))
             start = end
             sock = socket.socket(fileno=self._stream.take(1)[0]) if isinstance(message, Listen) else None
-            self._receive(message, sock)
+            frames.append((message, sock))
         del self._buffer[:start]
+        return frames
 
     def _on_writable(self) -> None:
         if self._stream.flush():

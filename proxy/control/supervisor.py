@@ -37,6 +37,7 @@ AGENT = "proxy.control.agent"
 WORKER = "proxy.control.worker"
 _GRACE = 5.0  # what a process gets beyond the drain deadline before it is killed
 _DEFAULT_DRAIN = 30.0  # until the agent says what the configuration says
+_SPAWN_AGAIN = 1.0  # after the system refused to start a process
 _STOP_NOW = 2.0  # from "exit at once" to SIGKILL
 _START_ATTEMPTS = 3  # a worker that dies this often before we were ever in service will not get better
 
@@ -172,6 +173,9 @@ class Supervisor:
         places = self.places
         descriptors = [] if self.state is None else [self.state]
         self.agent = self._spawn(AGENT, ["--config", self.config], None)
+        if self.agent is None:
+            self._after(_SPAWN_AGAIN, self._start_agent)
+            return
         workers = None if places is None else len(places)
         self.agent.lines.send(
             "start", descriptors, generation=self._generation, workers=workers, state=len(descriptors)
@@ -180,16 +184,25 @@ class Supervisor:
 
     def _start_worker(self, worker: int) -> None:
         assert self.places is not None
-        place = self.places[worker]
-        place.child = self._spawn(WORKER, ["--worker", str(worker)], worker)
-        self.log.write("worker started", worker=worker, pid=place.child.pid)
+        arguments = ["--worker", str(worker), "--workers", str(len(self.places))]
+        child = self._spawn(WORKER, arguments, worker)
+        if child is None:
+            self._after(_SPAWN_AGAIN, lambda: self._start_worker(worker))
+            return
+        self.places[worker].child = child
+        self.log.write("worker started", worker=worker, pid=child.pid)
         if self.agent is not None:
-            self._connect(place.child)
+            self._connect(child)
 
-    def _spawn(self, module: str, arguments: list[str], worker: int | None) -> Child:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            pid = spawn(module, arguments, [theirs.fileno(), self._table])
+    def _spawn(self, module: str, arguments: list[str], worker: int | None) -> Child | None:
+        """None when the system cannot start a process now: a limit was reached, or memory is short."""
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                pid = spawn(module, arguments, [theirs.fileno(), self._table])
+        except OSError as error:
+            self.log.write("start failed", "error", module=module, reason=str(error), again_in=_SPAWN_AGAIN)
+            return None
         child = Child(pid, Lines(ours), time.monotonic(), worker)
         self._children[pid] = child
         self._selector.register(child.lines, selectors.EVENT_READ, child)

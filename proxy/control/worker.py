@@ -181,9 +181,12 @@ class Worker:
         self._applied()
 
     def _released(self, numbers: tuple[int, ...]) -> None:
+        if self._is_closed:
+            return
         self._lingering.difference_update(numbers)
         if not self._unsaid:
-            self._loop.call_soon(self._report_released)  # a large change lets go of thousands, one by one
+            # A large change lets go of thousands, one by one. Objects may die in any thread of the agent.
+            self._loop.call_soon_threadsafe(self._report_released)
         self._unsaid.extend(numbers)
 
     def _report_released(self) -> None:
@@ -260,12 +263,12 @@ def main(arguments: list[str]) -> int:
 
     from proxy.dataplane import DataPlane
 
-    number = int(arguments[arguments.index("--worker") + 1])
+    number, workers = (int(arguments[arguments.index(name) + 1]) for name in ("--worker", "--workers"))
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor hears these and says what to do
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    process = Process(loop, DataPlane, number, number + 1)
+    process = Process(loop, DataPlane, number, workers)
     unblock_signals()
     loop.run_forever()
     del process

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_plane import FakePlane
 
-from discovery.model import Config, Listener, Service, Snapshot
+from discovery.model import Config, DirectResponse, Filters, Listener, Route, Service, Snapshot
 from proxy.control.embedded import Embedded
 from proxy.control.rollout import Refused
 from proxy.stats.slots import REQUESTS
@@ -188,5 +188,24 @@ def test_what_the_data_plane_reports_is_kept() -> None:
             while not hive.events:
                 await asyncio.sleep(0)
             assert hive.events == [("log failed", {"path": "x"})]
+
+    run(scenario)
+
+
+def test_with_the_real_data_plane_it_serves_in_the_callers_loop() -> None:
+    async def scenario(_: Planes) -> None:
+        answer = DirectResponse(body="one")
+        route = Route(name="all", filters=Filters(direct_response=answer))
+        async with Embedded(
+            Snapshot(listeners=(Listener(name="web", address="127.0.0.1:0", routes=(route,)),))
+        ) as hive:
+            reader, writer = await asyncio.open_connection("127.0.0.1", hive.port("web"))
+            writer.write(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+            response = await reader.read()
+            writer.close()
+
+            assert response.startswith(b"HTTP/1.1 200 ")
+            assert response.endswith(b"\r\n\r\none")
+            assert hive.stats("listener/web")[1] == {200: 1}
 
     run(scenario)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -57,12 +59,12 @@ class Hive(Program):
     def children(self) -> dict[str, int]:
         """The pids of the agent and of the workers by number."""
         found = {}
-        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+        for pid in children_of(self.pid):
             line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
             if "proxy.control.agent" in line:
-                found["agent"] = int(pid)
+                found["agent"] = pid
             elif "--worker" in line:
-                found[f"worker {line[line.index('--worker') + 1]}"] = int(pid)
+                found[f"worker {line[line.index('--worker') + 1]}"] = pid
         return found
 
     def get(self, address: str | None = None) -> str:
@@ -461,9 +463,40 @@ def test_sigterm_drains_also_while_the_agent_is_dead(start: Start) -> None:
     assert hive.wait() == 0
 
 
+def test_as_process_1_of_a_container_it_reaps_orphans(tmp_path: Path) -> None:
+    isolate = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*isolate, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to make a PID namespace")
+    file = tmp_path / "hivemesh.yaml"
+    web = listener("web", answering("one"))
+    file.write_text(json.dumps({"admin": {"address": free_address()}, "listeners": [web]}))
+    # The shell's child becomes the supervisor's, who never heard of it.
+    script = f"sleep 0.1 & exec {shlex.join(command(file))}"
+    with Program(
+        [*isolate, "sh", "-c", script], tmp_path, lambda: not is_refused(web["address"]), "container"
+    ) as outer:
+        (supervisor,) = children_of(outer.pid)
+
+        eventually(lambda: "sleep" not in map(name_of, children_of(supervisor)), "the orphan was reaped")
+
+        os.kill(supervisor, signal.SIGTERM)
+        assert outer.wait() == 0
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def requests_of_web(hive: Hive) -> float:
     text = hive.admin("GET", "/metrics")[1]
-    lines = [line for line in text.splitlines() if line.startswith("hivemesh_requests_total{")]
+    lines = [line for line in text.splitlines() if line.startswith("hivemesh_downstream_requests_total{")]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'listener="web"' in line)
 
 

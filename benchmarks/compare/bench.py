@@ -33,7 +33,7 @@ assert len(ORIGIN_BODY) == 71
 PORTS: Final = range(20100, 32000)
 
 # Ten thousand routes take a proxy a while to read.
-READY_TIMEOUT: Final = 90.0
+READY_TIMEOUT: Final = 30.0
 PROBE_TIMEOUT: Final = 2.0
 
 

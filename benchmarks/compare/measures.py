@@ -96,25 +96,29 @@ def latency(bench: Bench, running: Running) -> Sample:
 
 
 def idle_connections(bench: Bench, running: Running) -> Sample:
-    """What the data process grows by for each client that made one request and stays connected."""
+    """What the data process grows by for each client that made one request and stays connected.
+
+    The growth is that of its private pages: PSS also moves when an unrelated program starts or ends and takes its
+    share of a common library, which for a few megabytes of growth is no small error.
+    """
     process = running.process
     count = SMOKE_CLIENTS if bench.smoke else MAX_CONNECTIONS - FIRST_CLIENTS - SPARE_CLIENTS
     with IdleClients(running.setup.port, running.requests) as clients:
         clients.add(FIRST_CLIENTS)
         time.sleep(SETTLE)
         data_process = process.data_process()
-        before = process.memory()[data_process].pss
+        before = process.memory()[data_process]
         clients.add(count)
         time.sleep(SETTLE)
-        after = process.memory()[data_process].pss
+        after = process.memory()[data_process]
         closed = clients.closed_by_peer()
     if closed:
         raise load.LoadFailed(f"{closed} of {count} idle connections were closed")
     return {
-        "bytes_per_connection": (after - before) / count,
+        "bytes_per_connection": (after.private - before.private) / count,
         "connections": count,
-        "pss_before": before,
-        "pss_after": after,
+        "pss_before": before.pss,
+        "pss_after": after.pss,
     }
 
 

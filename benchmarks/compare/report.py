@@ -19,6 +19,8 @@ RESULTS: Final = FOLDER / "results"
 BEGIN: Final = "<!-- results: begin -->"
 END: Final = "<!-- results: end -->"
 
+REASON_LENGTH: Final = 240
+
 # How the compared number of a work is shown: heading, factor, decimals.
 SHOWN: Final = {
     "cpu_us_per_request": ("CPU µs per request", 1.0, 2),
@@ -102,7 +104,7 @@ def work_section(result: Result) -> list[str]:
     if result["ratios"]:
         lines += [*table([["ratio", "median", "min .. max", "goal"], *map(_ratio_row, result["ratios"])]), ""]
     for label, reason in result["left_out"].items():
-        lines.append(f"Without {label}: {' '.join(reason.split())}.")
+        lines.append(f"Without {label}: {shortened(reason)}.")
     notes = "; ".join(f"{name} {value:,.0f}" for name, value in result["notes"].items())
     lines.append(
         f"{result['rounds']} rounds of {result['seconds']:g} s, {result['begun'][:10]}, commit {result['commit'][:12]}"
@@ -112,6 +114,14 @@ def work_section(result: Result) -> list[str]:
         + "."
     )
     return [*lines, ""]
+
+
+def shortened(reason: str) -> str:
+    """On one line, with the end of what a program said last; the JSON file has all of it."""
+    words = " ".join(reason.split())
+    if len(words) <= REASON_LENGTH:
+        return words
+    return f"{words[: REASON_LENGTH // 2]} ... {words[-REASON_LENGTH // 2 :]}"
 
 
 def summary_rows(results: Sequence[Result]) -> list[str]:

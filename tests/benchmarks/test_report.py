@@ -60,6 +60,14 @@ def test_a_work_in_which_nothing_could_run_is_shown_with_its_reasons():
     assert "Without hivemesh: it ended." in text
 
 
+def test_a_long_reason_keeps_its_beginning_and_its_end():
+    text = "\n".join(work_section(result(left_out={"envoy": "it ended: " + "trace " * 200 + "no such key"})))
+
+    assert "Without envoy: it ended: trace" in text
+    assert "no such key." in text
+    assert max(map(len, text.splitlines())) < 300
+
+
 def test_the_summary_lists_only_ratios_with_a_goal():
     reference = {"of": "a", "to": "b", "median": 1.0, "min": 1.0, "max": 1.0, "goal": None, "met": None}
 

@@ -79,7 +79,8 @@ class Hivemesh:
         done = subprocess.run(
             [sys.executable, "-m", "proxy", "version"], cwd=self.tree, capture_output=True, text=True, timeout=30
         )
-        return " ".join(done.stdout.split()) or f"unknown (`version` ended with {done.returncode})"
+        # The first line says whether the request path is compiled; the others, which modules.
+        return done.stdout.partition("\n")[0] or f"unknown (`version` ended with {done.returncode})"
 
     def command(self, setup: Setup) -> Command:
         config = setup.folder / "hivemesh.yaml"

@@ -36,7 +36,7 @@ def commit() -> dict[str, object]:
 def tool_versions() -> dict[str, str]:
     wrk = _output("wrk", "-v").split()
     h2load = _output("h2load", "--version").split()
-    return {"wrk": wrk[2] if len(wrk) > 2 else "", "h2load": h2load[-1] if h2load else ""}
+    return {"wrk": wrk[1] if len(wrk) > 1 else "", "h2load": h2load[-1].rpartition("/")[2] if h2load else ""}
 
 
 def busy_share(cores: tuple[int, ...], seconds: float) -> dict[int, float]:

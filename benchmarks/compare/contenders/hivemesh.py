@@ -80,7 +80,10 @@ class Hivemesh:
             [sys.executable, "-m", "proxy", "version"], cwd=self.tree, capture_output=True, text=True, timeout=30
         )
         # The first line says whether the request path is compiled; the others, which modules.
-        return done.stdout.partition("\n")[0] or f"unknown (`version` ended with {done.returncode})"
+        return (
+            done.stdout.partition("\n")[0].removeprefix("hivemesh ")
+            or f"unknown (`version` ended with {done.returncode})"
+        )
 
     def command(self, setup: Setup) -> Command:
         config = setup.folder / "hivemesh.yaml"

@@ -33,7 +33,7 @@ REMOVE = Key("remove", ListOf(EDITED_HEADER_NAME, MAX_CONDITIONS, unique=True), 
 
 
 def _build_edit(fields: Fields) -> HeaderEdit:
-    if not fields.written:
+    if not fields.node.entries:
         fields.problem("empty, expected set, add or remove")
     return HeaderEdit(set=fields.get(SET, {}), add=fields.get(ADD, {}), remove=fields.get(REMOVE, ()))
 
@@ -81,7 +81,7 @@ class Status(ScalarShape[int]):
 
 def _build_rewrite(fields: Fields) -> UrlRewrite:
     fields.only_one(NEW_PATH, NEW_PREFIX)
-    if not fields.written:
+    if not fields.node.entries:
         fields.problem("empty, expected host, path or path_prefix")
     return UrlRewrite(
         host=fields.get(NEW_HOST, None), path=fields.get(NEW_PATH, None), path_prefix=fields.get(NEW_PREFIX, None)
@@ -95,7 +95,8 @@ REDIRECT_STATUS = Key("status", Status(REDIRECT_STATUSES), "302 by default")
 
 def _build_redirect(fields: Fields) -> Redirect:
     fields.only_one(NEW_PATH, NEW_PREFIX)
-    if not any(fields.given(key) for key in (SCHEME, NEW_HOST, PORT, NEW_PATH, NEW_PREFIX)):
+    aims = any(fields.given(key) for key in (SCHEME, NEW_HOST, PORT, NEW_PATH, NEW_PREFIX))
+    if not aims and not fields.failed:
         fields.problem("leads to the same URL again, expected scheme, host, port, path or path_prefix")
     return Redirect(
         scheme=fields.get(SCHEME, None),

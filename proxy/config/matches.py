@@ -28,7 +28,7 @@ MAX_PARAMETER = 256  # characters of the name of a query parameter
 
 def _build_condition(fields: Fields) -> tuple[MatchKind, str]:
     fields.only_one(EXACT, REGEX, PRESENT)
-    if not fields.written:
+    if not fields.node.entries:
         fields.problem("empty, expected one of exact, regex and present")
     if fields.given(REGEX):
         return MatchKind.REGEX, fields.get(REGEX, "")

@@ -159,8 +159,8 @@ def _differences(asked: _Asked, outcome: Outcome) -> Iterator[Problem]:
         yield asked.problem("version", f"{_fate(outcome)}, expected version '{version}'{of}")
     status = expect.get("status")
     if status is not None and status != outcome.status:
-        known = f"is answered {outcome.status}" if outcome.status else f"{_fate(outcome)}, whose status only it knows"
-        yield asked.problem("status", f"{known}, expected {status}")
+        unknown = "" if outcome.status else ", whose status only the upstream knows"
+        yield asked.problem("status", f"{_fate(outcome)}{unknown}, expected {status}")
 
 
 def _fate(outcome: Outcome) -> str:
@@ -171,4 +171,5 @@ def _fate(outcome: Outcome) -> str:
     if not outcome.targets:
         return f"{taken} and answered {outcome.status}"
     targets = ", ".join(f"{name} {version}".strip() for name, version in outcome.targets)
-    return f"{taken} and goes to {targets}"
+    refused = f", which has no endpoint: {outcome.status}" if outcome.status else ""
+    return f"{taken} and goes to {targets}{refused}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from discovery.model import RequestSample, RouteTest
-from mesh.paths import PathError, origin
+from mesh.paths import PathError, origin, split_port
 from proxy.config.addresses import parse_host_pattern
 from proxy.config.nodes import Node, Path, Scalar, shown
 from proxy.config.reading import Reading
@@ -35,14 +35,12 @@ def parse_url(text: str, verb: str = "GET") -> tuple[str, str]:
     except PathError as error:
         raise ValueError(f"'{shown(text)}' is not a URL: {error}, expected http://HOST/PATH or /PATH") from None
     question = b"?" if target.has_query else b""
-    return _host(target.authority.decode()), (target.path + question + target.query).decode()
+    return _host(target.authority), (target.path + question + target.query).decode()
 
 
-def _host(authority: str) -> str:
-    name, colon, port = authority.rpartition(":")
-    if not colon or port.endswith("]"):
-        name = authority
-    elif not port.isdigit():
+def _host(authority: bytes) -> str:
+    name, port = (part.decode() for part in split_port(authority))
+    if port and not port.isdigit():
         raise ValueError(f"'{shown(port)}' is not a port, expected a number")
     return parse_host_pattern(name) if name else ""
 
@@ -129,7 +127,7 @@ EXPECT_STATUS = Key("status", Integer(100, 599), "status of an answer that needs
 
 
 def _build_expect(fields: Fields) -> dict[str, str | int]:
-    if not fields.written:
+    if not fields.node.entries:
         fields.problem("empty, expected route, service, version or status")
     expect: dict[str, str | int] = {}
     for key in (EXPECT_ROUTE, EXPECT_SERVICE, EXPECT_VERSION):

@@ -11,7 +11,7 @@ from proxy.config.reading import Reading
 from proxy.config.records import Distinct, Fields, Key, Record, RecordList, StructRecord
 from proxy.config.routes import MAX_SHARES, check_weights
 from proxy.config.shapes import Always, Choice, Duration, Flag, Integer, MapOf, Text
-from proxy.config.words import NAME, VERSION, WEIGHT
+from proxy.config.words import MAX_NAME, NAME, NOT_IN_NAMES, VERSION, WEIGHT
 
 MAX_METADATA = 64  # entries; they are sent to every worker
 MAX_METADATA_TEXT = 1024
@@ -44,7 +44,7 @@ METADATA = Key(
 
 def endpoint_id(address: str) -> str:
     """The id of an endpoint that was given none: its address, in the characters of a name."""
-    return address.replace("/", "-")
+    return NOT_IN_NAMES.sub("-", address)[:MAX_NAME]
 
 
 def _identity(fields: Fields) -> str | None:

@@ -119,7 +119,7 @@ class Text(ScalarShape[str]):
             schema["maxLength"] = self.longest
         if not self.empty:
             schema["minLength"] = 1
-        return schema
+        return or_environment(schema, defs) if "pattern" in schema else schema
 
     def render(self, value: str) -> Json:
         return value

@@ -21,7 +21,9 @@ MAX_WEIGHT = 1_000_000
 MAX_CONDITIONS = 16  # headers or query parameters of a match, headers of a filter
 
 # Names become metric labels, parts of URLs and of statistics keys, where "/" separates them.
-NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.:@\[\]-]{0,252}$"
+NAME_PATTERN = r"^[A-Za-z0-9_\[][A-Za-z0-9_.:@\[\]-]{0,252}$"  # [v6]:port is one
+MAX_NAME = 253
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:@\[\]-]")
 _NAME = re.compile(NAME_PATTERN)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 section 5.5: no controls but the tab
@@ -31,7 +33,7 @@ _PRINTABLE = re.compile(r"[!-~]+")
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError(f"'{shown(text)}' is not a name, expected letters, digits and _ . : @ - (at most 253)")
+        raise ValueError(f"'{shown(text)}' is not a name, expected letters, digits and _ . : @ - [ ] (at most 253)")
     return text
 
 
@@ -102,7 +104,7 @@ VERSION = Text("a version", _name, schema={"pattern": NAME_PATTERN})
 HEADER_NAME = Text("a header name", header_name, MAX_HEADER_NAME)
 EDITED_HEADER_NAME = Text("a header name", edited_header_name, MAX_HEADER_NAME)
 HEADER_VALUE = Text("a header value", header_value, MAX_HEADER_VALUE, empty=True)
-PATH = Text("a path that starts with /", path, MAX_PATH, schema={"pattern": "^/|^.*\\$\\{"})
+PATH = Text("a path that starts with /", path, MAX_PATH, schema={"pattern": "^/"})
 PATTERN = Text("a regular expression (RE2 syntax)", pattern, MAX_PATH)
 WEIGHT = Integer(0, MAX_WEIGHT)
 

@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 from discovery.model import HeaderEdit, Redirect, UrlRewrite
-from mesh.paths import replace_prefix
+from mesh.paths import replace_prefix, split_port
 
 TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 VALUE = re.compile(rb"[^\x00-\x08\x0A-\x1F\x7F]*")  # RFC 9110 section 5.5: no controls but the tab
@@ -54,7 +54,7 @@ def location(redirect: Redirect, matched_path: bytes, scheme: bytes, host: bytes
     scheme, host (with its port, as the client sent it), path and query are the request's; matched_path is the path of
     the route's match. As in Gateway API a changed scheme takes its own port along, otherwise the request's port stays.
     """
-    name, port = _split_port(host)
+    name, port = split_port(host)
     if redirect.host is not None:
         name = redirect.host.encode()
     if redirect.scheme is not None:
@@ -77,12 +77,6 @@ def rewrite_target(rewrite: UrlRewrite, matched_prefix: bytes, path: bytes) -> b
     if rewrite.path_prefix is not None:
         return replace_prefix(path, matched_prefix, rewrite.path_prefix.encode())
     return path
-
-
-def _split_port(authority: bytes) -> tuple[bytes, bytes]:
-    """Name and port (b"" without one) of an authority; the colons of [v6] are part of the name."""
-    name, colon, port = authority.rpartition(b":")
-    return (name, port) if colon and not port.endswith(b"]") else (authority, b"")
 
 
 def _name(name: str) -> bytes:

@@ -133,6 +133,12 @@ def origin(target: bytes, method: bytes = b"") -> Target:
     return Target(TargetForm.ABSOLUTE, scheme, authority, path, query, bool(question))
 
 
+def split_port(authority: bytes) -> tuple[bytes, bytes]:
+    """Name and port (b"" without one) of an authority; the colons of [v6] are part of the name."""
+    name, colon, port = authority.rpartition(b":")
+    return (name, port) if colon and not port.endswith(b"]") else (authority, b"")
+
+
 def _decode(path: bytes, escapes: EscapePolicy) -> bytes:
     """Percent-escapes decoded or spelled properly, everything that may not be in a path refused."""
     decoded = bytearray()

@@ -8,6 +8,10 @@ from proxy.log cimport LogSink
 from proxy.upstream.endpoint cimport EndpointRuntime
 
 
+cdef int USER_AGENT, X_FORWARDED_FOR
+
+
+@cython.final
 cdef class AccessLog:
     cdef LogSink sink
     cdef bint as_json

@@ -14,14 +14,11 @@ import msgspec
 
 from discovery.model import AccessLog as AccessLogSettings
 from discovery.model import LogFormat
+from proxy.http1.codes import USER_AGENT, X_FORWARDED_FOR
 from proxy.http1.parties import Exchange, RouteRuntime
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
-from proxy.kernel.scan import FIELD_IDS
 from proxy.log import LogSink
-
-USER_AGENT = FIELD_IDS["user-agent"]
-X_FORWARDED_FOR = FIELD_IDS["x-forwarded-for"]
 
 MICROS = 1_000_000
 
@@ -192,6 +189,6 @@ class AccessLog:
         self.write_quoted(head.get_id(X_FORWARDED_FOR))
         self.write_quoted(head.get_id(USER_AGENT))
         self.write_quoted(exchange.request_id)
-        self.write_quoted(exchange.authority)
+        self.write_quoted(exchange.authority or head.raw_host())
         self.write_quoted(exchange.endpoint.address.text.encode() if exchange.endpoint is not None else None)
         out.append(b"\n")

@@ -31,6 +31,9 @@ bugs = logging.getLogger("hivemesh.bugs")
 # How often a draining data plane looks whether it is empty (seconds).
 DRAIN_LOOK = 0.05
 
+# Least time between two reports of bugs (milliseconds).
+BUG_PAUSE_MS = 100
+
 
 def connect_upstream(forwarder: Forwarder, endpoint: EndpointRuntime) -> ServerSide:
     return Upstream(forwarder, endpoint)
@@ -56,6 +59,7 @@ class DataPlane:
         self.emit = emit
         self.reactor = Reactor()
         self.reactor.on_bug = self.report_bug
+        self.bug_reported = -BUG_PAUSE_MS
         self.worker_slot = table.slot(worker, WORKER_SLOT)
         self.settings = Settings()
         self.log: AccessLog | None = None
@@ -151,7 +155,11 @@ class DataPlane:
         self.emit("access log lines lost", {"reason": reason})
 
     def report_bug(self, stream: Stream, bug: BaseException) -> None:
-        """A driver failed: its connection is gone, the rest goes on."""
+        """A driver failed: its connection is gone, the rest goes on. A bug that every request meets must not fill
+        the disk, so only some are reported."""
+        if self.reactor.now_ms - self.bug_reported < BUG_PAUSE_MS:
+            return
+        self.bug_reported = self.reactor.now_ms
         bugs.error("a connection was ended by a bug: %r", stream, exc_info=bug)
         self.emit("bug", {"stream": repr(stream), "error": repr(bug)})
 

@@ -203,6 +203,7 @@ class Tables:
         runtime.request_edits = field_edits(compile_request_edit(route.filters.request_headers))
         runtime.response_edits = field_edits(compile_request_edit(route.filters.response_headers))
         runtime.rewrite = route.filters.url_rewrite
+        runtime.log_part = None
         runtime.matched_prefix = route.match.path.encode()
         service = runtime.service.service if runtime.service is not None else None
         inherited = service.timeout if service is not None else 0.0

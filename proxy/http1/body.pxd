@@ -4,6 +4,11 @@ from libc.stdint cimport int64_t
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.scan cimport ChunkLine, Head, HeadLimits, scan_chunk_line, scan_trailers
 
+cdef int CHUNKED, DATA, DONE, FAILED, LENGTH, NEED, NO_BODY
+cdef int IN_SIZE, IN_DATA, IN_DATA_END, IN_TRAILERS, AT_END, BAD_CHUNK
+
+
+@cython.final
 cdef class BodyReader:
     cdef public int framing
     cdef public int64_t left

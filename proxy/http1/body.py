@@ -14,20 +14,9 @@ other. The machine does no I/O and holds no body bytes.
 
 from __future__ import annotations
 
+from proxy.http1.codes import CHUNKED, DATA, DONE, FAILED, LENGTH, NEED, NO_BODY
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.scan import ChunkLine, Head, HeadLimits, scan_chunk_line, scan_trailers
-
-# How a body is framed.
-NO_BODY = 0
-LENGTH = 1
-CHUNKED = 2
-UNTIL_CLOSE = 3  # responses only
-
-# What `next` says.
-NEED = 0
-DATA = 1
-DONE = 2
-FAILED = 3
 
 # Inside a chunked body.
 IN_SIZE = 0
@@ -44,11 +33,12 @@ class BodyReader:
 
     def __init__(self, trailer_limits: HeadLimits, extension_limit: int) -> None:
         self.trailer_limits = trailer_limits
-        self.extension_limit = extension_limit
-        self.framing = NO_BODY
-        self.left = 0
-        self.total = 0
         self.state = AT_END
+        self.extension_limit = extension_limit
+        self.line = None
+        self.at = 0
+        self.count = 0
+        self.begin(NO_BODY, 0)
 
     def begin(self, framing: int, length: int) -> None:
         """`length` counts for LENGTH only."""

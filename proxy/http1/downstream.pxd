@@ -11,6 +11,13 @@ from proxy.kernel.netio cimport Acceptor, Reactor
 from proxy.kernel.scan cimport Head, scan_request
 
 
+cdef int AGAIN, CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
+cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_NONE
+cdef int CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
+cdef int READ_TURNS, DIRECT_SIZE
+cdef bytes CLOSE, KEEP_ALIVE
+
+
 cdef class Downstream(ClientSide):
     cdef public Forwarder forwarder
     cdef public ListenerRuntime listener
@@ -20,7 +27,6 @@ cdef class Downstream(ClientSide):
     cdef Py_ssize_t searched
     cdef bint again
     cdef bint lingering
-    cdef bint answer_started
     cdef int framing
     @cython.locals(got=Py_ssize_t, turns=int)
     cpdef on_readable(self)

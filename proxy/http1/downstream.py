@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.http1 import replies
-from proxy.http1.body import CHUNKED, DATA, DONE, FAILED, LENGTH, BodyReader
+from proxy.http1.body import BodyReader
+from proxy.http1.codes import CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
 from proxy.http1.forward import Forwarder
 from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime
 from proxy.http1.replies import Failure
@@ -40,9 +41,6 @@ READ_TURNS = 8
 # A response piece at least this large is sent from where it was received; smaller ones are collected.
 DIRECT_SIZE = 4096
 
-# Methods whose HTTP/1.0 requests have no body (HAProxy refuses the same): GET, HEAD, DELETE.
-OLD_BODYLESS = (1, 2, 5)
-
 CLOSE = b"close"
 KEEP_ALIVE = b"keep-alive"
 
@@ -56,6 +54,16 @@ class Downstream(ClientSide):
         self.listener = listener
         self.peer = peer
         self.port = port
+        self.receiving = False
+        self.closing = False
+        self.keep_alive = False
+        self.body = None
+        self.served = 0
+        self.head_began = 0
+        self.searched = 0
+        self.again = False
+        self.lingering = False
+        self.framing = 0
 
     # --- what the client sends ------------------------------------------------------------------------------------
 
@@ -139,19 +147,19 @@ class Downstream(ClientSide):
             self.refuse(Failure(status, "DPE", "http_request_error", detail, True))
             return False
         buffer.consume(taken)
-        exchange = Exchange(self, self.listener, head, self.head_began or now, now)
+        exchange = Exchange.__new__(Exchange)
+        exchange.start(self, self.listener, head, self.head_began or now, now)
         exchange.bytes_in = taken
         self.head_began = 0
         self.searched = 0
         self.served += 1
-        self.answer_started = False
         self.keep_alive = head.wants_keep_alive if head.minor == 0 else not head.wants_close
         if head.wants_close or forwarder.draining or self.served == settings.requests_per_connection:
             self.keep_alive = False
         self.exchange = exchange
         self.clear_timeout()
         if head.chunked or head.content_length > 0:
-            if head.minor == 0 and head.method_id in OLD_BODYLESS:
+            if head.minor == 0 and OLD_BODYLESS >> head.method_id & 1:
                 self.refuse_exchange(exchange, replies.OLD_BODY)
                 return False
             if settings.body and head.content_length > settings.body:
@@ -245,7 +253,6 @@ class Downstream(ClientSide):
         elif exchange.head.minor == 0:
             connection = KEEP_ALIVE
         self.framing = framing
-        self.answer_started = True
         edits = exchange.route.response_edits
         tx = self.reactor.tx
         tx.clear()

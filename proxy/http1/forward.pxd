@@ -15,6 +15,12 @@ from proxy.kernel.scan cimport Head
 from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime
 
 
+cdef int CONTENT_TYPE, HOST, IDEMPOTENT_METHODS, M_CONNECT, M_HEAD, TRACEPARENT, TRACESTATE, UPGRADE, VIA
+cdef int X_FORWARDED_FOR, X_REQUEST_ID
+cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, PENDING, REPLAYS
+cdef int MOST_ATTEMPTS, MOST_REQUEST_ID, SPARE_HEADS
+
+
 cdef class Forwarder:
     cdef public Reactor reactor
     cdef public HttpSettings settings
@@ -29,6 +35,7 @@ cdef class Forwarder:
     cpdef give_head(self, Head head)
     @cython.locals(head=Head, route=RouteRuntime, phase=Phase, verdict=Verdict, settings=HttpSettings)
     cpdef begin(self, Exchange exchange)
+    @cython.locals(head=Head)
     cdef object read_request(self, Exchange exchange)
     cdef object read_target(self, Exchange exchange)
     @cython.locals(head=Head, settings=HttpSettings)
@@ -37,13 +44,15 @@ cdef class Forwarder:
     cdef object choose(self, Exchange exchange)
     @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide)
     cpdef assign(self, Exchange exchange)
+    @cython.locals(service=ServiceRuntime)
     cdef Balancer balancer_of(self, Exchange exchange)
     cdef bint replayable(self, Exchange exchange)
     cdef attach(self, Exchange exchange, ServerSide server)
+    @cython.locals(route=RouteRuntime, forward_as=ForwardAs)
     cpdef write_head(self, Exchange exchange, Buffer out)
     cpdef connected(self, Exchange exchange, ServerSide server)
     cpdef response_started(self, Exchange exchange, Head head)
+    @cython.locals(server=ServerSide, client=ClientSide, endpoint=EndpointRuntime)
     cpdef complete(self, Exchange exchange, bint reusable)
-    cdef release(self, ServerSide server, bint reusable)
-    @cython.locals(elapsed=int64_t, endpoint=EndpointRuntime, service=ServiceRuntime, now=int64_t)
+    @cython.locals(elapsed=int64_t, head=Head, endpoint=EndpointRuntime, service=ServiceRuntime, now=int64_t)
     cpdef finish(self, Exchange exchange)

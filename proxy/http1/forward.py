@@ -19,10 +19,23 @@ from email.utils import formatdate
 from mesh.balance import Balancer
 from mesh.edits import rewrite_target
 from mesh.forwarding import client_address
-from mesh.paths import PathError, TargetForm, normalise, origin
-from mesh.replay import Sent, is_idempotent, may_repeat
+from mesh.paths import PathError, TargetForm, normalise, origin, split_port
+from mesh.replay import Sent, may_repeat
 from proxy.accesslog import AccessLog
 from proxy.http1 import replies
+from proxy.http1.codes import (
+    CONTENT_TYPE,
+    HOST,
+    IDEMPOTENT_METHODS,
+    M_CONNECT,
+    M_HEAD,
+    TRACEPARENT,
+    TRACESTATE,
+    UPGRADE,
+    VIA,
+    X_FORWARDED_FOR,
+    X_REQUEST_ID,
+)
 from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
 from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
@@ -31,7 +44,7 @@ from proxy.kernel.cells import Slot
 from proxy.kernel.emit import ForwardAs, continue_trace, continues_trace, write_request_head
 from proxy.kernel.entropy import new_request_id, random_unit
 from proxy.kernel.netio import Reactor
-from proxy.kernel.scan import FIELD_IDS, Head
+from proxy.kernel.scan import Head
 from proxy.stats.slots import (
     ACTIVE,
     CONNECT_FAILURES,
@@ -43,17 +56,6 @@ from proxy.stats.slots import (
     REPLAYS,
 )
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
-
-VIA = FIELD_IDS["via"]
-X_FORWARDED_FOR = FIELD_IDS["x-forwarded-for"]
-X_REQUEST_ID = FIELD_IDS["x-request-id"]
-TRACEPARENT = FIELD_IDS["traceparent"]
-TRACESTATE = FIELD_IDS["tracestate"]
-CONTENT_TYPE = FIELD_IDS["content-type"]
-UPGRADE = FIELD_IDS["upgrade"]
-
-M_HEAD = 2
-M_CONNECT = 9
 
 # Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
 # many dead endpoints is not helped by a further one.
@@ -82,6 +84,8 @@ class Forwarder:
         self.connector = connector
         self.worker_slot = worker_slot
         self.log = log
+        self.draining = False
+        self.active = 0
         self.forward_as = ForwardAs()
         self.spare_heads = []
 
@@ -109,6 +113,7 @@ class Forwarder:
 
     def begin(self, exchange: Exchange) -> None:
         """A request head is complete and its framing known."""
+        head = exchange.head
         self.active += 1
         exchange.listener.slot.add(ACTIVE, 1)
         failure = self.read_request(exchange)
@@ -133,7 +138,7 @@ class Forwarder:
             return
         if route.rewrite is not None:
             self.rewrite(exchange)
-        exchange.idempotent = is_idempotent(exchange.method)
+        exchange.idempotent = IDEMPOTENT_METHODS >> head.method_id & 1
         if route.timeout > 0.0:
             exchange.downstream.set_timeout(route.timeout)
         self.assign(exchange)
@@ -147,7 +152,6 @@ class Forwarder:
             exchange.path = head.path()
             exchange.query = head.query()
             exchange.host = head.host()
-            exchange.authority = head.raw_host()
         else:
             failure = self.read_target(exchange)
             if failure is not None:
@@ -165,7 +169,6 @@ class Forwarder:
         """A target that is not a plain path: normalise it, or say why not."""
         head = exchange.head
         exchange.host = head.host()
-        exchange.authority = head.raw_host()
         exchange.path = head.path()
         exchange.query = head.query()
         if head.method_id == M_CONNECT:
@@ -177,11 +180,11 @@ class Forwarder:
             return replies.BAD_TARGET
         if target.form == TargetForm.ABSOLUTE:
             # RFC 9112 section 3.2.2: the target's authority counts; a Host that says otherwise is an attack.
-            if exchange.authority and target.authority.lower() != exchange.authority.lower():
+            if head.has(HOST) and target.authority.lower() != head.raw_host().lower():
                 return replies.HOST_MISMATCH
-            if not exchange.authority:
-                exchange.authority = target.authority
-                exchange.host = target.authority.lower().rsplit(b":", 1)[0]
+            exchange.authority = target.authority
+            exchange.host_sent = target.authority
+            exchange.host = split_port(target.authority)[0].lower()
         exchange.query = target.query
         exchange.path = target.path
         if target.form != TargetForm.ASTERISK and target.path != b"*":
@@ -260,7 +263,7 @@ class Forwarder:
         question = b"?" in (exchange.target if exchange.target is not None else exchange.head.target())
         exchange.target = path + b"?" + exchange.query if question else path
         if rewrite.host is not None:
-            exchange.authority = rewrite.host.encode()
+            exchange.host_sent = rewrite.host.encode()
 
     def balancer_of(self, exchange: Exchange) -> Balancer | None:
         service = exchange.service
@@ -281,9 +284,7 @@ class Forwarder:
         if endpoint is None or (exchange.tried is not None and endpoint in exchange.tried):
             self.fail(exchange, replies.NO_ENDPOINT, "")
             return
-        exchange.assigned = self.reactor.micros()
-        if exchange.attempts == 0:
-            exchange.connected = exchange.assigned
+        exchange.assigned = exchange.received if exchange.attempts == 0 and not exchange.fresh_only else self.reactor.micros()
         stream = None
         if not exchange.fresh_only:
             stream = endpoint.take(self.replayable(exchange), exchange.assigned)
@@ -349,16 +350,13 @@ class Forwarder:
         forward_as = self.forward_as
         route = exchange.route
         forward_as.peer = exchange.downstream.peer
-        forward_as.host = exchange.head.raw_host() if exchange.trusted else exchange.authority
+        forward_as.host = exchange.authority
         forward_as.trusted = exchange.trusted
         forward_as.request_id = exchange.request_id
         forward_as.traceparent = exchange.traceparent
         forward_as.keep_tracestate = exchange.keep_tracestate
         forward_as.via = self.settings.via
-        host = None
-        if exchange.target is not None:
-            host = exchange.authority
-        write_request_head(out, exchange.head, exchange.target, host, forward_as, route.request_edits, exchange.upgrade)
+        write_request_head(out, exchange.head, exchange.target, exchange.host_sent, forward_as, route.request_edits, exchange.upgrade)
 
     def connected(self, exchange: Exchange, server: ServerSide) -> None:
         """The connection that was opened for this exchange is there."""
@@ -392,15 +390,13 @@ class Forwarder:
         client = exchange.downstream
         exchange.upstream = None
         server.exchange = None
-        self.release(server, reusable and exchange.request_done)
+        exchange.finished = self.reactor.micros()
+        # Back to the pool, or closed; either may serve a request that waits.
+        reusable = reusable and exchange.request_done and not self.draining
+        if not (reusable and server.endpoint.give(server, exchange.finished)):
+            server.drop()
         self.finish(exchange)
         client.finished()
-
-    def release(self, server: ServerSide, reusable: bool) -> None:
-        """Back to the pool, or closed; either may serve a request that waits."""
-        endpoint = server.endpoint
-        if not (reusable and not self.draining and endpoint.give(server, self.reactor.micros())):
-            server.drop()
 
     def finish(self, exchange: Exchange) -> None:
         """The one end of every exchange: count it, log it, let go of everything."""
@@ -408,7 +404,9 @@ class Forwarder:
             return
         exchange.done = True
         self.active -= 1
-        now = self.reactor.micros()
+        if exchange.finished == 0:
+            exchange.finished = self.reactor.micros()
+        now = exchange.finished
         elapsed = now - exchange.started
         exchange.listener.slot.add(ACTIVE, -1)
         exchange.listener.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
@@ -424,7 +422,6 @@ class Forwarder:
             if exchange.upstream_status:
                 elapsed = now - exchange.connected
                 endpoint.slot.count_request(exchange.upstream_status, elapsed, exchange.bytes_out, exchange.bytes_in)
-        exchange.finished = now
         if self.log is not None:
             self.log.write(exchange)
         head = exchange.head
@@ -497,7 +494,6 @@ class Forwarder:
             return
         self.leave_endpoint(exchange)
         exchange.service.slot.add(REPLAYS, 1)
-        exchange.sent = False
         exchange.downstream.held = True
         self.assign(exchange)
 
@@ -523,9 +519,10 @@ class Forwarder:
     def refuse_bytes(self, downstream: ClientSide, listener: ListenerRuntime, failure: Failure) -> None:
         """Answer what is no request. It is counted and logged like one."""
         now = self.reactor.micros()
-        exchange = Exchange(downstream, listener, Head(), now, now)
+        exchange = Exchange.__new__(Exchange)
+        exchange.start(downstream, listener, Head(), now, now)
         exchange.method = exchange.path = b"-"
-        exchange.host = exchange.query = exchange.authority = b""
+        exchange.host = exchange.query = b""
         exchange.client = downstream.peer
         exchange.request_id = new_request_id()
         exchange.request_done = True

@@ -5,15 +5,17 @@ Pure. What an upstream sent decides where its body ends; the client's version de
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from proxy.http1.body import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from proxy.http1.codes import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from proxy.kernel.emit import FRAMING_AS_RECEIVED, FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_NONE
 
 
-class ResponseFraming(NamedTuple):
-    body: int  # one of proxy.http1.body's framings: where the upstream's body ends
-    towards_client: int  # one of proxy.kernel.emit's FRAMING constants
+class ResponseFraming:
+    """body: one of proxy.http1.codes' framings, where the upstream's body ends. towards_client: one of
+    proxy.kernel.emit's FRAMING constants."""
+
+    def __init__(self, body: int, towards_client: int) -> None:
+        self.body = body
+        self.towards_client = towards_client
 
 
 NOTHING = ResponseFraming(NO_BODY, FRAMING_AS_RECEIVED)

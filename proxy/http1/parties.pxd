@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t
 
 from mesh.request cimport RequestView
@@ -10,6 +11,10 @@ from proxy.kernel.scan cimport Head
 from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime
 
 
+cdef int AGAIN, RELAY_TURNS
+
+
+@cython.final
 cdef class RouteRuntime:
     cdef public object route
     cdef public str listener
@@ -26,6 +31,7 @@ cdef class RouteRuntime:
     cdef public double timeout
 
 
+@cython.final
 cdef class ListenerRuntime:
     cdef public str name
     cdef public Router router
@@ -44,6 +50,7 @@ cdef class Exchange(RequestView):
     cdef public str version
     cdef public bytes target
     cdef public bytes authority
+    cdef public bytes host_sent
     cdef public bytes request_id
     cdef public bytes traceparent
     cdef public bint trusted
@@ -51,9 +58,7 @@ cdef class Exchange(RequestView):
     cdef public bint upgrade
     cdef public bint idempotent
     cdef public bint request_done
-    cdef public bint sent
     cdef public bint answered
-    cdef public bint streaming
     cdef public bint waiting
     cdef public bint fresh_only
     cdef public bint to_head
@@ -75,6 +80,7 @@ cdef class Exchange(RequestView):
     cdef public int64_t body_bytes
     cdef public int64_t bytes_in
     cdef public int64_t bytes_out
+    cpdef start(self, ClientSide downstream, ListenerRuntime listener, Head head, int64_t started, int64_t received)
     cpdef bytes header(self, bytes name)
 
 

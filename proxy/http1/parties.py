@@ -38,19 +38,55 @@ class Exchange(RequestView):
 
     Times are microseconds of the monotonic clock, 0 while not reached: `started` first byte, `received` head
     complete, `assigned` connection wanted, `connected` connection there, `first_byte` response head complete.
-    `flags` are response flags (docs/protocol.md), separated by commas; `detail` says more in words.
+    `authority` and `host_sent` are None while the Host field says it all: then X-Forwarded-Host and Host are that.
+    `target` is None while the target goes on as it came. `flags` are response flags (docs/protocol.md), separated by commas; `detail` says more in words.
     """
 
-    def __init__(self, downstream: ClientSide, listener: ListenerRuntime, head: Head, started: int, received: int) -> None:
+    def start(
+        self, downstream: ClientSide, listener: ListenerRuntime, head: Head, started: int, received: int
+    ) -> None:
+        """Begin the record. Not `__init__`: a call of it would build tuples that a request can do without."""
         self.downstream = downstream
+        self.upstream = None
         self.listener = listener
         self.head = head
-        self.started = started
-        self.received = received
+        self.route = None
+        self.service = None
+        self.endpoint = None
+        self.tried = None
+        self.version = ""
+        self.target = None
+        self.authority = None
+        self.host_sent = None
+        self.request_id = None
+        self.traceparent = None
+        self.trusted = False
+        self.keep_tracestate = False
+        self.upgrade = False
+        self.idempotent = False
+        self.request_done = False
+        self.answered = False
+        self.waiting = False
+        self.fresh_only = False
+        self.to_head = False
+        self.done = False
+        self.kept = None
+        self.kept_all = True
+        self.attempts = 0
+        self.status = 0
+        self.upstream_status = 0
         self.flags = ""
         self.detail = ""
         self.denied = ""
-        self.version = ""
+        self.started = started
+        self.received = received
+        self.assigned = 0
+        self.connected = 0
+        self.first_byte = 0
+        self.finished = 0
+        self.body_bytes = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
 
     def header(self, name: bytes) -> bytes | None:
         return self.head.get(name)
@@ -65,6 +101,14 @@ class RelayStream(PooledStream):
 
     Both directions are independent: an end is passed on as an end, and when both have ended both are closed.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exchange = None
+        self.other = None
+        self.relaying = False
+        self.held = False
+        self.ended = False
 
     def start_relay(self, other: RelayStream) -> None:
         self.other = other

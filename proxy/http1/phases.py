@@ -38,7 +38,12 @@ class RedirectAnswer(Phase):
 
     def run(self, exchange: Exchange) -> Verdict | None:
         where = location(
-            self.redirect, self.matched, b"http", exchange.authority, exchange.path, exchange.query
+            self.redirect,
+            self.matched,
+            b"http",
+            exchange.authority or exchange.head.raw_host(),
+            exchange.path,
+            exchange.query,
         )
         return Verdict(self.redirect.status, [(b"Location", where)], b"")
 

@@ -1,6 +1,8 @@
+cimport cython
 from proxy.kernel.scan cimport HeadLimits
 
 
+@cython.final
 cdef class HttpSettings:
     cdef public HeadLimits request_limits
     cdef public HeadLimits response_limits

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 
 from proxy.http1.body cimport BodyReader
 from proxy.http1.forward cimport Forwarder
+from proxy.http1.framing cimport ResponseFraming, frame_response
 from proxy.http1.parties cimport ClientSide, Exchange, RelayStream, ServerSide
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
@@ -10,6 +11,9 @@ from proxy.kernel.emit cimport write_chunk, write_trailers
 from proxy.kernel.netio cimport Reactor
 from proxy.kernel.scan cimport Head, scan_response
 from proxy.upstream.endpoint cimport EndpointRuntime
+
+
+cdef int AGAIN, BROKEN, DATA, DONE, FAILED, KEEP_ALIVE, UNTIL_CLOSE, FRAMING_AS_RECEIVED, READ_TURNS
 
 
 cdef class Upstream(ServerSide):
@@ -24,16 +28,16 @@ cdef class Upstream(ServerSide):
     cdef int interim_count
     @cython.locals(got=Py_ssize_t, turns=int)
     cpdef on_readable(self)
-    @cython.locals(buffer=Buffer)
+    @cython.locals(buffer=Buffer, exchange=Exchange, result=int)
     cdef advance(self)
     @cython.locals(taken=Py_ssize_t, head=Head, exchange=Exchange, settings=HttpSettings)
     cdef bint take_head(self, Buffer buffer) except -1
-    @cython.locals(exchange=Exchange, downstream=ClientSide, length=int64_t)
+    @cython.locals(forwarder=Forwarder, downstream=ClientSide, framing=ResponseFraming)
     cdef bint start_response(self, Exchange exchange, Head head) except -1
-    @cython.locals(found=int, exchange=Exchange, downstream=ClientSide)
+    @cython.locals(found=int, exchange=Exchange, downstream=ClientSide, body=BodyReader)
     cdef bint take_body(self, Buffer buffer) except -1
     @cython.locals(tx=Buffer)
     cpdef send_request(self, Exchange exchange)
     cpdef int request_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
-    @cython.locals(exchange=Exchange, downstream=ClientSide)
+    @cython.locals(exchange=Exchange, downstream=ClientSide, buffer=Buffer, reusable=bint)
     cdef finish_response(self)

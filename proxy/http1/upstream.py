@@ -15,17 +15,16 @@ from __future__ import annotations
 import errno
 
 from proxy.http1 import replies
-from proxy.http1.body import DATA, DONE, FAILED, UNTIL_CLOSE, BodyReader
+from proxy.http1.body import BodyReader
+from proxy.http1.codes import DATA, DONE, FAILED, KEEP_ALIVE, UNTIL_CLOSE
 from proxy.http1.forward import Forwarder
 from proxy.http1.framing import frame_response
 from proxy.http1.parties import Exchange, ServerSide
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.emit import FRAMING_AS_RECEIVED, write_chunk, write_trailers
 from proxy.kernel.netio import AGAIN, BROKEN
-from proxy.kernel.scan import ERRORS, FIELD_IDS, Head, scan_response
+from proxy.kernel.scan import ERRORS, Head, scan_response
 from proxy.upstream.endpoint import EndpointRuntime
-
-KEEP_ALIVE = FIELD_IDS["keep-alive"]
 
 # Reads of one event; then other connections get their turn.
 READ_TURNS = 8
@@ -41,6 +40,12 @@ class Upstream(ServerSide):
         settings = forwarder.settings
         self.body = BodyReader(settings.trailer_limits, settings.chunk_extension)
         self.head = Head()
+        self.in_body = False
+        self.reusable = False
+        self.answering = False
+        self.again = False
+        self.chunked_request = False
+        self.interim_count = 0
 
     # --- towards the upstream -------------------------------------------------------------------------------------
 
@@ -60,7 +65,6 @@ class Upstream(ServerSide):
         self.held = False
         self.interim_count = 0
         self.chunked_request = exchange.head.chunked
-        exchange.sent = True
         forwarder = self.forwarder
         tx = self.reactor.tx
         tx.clear()
@@ -183,20 +187,20 @@ class Upstream(ServerSide):
         downstream = exchange.downstream
         if head.status == 101:
             return self.upgrade(exchange, head)
-        body, towards_client = frame_response(
+        framing = frame_response(
             head.status, head.content_length, head.chunked, exchange.to_head, exchange.head.minor
         )
         self.answering = True
         self.in_body = True
-        self.reusable = body != UNTIL_CLOSE and (head.wants_keep_alive if head.minor == 0 else not head.wants_close)
+        self.reusable = framing.body != UNTIL_CLOSE and (head.wants_keep_alive if head.minor == 0 else not head.wants_close)
         if head.has(KEEP_ALIVE):
             value = head.get_id(KEEP_ALIVE)
             if value is not None:
                 self.endpoint.hear_keep_alive(value, self.reactor.micros() / 1_000_000)
         self.set_timeout(forwarder.settings.stream_idle)
         forwarder.response_started(exchange, head)
-        downstream.response_head(exchange, head, towards_client)
-        self.body.begin(body, head.content_length)
+        downstream.response_head(exchange, head, framing.towards_client)
+        self.body.begin(framing.body, head.content_length)
         return True
 
     def upgrade(self, exchange: Exchange, head: Head) -> bool:

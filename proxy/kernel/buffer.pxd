@@ -1,6 +1,8 @@
+cimport cython
 from libc.stdint cimport int64_t
 
 
+@cython.final
 cdef class Buffer:
     cdef char* data
     cdef readonly Py_ssize_t size

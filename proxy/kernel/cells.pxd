@@ -1,6 +1,8 @@
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 
+@cython.final
 cdef class Slot:
     cdef uint64_t* cells
     cdef readonly int number

@@ -1,13 +1,16 @@
+cimport cython
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.scan cimport Head
 
 
+@cython.final
 cdef class FieldEdits:
     cdef readonly tuple drop
     cdef readonly bytes append
     cdef bint drops(self, const char* name, Py_ssize_t size) noexcept
 
 
+@cython.final
 cdef class ForwardAs:
     cdef public bytes peer
     cdef public bytes scheme

@@ -95,7 +95,7 @@ cdef class ForwardAs:
     """What an upstream is told about the client: everything but `peer` and `trusted` is written as given.
 
     peer: text of the peer's address, b"" for a unix socket. scheme: b"http" or b"https". host: value for
-    X-Forwarded-Host. trusted: whether the peer's own forwarding fields are kept and added to.
+    X-Forwarded-Host, None for the Host field as received. trusted: whether the peer's own forwarding fields are kept and added to.
     """
 
     def __init__(self):
@@ -205,8 +205,11 @@ cpdef write_request_head(
         put_line(out, b"X-Forwarded-Proto", 17, PyBytes_AS_STRING(forward.scheme), PyBytes_GET_SIZE(forward.scheme))
     if forward.trusted and (head.seen >> F_X_FORWARDED_HOST) & 1:
         put_all(out, head, F_X_FORWARDED_HOST, b"X-Forwarded-Host", 16, None)
-    elif forward.host is not None and forward.host:
-        put_line(out, b"X-Forwarded-Host", 16, PyBytes_AS_STRING(forward.host), PyBytes_GET_SIZE(forward.host))
+    elif forward.host is not None:
+        if forward.host:
+            put_line(out, b"X-Forwarded-Host", 16, PyBytes_AS_STRING(forward.host), PyBytes_GET_SIZE(forward.host))
+    elif (head.seen >> F_HOST) & 1:
+        put_all(out, head, F_HOST, b"X-Forwarded-Host", 16, None)
     put_line(out, b"X-Request-Id", 12, PyBytes_AS_STRING(forward.request_id), PyBytes_GET_SIZE(forward.request_id))
     put_line(out, b"traceparent", 11, PyBytes_AS_STRING(forward.traceparent), PyBytes_GET_SIZE(forward.traceparent))
     out.put(b"Via: ", 5)

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from proxy.kernel.buffer cimport Buffer
@@ -40,12 +41,14 @@ cdef struct Field:
     uint16_t id
 
 
+@cython.final
 cdef class HeadLimits:
     cdef readonly Py_ssize_t head
     cdef readonly Py_ssize_t start_line
     cdef readonly int fields
 
 
+@cython.final
 cdef class Head:
     cdef char* data
     cdef Py_ssize_t capacity

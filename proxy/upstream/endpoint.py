@@ -34,6 +34,7 @@ class EndpointRuntime(Candidate):
         super().__init__(endpoint)
         self.address = Address(endpoint.address)
         self.slot = slot
+        self.log_part = None
         self.idle = []
         self.open = 0
         self.habit = IdleHabit()
@@ -122,6 +123,7 @@ class ServiceRuntime:
 
     def __init__(self, service: Service, slot: Slot) -> None:
         self.name = service.name
+        self.balancer = None
         self.slot = slot
         self.endpoints = {}
         self.versions = {}

@@ -27,6 +27,12 @@ def test_dead_endpoint_is_stepped_around(hive, refused_address: str) -> None:
         assert (entry["status"], entry["endpoint"]) == (200, alive.address)
 
 
+def test_share_of_a_dead_endpoint_goes_to_all_others(hive, refused_address: str) -> None:
+    with HttpOrigin("one") as one, HttpOrigin("two") as two:
+        client = hive(one, two, refused_address).client()
+        assert Counter(client.get().text for _ in range(20)) == {"one": 10, "two": 10}
+
+
 def test_post_steps_around_a_dead_endpoint_too(hive, refused_address: str) -> None:
     """A connection that was never made has carried nothing, so sending again is safe for every method."""
     with HttpOrigin("alive") as alive:

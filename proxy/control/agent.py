@@ -279,6 +279,7 @@ async def run(loop: asyncio.AbstractEventLoop, path: str) -> int:
     holder = Holder(loop, socket.socket(fileno=FIRST_DESCRIPTOR))
     agent = Agent(loop, path, holder, load=load_in_child, plane=DataPlane, serve_admin=serve_admin)
     loop.add_signal_handler(signal.SIGTERM, agent.on_terminate)
+    unblock_signals()  # not earlier: uvloop loses what comes before it runs
     return await agent.run()
 
 
@@ -292,7 +293,6 @@ def main(arguments: list[str]) -> int:
     logs.configure()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    unblock_signals()
     try:
         return loop.run_until_complete(run(loop, path))
     except CannotStart as error:

@@ -88,6 +88,7 @@ class Supervisor:
         """Until everything has ended. The exit code of the program."""
         raise_descriptor_limit()
         wakeup = self._listen_to_signals()
+        self._reap()  # what ended before we could hear of it
         self._start_agent()
         while self._children or not self._stopping:
             for key, _ in self._selector.select(self._next_timer()):
@@ -217,7 +218,7 @@ class Supervisor:
             self.agent.lines.send("worker", [agent_end.fileno()], worker=child.worker, pid=child.pid)
 
     def _reap(self) -> None:
-        while self._children or os.getpid() == 1:
+        while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -226,7 +227,7 @@ class Supervisor:
                 return
             child = self._children.pop(pid, None)
             if child is None:
-                continue  # an orphan that we inherited as process 1
+                continue  # a stranger's: left to process 1, or started by whoever became us
             self._hang_up(child)
             code = os.waitstatus_to_exitcode(status)
             if child.worker is None:

@@ -269,7 +269,7 @@ def main(arguments: list[str]) -> int:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     process = Process(loop, DataPlane, number, workers)
-    unblock_signals()
+    loop.call_soon(unblock_signals)  # uvloop loses what comes before it runs
     loop.run_forever()
     del process
     return 0

@@ -221,6 +221,17 @@ def test_a_request_in_flight_is_finished_before_the_program_ends(start: Start, n
     assert hive.events()[-1] == "stopped"
 
 
+def test_it_can_be_stopped_before_it_is_in_service(tmp_path: Path) -> None:
+    file = tmp_path / "hivemesh.yaml"
+    web = listener("web", answering("one"))
+    file.write_text(json.dumps({"admin": {"address": free_address()}, "workers": 2, "listeners": [web]}))
+    program = Program(command(file), tmp_path, lambda: not is_refused(web["address"]), "hivemesh")
+
+    program.signal(signal.SIGTERM)  # the sockets are bound; the workers are being started, or will be
+
+    assert program.wait() == 0, program.log()
+
+
 def test_the_second_sigint_ends_it_at_once(start: Start) -> None:
     with RawOrigin() as origin:
         services = {"app": {"endpoints": [{"id": "a", "address": origin.address}]}}
@@ -472,15 +483,15 @@ def test_as_process_1_of_a_container_it_reaps_orphans(tmp_path: Path) -> None:
     file.write_text(json.dumps({"admin": {"address": free_address()}, "listeners": [web]}))
     # The shell's child becomes the supervisor's, who never heard of it.
     script = f"sleep 0.1 & exec {shlex.join(command(file))}"
-    with Program(
-        [*isolate, "sh", "-c", script], tmp_path, lambda: not is_refused(web["address"]), "container"
-    ) as outer:
-        (supervisor,) = children_of(outer.pid)
-
+    outer = Program([*isolate, "sh", "-c", script], tmp_path, lambda: not is_refused(web["address"]), "container")
+    (supervisor,) = children_of(outer.pid)
+    try:
         eventually(lambda: "sleep" not in map(name_of, children_of(supervisor)), "the orphan was reaped")
 
         os.kill(supervisor, signal.SIGTERM)
-        assert outer.wait() == 0
+        assert outer.wait() == 0, outer.log()
+    finally:
+        outer.kill()  # and with it everything in its namespace
 
 
 def children_of(pid: int) -> list[int]:

@@ -42,7 +42,7 @@ def test_the_examples_are_valid(name: str) -> None:
         "{ services: { a: { mesh: { mtls_enabled: false } } } }",
         "{ services: { a: { endpoints: [ { address: '127.0.0.1:1', version: 2, metadata: { a: true } } ] } } }",
         "{ listeners: [ { name: '${NAME}', address: ':1' } ] }",
-        "{ listeners: [ { name: a, address: ':1', routes: [ { name: r, filters: [ { redirect: { port: 1 } } ] } ] } ] }",
+        "{ listeners: [ { name: a, address: ':1', routes: [ { name: r, filters: [{ redirect: { port: 1 } }] } ] } ] }",
     ],
 )
 def test_what_can_be_read_is_valid(text: str) -> None:

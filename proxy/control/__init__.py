@@ -1,1 +1,1 @@
-
+"""Supervisor, agent and workers, and what they say to each other."""

@@ -99,8 +99,9 @@ class Downstream(ClientSide):
             if turns == READ_TURNS:
                 self.reactor.wake(self)
                 break
-        if self.fd >= 0:
-            self.watch()
+        if self.watch() and self.exchange is None and self.head_began == 0:
+            # A new connection on which nothing complete has come yet.
+            self.set_timeout(self.forwarder.settings.keep_alive)
 
     def advance(self) -> None:
         """Understand what has been received as far as it goes."""
@@ -114,7 +115,9 @@ class Downstream(ClientSide):
                     break
             else:
                 break
-        if self.fd >= 0:
+        if self.lingering:
+            buffer.clear()
+        elif self.fd >= 0:
             self.keep()
 
     def may_scan(self, buffer: Buffer) -> bool:
@@ -311,11 +314,6 @@ class Downstream(ClientSide):
         elif self.readable:
             self.reactor.wake(self)
 
-    def start_waiting(self) -> None:
-        """A new connection on which nothing complete has come yet."""
-        if self.head_began == 0 and not self.closing:
-            self.set_timeout(self.forwarder.settings.keep_alive)
-
     def on_drained(self) -> None:
         if self.relaying:
             self.relay_drained()
@@ -422,6 +420,4 @@ class HttpAcceptor(Acceptor):
             stream.refuse(replies.CONNECTIONS)
             return
         # Read first: a request is usually there already, and then needs no event to be told of.
-        stream.on_readable()
-        if stream.exchange is None and stream.served == 0:
-            stream.start_waiting()
+        self.reactor.wake(stream)

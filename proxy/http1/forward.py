@@ -64,8 +64,9 @@ MOST_ATTEMPTS = 5
 # Longest request id that a trusted peer may hand us.
 MOST_REQUEST_ID = 128
 
-# Heads kept for reuse; each holds about 2 KiB.
+# Heads kept for reuse, and the largest worth keeping (bytes): one huge request must not occupy memory for ever.
 SPARE_HEADS = 64
+SPARE_SIZE = 4096
 
 
 class Forwarder:
@@ -93,7 +94,7 @@ class Forwarder:
         return self.spare_heads.pop() if self.spare_heads else Head()
 
     def give_head(self, head: Head) -> None:
-        if len(self.spare_heads) < SPARE_HEADS:
+        if head.capacity <= SPARE_SIZE and len(self.spare_heads) < SPARE_HEADS:
             self.spare_heads.append(head)
 
     def keep_body(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
@@ -305,11 +306,11 @@ class Forwarder:
         endpoint.slot.add(ACTIVE, 1)
         server = self.connector(self, endpoint)
         self.attach(exchange, server)
-        endpoint.opened()
         error = server.connect(self.reactor, endpoint.address)
         if error:
             self.connect_failed(exchange, server, error)
             return
+        endpoint.opened()
         server.set_timeout(self.settings.connect)
 
     def attach(self, exchange: Exchange, server: ServerSide) -> None:
@@ -466,7 +467,8 @@ class Forwarder:
 
     def server_failed(self, exchange: Exchange, server: ServerSide, failure: Failure, detail: str) -> None:
         """The connection ended, or what it sent was no response, before a response head was complete."""
-        reused = server.uses > 1 and server.rx is None and failure in (replies.UPSTREAM_CLOSED, replies.UPSTREAM_RESET)
+        silent = server.rx is None and server.interim_count == 0
+        reused = silent and server.uses > 1 and failure in (replies.UPSTREAM_CLOSED, replies.UPSTREAM_RESET)
         self.let_go(exchange)
         sent = Sent.BODY if exchange.body_bytes else Sent.HEAD
         if reused:
@@ -478,15 +480,13 @@ class Forwarder:
         self.again_or_fail(exchange, sent, reused, failure, detail)
 
     def again_or_fail(self, exchange: Exchange, sent: Sent, reused: bool, failure: Failure, detail: str) -> None:
-        balancer = self.balancer_of(exchange)
-        following = balancer.pick(exchange, exchange.tried) if balancer is not None else None
         repeat = may_repeat(
             exchange.method,
             sent,
             reused=reused,
             response_started=exchange.answered,
             body_kept=exchange.kept_all or not exchange.body_bytes,
-            endpoint_left=following is not None and (exchange.tried is None or following not in exchange.tried),
+            endpoint_left=self.has_untried(exchange),
         )
         if not repeat.allowed or exchange.attempts >= MOST_ATTEMPTS:
             exchange.denied = repeat.reason if not repeat.allowed else "attempts"
@@ -496,6 +496,15 @@ class Forwarder:
         exchange.service.slot.add(REPLAYS, 1)
         exchange.downstream.held = True
         self.assign(exchange)
+
+    def has_untried(self, exchange: Exchange) -> bool:
+        """Whether there is a usable endpoint that this request has not met. Asking moves no rotation on."""
+        balancer = self.balancer_of(exchange)
+        tried = exchange.tried
+        return balancer is not None and any(
+            candidate.usable and candidate.weight > 0 and (tried is None or candidate not in tried)
+            for candidate in balancer.candidates
+        )
 
     def response_broken(self, exchange: Exchange, failure: Failure, detail: str) -> None:
         """The response stopped half-way: nothing can be said any more, so the client is told by a broken connection."""

@@ -116,6 +116,7 @@ cdef class ClientSide(RelayStream):
 
 cdef class ServerSide(RelayStream):
     cdef public EndpointRuntime endpoint
+    cdef public int interim_count
     cpdef send_request(self, Exchange exchange)
     cpdef int request_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
     cpdef request_end(self, Head trailers)

@@ -25,7 +25,6 @@ cdef class Upstream(ServerSide):
     cdef bint answering
     cdef bint again
     cdef bint chunked_request
-    cdef int interim_count
     @cython.locals(got=Py_ssize_t, turns=int)
     cpdef on_readable(self)
     @cython.locals(buffer=Buffer, exchange=Exchange, result=int)

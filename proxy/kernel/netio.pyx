@@ -418,9 +418,10 @@ cdef class Stream:
         reactor.open_streams += 1
 
     cpdef bint watch(self) except -1:
-        """Be told of events from now on. Called again it does nothing."""
-        if self.fd >= 0 and not self.registered:
-            self.reactor.register(self, EPOLLIN | EPOLLRDHUP | <uint32_t>EPOLLET)
+        """Be told of events from now on. True the first time; called again it does nothing."""
+        if self.fd < 0 or self.registered:
+            return False
+        self.reactor.register(self, EPOLLIN | EPOLLRDHUP | <uint32_t>EPOLLET)
         return True
 
     cpdef int connect(self, Reactor reactor, Address address) except -2:

@@ -51,7 +51,7 @@ cdef class HeadLimits:
 @cython.final
 cdef class Head:
     cdef char* data
-    cdef Py_ssize_t capacity
+    cdef readonly Py_ssize_t capacity
     cdef readonly Py_ssize_t size
     cdef Field* fields
     cdef int field_capacity

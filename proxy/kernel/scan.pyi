@@ -12,6 +12,7 @@ class HeadLimits:
 
 class Head:
     size: int
+    capacity: int
     count: int
     is_request: bool
     method_id: int

@@ -686,9 +686,8 @@ cdef bint target_is_plain(const char* at, Py_ssize_t size) noexcept:
 cdef Py_ssize_t unfinished(Buffer source, Py_ssize_t skipped, HeadLimits limits, bint request) noexcept:
     """An incomplete head is an error once it is larger than any complete one may be."""
     cdef Py_ssize_t live = source.end - source.start - skipped
-    if request and live > limits.start_line and memchr(
-        source.data + source.start + skipped, b"\n", limits.start_line
-    ) == NULL:
+    cdef Py_ssize_t line = limits.start_line + 2  # with its CRLF
+    if request and live >= line and memchr(source.data + source.start + skipped, b"\n", line) == NULL:
         return E_START_LINE_SIZE
     if live >= limits.head:
         return E_HEAD_SIZE
@@ -747,6 +746,8 @@ cpdef Py_ssize_t scan_request(Buffer source, Head head, HeadLimits limits) excep
     head.minor = 0 if at[7] == b"0" else 1
     if at[8] != b"\r" or at[9] != b"\n":
         return E_LINE_END if at[8] == b"\n" or at[8] == b"\r" else E_START_LINE
+    if at + 8 - start > limits.start_line:
+        return E_START_LINE_SIZE
     at += 10
     result = scan_fields(head, start, at, end, limits.fields)
     if result < 0:

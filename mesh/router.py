@@ -204,7 +204,8 @@ class PathNode:
         """The buckets of all prefixes of `path`, the longest first. Goes no deeper than the prefixes do."""
         size = len(path)
         if size == 0 or path[0] != SLASH:
-            return ()
+            # "*" asks about the server as a whole: what is routed by "/" answers for it.
+            return self.buckets if path == b"*" else ()
         node = self
         start = 1
         while start <= size and node.children:

@@ -19,6 +19,7 @@ from proxy.http1.parties import Exchange, RouteRuntime
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
 from proxy.log import LogSink
+from proxy.upstream.endpoint import EndpointRuntime
 
 MICROS = 1_000_000
 
@@ -107,15 +108,14 @@ class AccessLog:
                 out.append_json(exchange.service.name.encode())
             else:
                 out.append(b',"service":"')
-            if exchange.version:
-                out.append(b'","version":"')
-                out.append_json(exchange.version.encode())
         endpoint = exchange.endpoint
         if endpoint is not None:
-            out.append(b'","endpoint":"')
             if endpoint.log_part is None:
-                endpoint.log_part = endpoint.address.text.encode()
-            out.append_json(endpoint.log_part)
+                endpoint.log_part = self.endpoint_part(endpoint)
+            out.append(endpoint.log_part)
+        elif exchange.version:
+            out.append(b'","version":"')
+            out.append_json(exchange.version.encode())
         out.append(b'","attempts":')
         out.append_decimal(exchange.attempts)
         if exchange.denied:
@@ -153,6 +153,13 @@ class AccessLog:
         if route.route.position is not None:
             part += b',"rule_source":' + msgspec.json.encode(str(route.route.position))
         return part
+
+    def endpoint_part(self, endpoint: EndpointRuntime) -> bytes:
+        """Version and address, to stand after a string that is still open; its own last string stays open too."""
+        part = b'"'
+        if endpoint.endpoint.version:
+            part += b',"version":' + msgspec.json.encode(endpoint.endpoint.version)
+        return part + b',"endpoint":' + msgspec.json.encode(endpoint.address.text)[:-1]
 
     def write_quoted(self, value: bytes | None) -> None:
         self.line.append(b' "')

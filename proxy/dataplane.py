@@ -133,6 +133,8 @@ class DataPlane:
             del self.waiting_sockets[name]
             acceptor = HttpAcceptor(self.forwarder, listener, self.may_accept)
             sock.setblocking(False)
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                listener.port = b"%d" % sock.getsockname()[1]
             acceptor.listen(self.reactor, sock.detach())
             self.acceptors[name] = acceptor
 

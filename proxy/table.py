@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from discovery.model import Endpoint, Listener, Route, Service, Snapshot, TrafficSplit
 from mesh.balance import Balancer, make_balancer
@@ -45,6 +46,7 @@ class Rows:
         self.worker = worker
         self.released = released
         self.rows: dict[str, Slot] = {}
+        self.leases: WeakValueDictionary[int, Lease] = WeakValueDictionary()
         self.numbers: Mapping[str, int] = {}
 
     def update(self, numbers: Mapping[str, int]) -> None:
@@ -56,7 +58,11 @@ class Rows:
         row = self.rows.get(key)
         if row is None:
             row = self.table.slot(self.worker, self.numbers[key])
-            row.lease = Lease(row.number, self.released)
+            # A key that comes back while an old stream still writes to its row gets the same row again.
+            lease = self.leases.get(row.number)
+            if lease is None:
+                lease = self.leases[row.number] = Lease(row.number, self.released)
+            row.lease = lease
             self.rows[key] = row
         return row
 

@@ -249,7 +249,9 @@ class Downstream(ClientSide):
 
     def response_head(self, exchange: Exchange, head: Head, framing: int) -> None:
         connection = None
-        if framing == FRAMING_CLOSE or not self.keep_alive or self.forwarder.draining:
+        # An answer that comes before the end of its request is the last: what is left of the body is not worth
+        # waiting for, and must not be taken for a request.
+        if framing == FRAMING_CLOSE or not self.keep_alive or self.receiving or self.forwarder.draining:
             self.closing = True
         if self.closing:
             connection = CLOSE

@@ -352,6 +352,7 @@ class Forwarder:
         route = exchange.route
         forward_as.peer = exchange.downstream.peer
         forward_as.host = exchange.authority
+        forward_as.port = exchange.listener.port
         forward_as.trusted = exchange.trusted
         forward_as.request_id = exchange.request_id
         forward_as.traceparent = exchange.traceparent

@@ -36,6 +36,7 @@ cdef class ListenerRuntime:
     cdef public str name
     cdef public Router router
     cdef public Slot slot
+    cdef public bytes port
 
 
 cdef class Exchange(RequestView):

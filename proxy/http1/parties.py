@@ -25,12 +25,13 @@ class RouteRuntime:
 
 class ListenerRuntime:
     """A listener as the data plane uses it: its routes, compiled, and its row of statistics. Replaced parts take effect
-    for the next request; connections stay."""
+    for the next request; connections stay. `port` is text, b"" for a unix socket."""
 
     def __init__(self, name: str, router: Router, slot: Slot) -> None:
         self.name = name
         self.router = router
         self.slot = slot
+        self.port = b""
 
 
 class Exchange(RequestView):

@@ -15,6 +15,7 @@ cdef class ForwardAs:
     cdef public bytes peer
     cdef public bytes scheme
     cdef public bytes host
+    cdef public bytes port
     cdef public bint trusted
     cdef public bytes request_id
     cdef public bytes traceparent

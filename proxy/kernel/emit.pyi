@@ -16,7 +16,8 @@ class FieldEdits:
 class ForwardAs:
     peer: bytes
     scheme: bytes
-    host: bytes
+    host: bytes | None
+    port: bytes
     trusted: bool
     request_id: bytes
     traceparent: bytes

@@ -95,13 +95,14 @@ cdef class ForwardAs:
     """What an upstream is told about the client: everything but `peer` and `trusted` is written as given.
 
     peer: text of the peer's address, b"" for a unix socket. scheme: b"http" or b"https". host: value for
-    X-Forwarded-Host, None for the Host field as received. trusted: whether the peer's own forwarding fields are kept and added to.
+    X-Forwarded-Host, None for the Host field as received. port: our own, that the client connected to. trusted: whether the peer's own forwarding fields are kept and added to.
     """
 
     def __init__(self):
         self.peer = b""
         self.scheme = b"http"
-        self.host = b""
+        self.host = None
+        self.port = b""
         self.trusted = False
         self.request_id = b""
         self.traceparent = b""
@@ -210,6 +211,8 @@ cpdef write_request_head(
             put_line(out, b"X-Forwarded-Host", 16, PyBytes_AS_STRING(forward.host), PyBytes_GET_SIZE(forward.host))
     elif (head.seen >> F_HOST) & 1:
         put_all(out, head, F_HOST, b"X-Forwarded-Host", 16, None)
+    if forward.port and not (forward.trusted and head.find_name(b"x-forwarded-port", 16, 0) >= 0):
+        put_line(out, b"X-Forwarded-Port", 16, PyBytes_AS_STRING(forward.port), PyBytes_GET_SIZE(forward.port))
     put_line(out, b"X-Request-Id", 12, PyBytes_AS_STRING(forward.request_id), PyBytes_GET_SIZE(forward.request_id))
     put_line(out, b"traceparent", 11, PyBytes_AS_STRING(forward.traceparent), PyBytes_GET_SIZE(forward.traceparent))
     out.put(b"Via: ", 5)

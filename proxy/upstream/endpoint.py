@@ -34,7 +34,6 @@ class EndpointRuntime(Candidate):
         super().__init__(endpoint)
         self.address = Address(endpoint.address)
         self.slot = slot
-        self.log_part = None
         self.idle = []
         self.open = 0
         self.habit = IdleHabit()
@@ -47,6 +46,7 @@ class EndpointRuntime(Candidate):
         self.weight = endpoint.weight
         self.backup = endpoint.backup
         self.usable = endpoint.state == EndpointState.HEALTHY
+        self.log_part = None
         self.policy = policy
         self.keep_for = policy.idle_timeout
 

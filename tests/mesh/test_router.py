@@ -90,7 +90,7 @@ def test_a_host_of_absurd_length_is_decided_like_any_other() -> None:
         (b"/abc/def", "longer"),
         (b"/abc/def/ghi", "longer"),
         (b"/abc/defg", "prefix"),
-        (b"*", None),
+        (b"*", "root"),  # OPTIONS for the server as a whole
         (b"", None),
     ],
 )
@@ -440,6 +440,8 @@ def oracle(routes: list[Route], request: SampleRequest) -> str | None:
         elif match.path_kind is REGEX:
             found = re.fullmatch(match.path, path) is not None
         else:
+            # "*" asks about the server as a whole, which is what "/" routes.
+            path = "/" if path == "*" else path
             found = (path + "/").startswith(match.path.rstrip("/") + "/")
         if not found or (match.methods and request.method.decode() not in match.methods):
             return False

@@ -31,6 +31,7 @@ lint: $(VENV)/.installed ## Check style and formatting
 
 types: $(VENV)/.installed ## Check types
 	@$(BIN)/mypy
+	@$(BIN)/mypy --strict conftest.py tools examples/demo
 
 bench: build ## Time single rules and kernels
 	@$(BIN)/python -m pytest benchmarks/micro --benchmark-only

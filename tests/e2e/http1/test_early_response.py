@@ -62,3 +62,12 @@ def test_rest_of_the_body_is_not_taken_for_the_next_request(hive, origin: RawOri
     client.ask(target="/next")
     assert origin.accept().answer().target == "/next"
     assert client.response().status == 200
+
+
+def test_client_is_told_when_an_early_response_ends_the_connection(hive, origin: RawOrigin) -> None:
+    client = hive(origin).client()
+    client.ask("POST", "/", {"Content-Length": "5"})
+    upstream = origin.accept()
+    upstream.head()
+    upstream.send(EARLY)
+    assert client.response(to="POST").header("connection") == "close"

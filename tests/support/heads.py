@@ -42,7 +42,9 @@ VISIBLE = bytes(range(0x21, 0x7F))
 
 tokens = st.text(TOKEN, min_size=1, max_size=12).map(str.encode)
 # No fragment; any other visible byte may stand in a target.
-targets = st.binary(max_size=24).map(lambda raw: b"/" + bytes(VISIBLE[byte % len(VISIBLE)] for byte in raw if byte != 2))
+targets = st.binary(max_size=24).map(
+    lambda raw: b"/" + bytes(VISIBLE[byte % len(VISIBLE)] for byte in raw if byte != 2)
+)
 targets = targets.map(lambda target: target.replace(b"#", b"-"))
 # Tabs, spaces and bytes above 0x7F inside; not at the ends, where they are stripped.
 values = st.binary(max_size=24).map(
@@ -83,7 +85,9 @@ def field_lines(draw: st.DrawFn, fields: list[tuple[bytes, bytes]]) -> bytes:
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
     """A valid request head."""
-    method = draw(st.one_of(st.sampled_from([b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"]), tokens))
+    method = draw(
+        st.one_of(st.sampled_from([b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"]), tokens)
+    )
     minor = draw(st.sampled_from([b"0", b"1"]))
     fields = [*draw(plain_fields), (b"Host", draw(hosts)), *draw(connections())]
     framing = draw(framings())

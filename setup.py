@@ -33,6 +33,7 @@ COMPILED = [
     "proxy/http1/downstream.py",
     "proxy/http1/forward.py",
     "proxy/http1/framing.py",
+    "proxy/http1/intake.py",
     "proxy/http1/parties.py",
     "proxy/http1/phases.py",
     "proxy/http1/settings.py",

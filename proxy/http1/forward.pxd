@@ -3,22 +3,22 @@ from libc.stdint cimport int64_t
 
 from mesh.balance cimport Balancer, Candidate
 from proxy.accesslog cimport AccessLog
+from proxy.http1.intake cimport read_request
 from proxy.http1.parties cimport ClientSide, Exchange, ListenerRuntime, RouteRuntime, ServerSide
 from proxy.http1.phases cimport Phase, Verdict
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.cells cimport Slot
-from proxy.kernel.emit cimport ForwardAs, continue_trace, write_request_head
+from proxy.kernel.emit cimport ForwardAs, write_request_head
 from proxy.kernel.entropy cimport new_request_id, random_unit
 from proxy.kernel.netio cimport Reactor
 from proxy.kernel.scan cimport Head
 from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime
 
 
-cdef int CONTENT_TYPE, HOST, IDEMPOTENT_METHODS, M_CONNECT, M_HEAD, TRACEPARENT, TRACESTATE, UPGRADE, VIA
-cdef int X_FORWARDED_FOR, X_REQUEST_ID
+cdef int CONTENT_TYPE, IDEMPOTENT_METHODS
 cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, PENDING, REPLAYS
-cdef int MOST_ATTEMPTS, MOST_REQUEST_ID, SPARE_HEADS, SPARE_SIZE
+cdef int MOST_ATTEMPTS, SPARE_HEADS, SPARE_SIZE
 
 
 cdef class Forwarder:
@@ -35,11 +35,6 @@ cdef class Forwarder:
     cpdef give_head(self, Head head)
     @cython.locals(head=Head, route=RouteRuntime, phase=Phase, verdict=Verdict, settings=HttpSettings)
     cpdef begin(self, Exchange exchange)
-    @cython.locals(head=Head)
-    cdef object read_request(self, Exchange exchange)
-    cdef object read_target(self, Exchange exchange)
-    @cython.locals(head=Head, settings=HttpSettings)
-    cdef identify(self, Exchange exchange)
     @cython.locals(route=RouteRuntime, service=ServiceRuntime, balancer=Balancer)
     cdef object choose(self, Exchange exchange)
     @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide)

@@ -1,6 +1,6 @@
 """The way of a request: from a complete head to an endpoint and back, and what happens when that goes wrong.
 
-    begin -> read the target -> who is asking -> loop? -> route -> phases -> service, version -> assign
+    begin -> read_request (intake) -> route -> phases -> service, version -> assign
     assign -> pick an endpoint -> idle connection | new connection | wait in the queue
     connected -> head and body go out (Upstream) -> response_started -> complete
     any failure -> may it be sent again? -> assign anew | answer ourselves
@@ -14,34 +14,20 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from email.utils import formatdate
 
 from mesh.balance import Balancer
 from mesh.edits import rewrite_target
-from mesh.forwarding import client_address
-from mesh.paths import PathError, TargetForm, normalise, origin, split_port
 from mesh.replay import Sent, may_repeat
 from proxy.accesslog import AccessLog
 from proxy.http1 import replies
-from proxy.http1.codes import (
-    CONTENT_TYPE,
-    HOST,
-    IDEMPOTENT_METHODS,
-    M_CONNECT,
-    M_HEAD,
-    TRACEPARENT,
-    TRACESTATE,
-    UPGRADE,
-    VIA,
-    X_FORWARDED_FOR,
-    X_REQUEST_ID,
-)
+from proxy.http1.codes import CONTENT_TYPE, IDEMPOTENT_METHODS
+from proxy.http1.intake import read_request
 from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
 from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
-from proxy.kernel.emit import ForwardAs, continue_trace, continues_trace, write_request_head
+from proxy.kernel.emit import ForwardAs, write_request_head
 from proxy.kernel.entropy import new_request_id, random_unit
 from proxy.kernel.netio import Reactor
 from proxy.kernel.scan import Head
@@ -60,9 +46,6 @@ from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 # Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
 # many dead endpoints is not helped by a further one.
 MOST_ATTEMPTS = 5
-
-# Longest request id that a trusted peer may hand us.
-MOST_REQUEST_ID = 128
 
 # Heads kept for reuse, and the largest worth keeping (bytes): one huge request must not occupy memory for ever.
 SPARE_HEADS = 64
@@ -117,7 +100,7 @@ class Forwarder:
         head = exchange.head
         self.active += 1
         exchange.listener.slot.add(ACTIVE, 1)
-        failure = self.read_request(exchange)
+        failure = read_request(exchange, self.settings)
         if failure is not None:
             self.fail(exchange, failure, "")
             return
@@ -143,96 +126,6 @@ class Forwarder:
         if route.timeout > 0.0:
             exchange.downstream.set_timeout(route.timeout)
         self.assign(exchange)
-
-    def read_request(self, exchange: Exchange) -> Failure | None:
-        """Everything about a request that needs no configuration of routes."""
-        head = exchange.head
-        exchange.method = head.method()
-        exchange.to_head = head.method_id == M_HEAD
-        if head.plain_target:
-            exchange.path = head.path()
-            exchange.query = head.query()
-            exchange.host = head.host()
-        else:
-            failure = self.read_target(exchange)
-            if failure is not None:
-                exchange.downstream.closing = True
-                self.identify(exchange)
-                return failure
-        self.identify(exchange)
-        if head.has(VIA) and self.is_loop(head):
-            return replies.LOOP
-        if head.upgrade and head.has(UPGRADE) and exchange.request_done:
-            exchange.upgrade = self.may_upgrade(head)
-        return None
-
-    def read_target(self, exchange: Exchange) -> Failure | None:
-        """A target that is not a plain path: normalise it, or say why not."""
-        head = exchange.head
-        exchange.host = head.host()
-        exchange.path = head.path()
-        exchange.query = head.query()
-        if head.method_id == M_CONNECT:
-            return replies.NO_CONNECT
-        try:
-            target = origin(head.target(), exchange.method)
-        except PathError as error:
-            exchange.detail = str(error)
-            return replies.BAD_TARGET
-        if target.form == TargetForm.ABSOLUTE:
-            # RFC 9112 section 3.2.2: the target's authority counts; a Host that says otherwise is an attack.
-            if head.has(HOST) and target.authority.lower() != head.raw_host().lower():
-                return replies.HOST_MISMATCH
-            exchange.authority = target.authority
-            exchange.host_sent = target.authority
-            exchange.host = split_port(target.authority)[0].lower()
-        exchange.query = target.query
-        exchange.path = target.path
-        if target.form != TargetForm.ASTERISK and target.path != b"*":
-            try:
-                exchange.path = normalise(target.path, self.settings.escapes, self.settings.merge_slashes)
-            except PathError as error:
-                exchange.detail = str(error)
-                return replies.BAD_PATH
-        exchange.target = exchange.path + b"?" + target.query if target.has_query else exchange.path
-        return None
-
-    def identify(self, exchange: Exchange) -> None:
-        """Whose request this is: client address, request id, trace."""
-        head = exchange.head
-        settings = self.settings
-        peer = exchange.downstream.peer
-        exchange.client = peer
-        if settings.has_trusted and settings.trusted.contains(peer):
-            exchange.trusted = True
-            exchange.client = client_address(peer, head.get_all(X_FORWARDED_FOR), settings.trusted)
-            given = head.get_id(X_REQUEST_ID)
-            if given and len(given) <= MOST_REQUEST_ID:
-                exchange.request_id = given
-        if exchange.request_id is None:
-            exchange.request_id = new_request_id()
-        if head.has(TRACEPARENT):
-            before = head.get_all(TRACEPARENT)
-            known = before[0] if len(before) == 1 else None
-            exchange.traceparent = continue_trace(known)
-            exchange.keep_tracestate = head.has(TRACESTATE) and continues_trace(known, exchange.traceparent)
-        else:
-            exchange.traceparent = continue_trace(None)
-
-    def is_loop(self, head: Head) -> bool:
-        pseudonym = self.settings.pseudonym
-        for value in head.get_all(VIA):
-            for member in value.split(b","):
-                words = member.split()
-                if len(words) > 1 and words[1] == pseudonym:
-                    return True
-        return False
-
-    def may_upgrade(self, head: Head) -> bool:
-        """h2c would carry requests past our routes; everything else is passed on."""
-        return all(
-            name.strip().lower() not in (b"h2c", b"h2") for value in head.get_all(UPGRADE) for name in value.split(b",")
-        )
 
     def choose(self, exchange: Exchange) -> Failure | None:
         """Service and version: the route's, or drawn."""
@@ -544,7 +437,7 @@ class Forwarder:
         """Answer a request whose head is good but that is not begun."""
         self.active += 1
         exchange.listener.slot.add(ACTIVE, 1)
-        self.read_request(exchange)
+        read_request(exchange, self.settings)
         exchange.detail = ""
         self.fail(exchange, failure, "")
 
@@ -595,18 +488,14 @@ class Forwarder:
         exchange.status = status
         if close or not exchange.request_done or self.draining:
             client.closing = True
-        data = replies.head_lines(status, fields) + b"Date: " + formatdate(usegmt=True).encode() + b"\r\n"
-        if status >= 200 and status not in (204, 304):
-            data += b"Content-Length: %d\r\n" % len(body)
+        connection = b""
         if client.closing or not client.keep_alive:
-            data += b"Connection: close\r\n"
+            connection = b"close"
         elif exchange.head.minor == 0:
-            data += b"Connection: keep-alive\r\n"
-        if exchange.route is not None and exchange.route.response_edits is not None:
-            data += exchange.route.response_edits.append
-        data += b"\r\n"
-        if not exchange.to_head and status not in (204, 304):
-            data += body
+            connection = b"keep-alive"
+        route = exchange.route
+        extra = route.response_edits.append if route is not None and route.response_edits is not None else b""
+        data = replies.render_answer(status, fields, body, exchange.to_head, connection, extra)
         exchange.bytes_out += len(data)
         client.respond(data, client.closing)
         self.finish(exchange)

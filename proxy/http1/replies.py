@@ -8,6 +8,7 @@ whichever the client accepts. Pure: bytes out, nothing is sent here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
@@ -110,8 +111,24 @@ def render_failure(
     return fields, line.encode() + b"\n"
 
 
-def head_lines(status: int, fields: list[tuple[bytes, bytes]]) -> bytes:
-    """Status line and fields of an answer of ours, without framing fields and without the empty line."""
+def render_answer(
+    status: int,
+    fields: list[tuple[bytes, bytes]],
+    body: bytes,
+    to_head: bool,
+    connection: bytes,
+    extra: bytes,
+) -> bytes:
+    """A complete answer. connection: value of Connection, b"" for none. extra: finished field lines of a route."""
     lines = [f"HTTP/1.1 {status} {reason(status)}\r\n".encode()]
     lines.extend(name + b": " + value + b"\r\n" for name, value in fields)
+    lines.append(b"Date: " + formatdate(usegmt=True).encode() + b"\r\n")
+    bodiless = status in (204, 304)
+    if not bodiless:
+        lines.append(b"Content-Length: %d\r\n" % len(body))
+    if connection:
+        lines.append(b"Connection: " + connection + b"\r\n")
+    lines.append(extra + b"\r\n")
+    if not to_head and not bodiless:
+        lines.append(body)
     return b"".join(lines)

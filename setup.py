@@ -58,17 +58,19 @@ def compiled_modules():
 
     def extension(path):
         name = path.rsplit(".", 1)[0].replace("/", ".")
-        return Extension(name, [path], extra_compile_args=["-O3", "-g1"])
+        header = path.rsplit(".", 1)[0] + ".h"
+        depends = [header] if os.path.exists(header) else []
+        return Extension(name, [path], depends=depends, extra_compile_args=["-O3", "-g1"])
 
     pure = os.environ.get("HIVEMESH_PURE") == "1"
     found = cythonize(
-        [extension(path) for path in KERNELS if os.path.exists(path)],
+        [extension(path) for path in KERNELS],
         language_level=3,
         compiler_directives=KERNEL_DIRECTIVES,
     )
     if not pure:
         found += cythonize(
-            [extension(path) for path in COMPILED if os.path.exists(path)],
+            [extension(path) for path in COMPILED],
             language_level=3,
             compiler_directives=PYTHON_DIRECTIVES,
         )

@@ -1,4 +1,6 @@
 cimport cython
+from libc.stdint cimport uint64_t
+
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.scan cimport Head
 
@@ -7,6 +9,7 @@ from proxy.kernel.scan cimport Head
 cdef class FieldEdits:
     cdef readonly tuple drop
     cdef readonly bytes append
+    cdef uint64_t drops_ours
     cdef bint drops(self, const char* name, Py_ssize_t size) noexcept
 
 

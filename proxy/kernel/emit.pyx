@@ -60,6 +60,12 @@ cdef uint64_t OURS = (
     (ONE << F_HOST) | (ONE << F_X_FORWARDED_FOR) | (ONE << F_X_FORWARDED_PROTO) | (ONE << F_X_FORWARDED_HOST)
     | (ONE << F_X_REQUEST_ID) | (ONE << F_TRACEPARENT)
 )
+# Those of them that edits may leave out. Via stays: without it a loop would not be noticed.
+OURS_BY_NAME = {
+    b"x-forwarded-for": ONE << F_X_FORWARDED_FOR, b"x-forwarded-proto": ONE << F_X_FORWARDED_PROTO,
+    b"x-forwarded-host": ONE << F_X_FORWARDED_HOST, b"x-forwarded-port": ONE << F_FORWARDING,
+    b"x-request-id": ONE << F_X_REQUEST_ID, b"traceparent": ONE << F_TRACEPARENT,
+}
 
 
 cdef class FieldEdits:
@@ -70,6 +76,9 @@ cdef class FieldEdits:
             raise ValueError("added fields must be complete lines that end with CRLF")
         self.drop = tuple(drop)
         self.append = append
+        self.drops_ours = 0
+        for name in self.drop:
+            self.drops_ours |= <uint64_t>OURS_BY_NAME.get(name, 0)
 
     cdef bint drops(self, const char* name, Py_ssize_t size) noexcept:
         cdef bytes candidate
@@ -164,6 +173,40 @@ cdef int put_all(Buffer out, Head head, int field_id, const char* name, Py_ssize
     return out.put(b"\r\n", 2)
 
 
+cdef int put_ours(Buffer out, Head head, ForwardAs forward, uint64_t drop) except -1:
+    """The fields that we write in every request, but for those whose bit is set in `drop`."""
+    if (drop >> F_X_FORWARDED_FOR) & 1:
+        pass
+    elif forward.trusted and (head.seen >> F_X_FORWARDED_FOR) & 1:
+        put_all(out, head, F_X_FORWARDED_FOR, b"X-Forwarded-For", 15, forward.peer)
+    elif forward.peer:
+        put_line(out, b"X-Forwarded-For", 15, PyBytes_AS_STRING(forward.peer), PyBytes_GET_SIZE(forward.peer))
+    if (drop >> F_X_FORWARDED_PROTO) & 1:
+        pass
+    elif forward.trusted and (head.seen >> F_X_FORWARDED_PROTO) & 1:
+        put_all(out, head, F_X_FORWARDED_PROTO, b"X-Forwarded-Proto", 17, None)
+    else:
+        put_line(out, b"X-Forwarded-Proto", 17, PyBytes_AS_STRING(forward.scheme), PyBytes_GET_SIZE(forward.scheme))
+    if (drop >> F_X_FORWARDED_HOST) & 1:
+        pass
+    elif forward.trusted and (head.seen >> F_X_FORWARDED_HOST) & 1:
+        put_all(out, head, F_X_FORWARDED_HOST, b"X-Forwarded-Host", 16, None)
+    elif forward.host is not None:
+        if forward.host:
+            put_line(out, b"X-Forwarded-Host", 16, PyBytes_AS_STRING(forward.host), PyBytes_GET_SIZE(forward.host))
+    elif (head.seen >> F_HOST) & 1:
+        put_all(out, head, F_HOST, b"X-Forwarded-Host", 16, None)
+    if (drop >> F_FORWARDING) & 1:
+        pass
+    elif forward.port and not (forward.trusted and head.find_name(b"x-forwarded-port", 16, 0) >= 0):
+        put_line(out, b"X-Forwarded-Port", 16, PyBytes_AS_STRING(forward.port), PyBytes_GET_SIZE(forward.port))
+    if not (drop >> F_X_REQUEST_ID) & 1:
+        put_line(out, b"X-Request-Id", 12, PyBytes_AS_STRING(forward.request_id), PyBytes_GET_SIZE(forward.request_id))
+    if not (drop >> F_TRACEPARENT) & 1:
+        put_line(out, b"traceparent", 11, PyBytes_AS_STRING(forward.traceparent), PyBytes_GET_SIZE(forward.traceparent))
+    return 0
+
+
 cpdef write_request_head(
     Buffer out, Head head, bytes target, bytes host, ForwardAs forward, FieldEdits edits, bint upgrade
 ):
@@ -196,25 +239,7 @@ cpdef write_request_head(
         put_bytes(out, host)
     out.put(b"\r\n", 2)
     put_fields(out, head, skip, edits)
-    if forward.trusted and (head.seen >> F_X_FORWARDED_FOR) & 1:
-        put_all(out, head, F_X_FORWARDED_FOR, b"X-Forwarded-For", 15, forward.peer)
-    elif forward.peer:
-        put_line(out, b"X-Forwarded-For", 15, PyBytes_AS_STRING(forward.peer), PyBytes_GET_SIZE(forward.peer))
-    if forward.trusted and (head.seen >> F_X_FORWARDED_PROTO) & 1:
-        put_all(out, head, F_X_FORWARDED_PROTO, b"X-Forwarded-Proto", 17, None)
-    else:
-        put_line(out, b"X-Forwarded-Proto", 17, PyBytes_AS_STRING(forward.scheme), PyBytes_GET_SIZE(forward.scheme))
-    if forward.trusted and (head.seen >> F_X_FORWARDED_HOST) & 1:
-        put_all(out, head, F_X_FORWARDED_HOST, b"X-Forwarded-Host", 16, None)
-    elif forward.host is not None:
-        if forward.host:
-            put_line(out, b"X-Forwarded-Host", 16, PyBytes_AS_STRING(forward.host), PyBytes_GET_SIZE(forward.host))
-    elif (head.seen >> F_HOST) & 1:
-        put_all(out, head, F_HOST, b"X-Forwarded-Host", 16, None)
-    if forward.port and not (forward.trusted and head.find_name(b"x-forwarded-port", 16, 0) >= 0):
-        put_line(out, b"X-Forwarded-Port", 16, PyBytes_AS_STRING(forward.port), PyBytes_GET_SIZE(forward.port))
-    put_line(out, b"X-Request-Id", 12, PyBytes_AS_STRING(forward.request_id), PyBytes_GET_SIZE(forward.request_id))
-    put_line(out, b"traceparent", 11, PyBytes_AS_STRING(forward.traceparent), PyBytes_GET_SIZE(forward.traceparent))
+    put_ours(out, head, forward, 0 if edits is None else edits.drops_ours)
     out.put(b"Via: ", 5)
     put_bytes(out, forward.via)
     out.put(b"\r\n", 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import h11
 import pytest
@@ -60,7 +61,7 @@ def read(pieces: list[bytes], framing: int, length: int = 0) -> Reading:
 
 def cut(raw: bytes, cuts: list[int]) -> list[bytes]:
     at = sorted({0, len(raw), *(position % (len(raw) + 1) for position in cuts)})
-    return [raw[start:end] for start, end in zip(at, at[1:], strict=False)] or [b""]
+    return [raw[start:end] for start, end in pairwise(at)] or [b""]
 
 
 cuts = st.lists(st.integers(0, 10_000), max_size=12)
@@ -72,7 +73,7 @@ trailer_names = tokens.filter(
 
 @st.composite
 def chunked_bodies(draw: st.DrawFn, white_space: bool = True) -> tuple[bytes, bytes, list[tuple[bytes, bytes]]]:
-    """A body on the wire, its data, and its trailers. `white_space`: RFC 9112 section 7.1.1 has it before extensions."""
+    """A body on the wire, its data, its trailers. `white_space`: RFC 9112 section 7.1.1 has it before extensions."""
     extensions = st.sampled_from([b"", b"", b";a", b";a=b", b";", b' ; a="b c"' if white_space else b""])
     pieces = draw(data_pieces)
     trailers = draw(st.lists(st.tuples(trailer_names, values), max_size=3))

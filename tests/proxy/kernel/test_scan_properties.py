@@ -13,6 +13,7 @@ from heads import (
     plain_names,
     request_head,
     requests,
+    response_head,
     responses,
     scan,
     tokens,
@@ -244,9 +245,7 @@ def test_names_are_known_in_any_case(name: str, data: st.DataObject) -> None:
         return
     spelled = "".join(data.draw(st.sampled_from([letter, letter.upper()])) for letter in name)
     value = {"host": "a", "content-length": "1", "transfer-encoding": "chunked"}.get(name, "x")
-    head = request_head(
-        f"GET / HTTP/1.1\r\n{spelled}: {value}\r\n{'' if name == 'host' else 'Host: a' + chr(13) + chr(10)}\r\n".encode()
-    )
+    head = response_head(f"HTTP/1.1 200\r\n{spelled}: {value}\r\n\r\n".encode())
     assert head.get_id(FIELD_IDS[name]) == value.encode()
     assert head.get(name.encode()) == value.encode()
 

@@ -301,8 +301,8 @@ def show_places(console: Console, stage: Stage) -> None:
         "the new version": f"curl -H 'x-beta: 1' http://{PROXY[0]}:{PROXY[1]}/",
         "metrics": f"curl http://{ADMIN[0]}:{ADMIN[1]}/metrics",
         "who is where": f"{hivemesh} endpoints",
-        "numbers": f"{hivemesh} stats",
-        "why a request goes where": f"{hivemesh} explain GET http://127.0.0.1:8080/api/items",
+        "numbers, live": f"{hivemesh} stats --watch",
+        "what goes where": f"{hivemesh} routes",
         "the configuration": f"{CONFIG}   (change it: it is reloaded by `{hivemesh} reload`)",
         "one line per request": str(stage.log),
     }

@@ -152,3 +152,12 @@ def test_transfer_encoding_in_any_case_is_chunked(hive, origin: RawOrigin) -> No
     request = origin.accept().answer()
     assert (request.body, request.header("transfer-encoding")) == (b"hi", "chunked")
     assert client.response().status == 200
+
+
+@pytest.mark.parametrize("codings", ["gzip, chunked", "deflate, chunked"])
+def test_transfer_coding_that_we_do_not_have_is_501(hive, origin: RawOrigin, codings: str) -> None:
+    client = hive(origin).client()
+    client.ask("POST", "/", {"Transfer-Encoding": codings})
+    response = client.response()
+    assert (response.status, response.header("connection")) == (501, "close")
+    assert not origin.has_connection_waiting()

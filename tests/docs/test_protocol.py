@@ -1,0 +1,41 @@
+"""docs/protocol.md lists every answer of our own and every field of the access log, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from proxy.http1 import replies
+from proxy.http1.replies import Failure
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/protocol.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table below `heading`, without its first two lines."""
+    section = TEXT.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_every_answer_of_our_own_is_listed_with_its_flag_and_error() -> None:
+    listed = {
+        (int(status), flag, error, last == "closes") for status, flag, error, _, last in rows("Answers of its own")
+    }
+    failures = [value for value in vars(replies).values() if isinstance(value, Failure)]
+    answered = {(failure.status, failure.flag, failure.error, failure.close) for failure in failures}
+    # What the scanner refuses is made into a Failure where it happens, from the scanner's own statuses.
+    scanner = (ROOT / "proxy/kernel/scan.pyx").read_text()
+    refused = {int(status) for status in re.findall(r"^    E_\w+: \((\d+), ", scanner, re.MULTILINE)}
+    answered |= {(status, "DPE", "http_request_error", True) for status in refused}
+    assert listed == answered
+
+
+def test_every_field_of_the_access_log_is_listed() -> None:
+    listed = [name for names, _ in rows("Access log") for name in names.split(", ")]
+    source = ast.parse((ROOT / "proxy/accesslog.py").read_text())
+    literals = [node.value for node in ast.walk(source) if isinstance(node, ast.Constant)]
+    written = {name for text in literals if isinstance(text, bytes) for name in re.findall(rb'"(\w+)":', text)}
+    assert sorted(listed) == sorted(name.decode() for name in written)

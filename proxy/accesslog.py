@@ -27,6 +27,15 @@ MICROS = 1_000_000
 class AccessLog:
     """Writes the exchanges that pass the filters of `settings`."""
 
+    sink: LogSink
+    as_json: bool
+    min_status: int
+    min_micros: int
+    line: Buffer
+    wall_offset: int  # from the monotonic clock to the wall clock, microseconds
+    second: int  # the one that `second_text` is of
+    second_text: bytes
+
     def __init__(self, settings: AccessLogSettings, row: Slot, on_loss: Callable[[str], None]) -> None:
         """Raises OSError when the file cannot be opened."""
         self.sink = LogSink(settings.path, row, on_loss)
@@ -77,7 +86,7 @@ class AccessLog:
         out.append_millis(exchange.finished - exchange.started)
         out.append(b',"request_id":"')
         out.append_json(exchange.request_id)
-        if exchange.traceparent is not None:
+        if exchange.traceparent:
             out.append(b'","trace_id":"')
             out.append(exchange.traceparent[3:35])
         out.append(b'","method":"')

@@ -65,9 +65,7 @@ class DataPlane:
         self.log: AccessLog | None = None
         self.rows = Rows(table, worker, lambda number: released((number,)))
         self.tables = Tables(self.rows)
-        self.forwarder = Forwarder(
-            self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot
-        )
+        self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
         self.acceptors: dict[str, HttpAcceptor] = {}
         self.waiting_sockets: dict[str, socket.socket] = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.poll)

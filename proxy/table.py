@@ -98,9 +98,7 @@ class ServiceSplit:
 
 def has_usable(service: ServiceRuntime, version: str) -> bool:
     balancer = service.versions.get(version) if version else service.balancer
-    return balancer is not None and any(
-        candidate.usable and candidate.weight > 0 for candidate in balancer.candidates
-    )
+    return balancer is not None and any(candidate.usable and candidate.weight > 0 for candidate in balancer.candidates)
 
 
 class Tables:

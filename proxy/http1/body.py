@@ -31,6 +31,18 @@ BAD_CHUNK = -23  # proxy.kernel.scan.ERRORS
 class BodyReader:
     """One per direction of an exchange; `begin` starts it for a message."""
 
+    framing: int
+    left: int  # of the body, or of the present chunk
+    state: int
+    at: int  # with DATA: where the piece begins
+    count: int  # with DATA: its size
+    total: int  # body bytes of this message so far
+    error: int
+    trailers: Head | None
+    line: ChunkLine | None  # None until the first chunked body
+    trailer_limits: HeadLimits
+    extension_limit: int
+
     def __init__(self, trailer_limits: HeadLimits, extension_limit: int) -> None:
         self.trailer_limits = trailer_limits
         self.state = AT_END

@@ -35,16 +35,17 @@ cdef class Downstream(ClientSide):
     @cython.locals(taken=Py_ssize_t, head=Head, forwarder=Forwarder, settings=HttpSettings, now=int64_t, exchange=Exchange)
     cdef bint take_head(self, Buffer buffer) except -1
     cdef bint may_scan(self, Buffer buffer)
-    @cython.locals(found=int, result=int, exchange=Exchange, server=ServerSide)
-    cdef bint take_body(self, Buffer buffer) except -1
+    @cython.locals(found=int, result=int, server=ServerSide, body=BodyReader)
+    cdef bint take_body(self, Exchange exchange, Buffer buffer) except -1
     @cython.locals(tx=Buffer, connection=bytes, edits=FieldEdits)
     cpdef response_head(self, Exchange exchange, Head head, int framing)
     @cython.locals(tx=Buffer)
-    cpdef response_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count)
+    cpdef response_data(self, Exchange exchange, Buffer source, Py_ssize_t start, Py_ssize_t count)
     @cython.locals(tx=Buffer, count=Py_ssize_t)
-    cpdef int flush_response(self) except -2
+    cpdef int flush_response(self, Exchange exchange) except -2
     cpdef finished(self)
     cdef next_request(self)
+    cpdef leave(self)
     cpdef on_closed(self)
 
 

@@ -20,7 +20,7 @@ from proxy.http1 import replies
 from proxy.http1.body import BodyReader
 from proxy.http1.codes import CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
 from proxy.http1.forward import Forwarder
-from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime
+from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
 from proxy.http1.replies import Failure
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.emit import (
@@ -48,6 +48,16 @@ KEEP_ALIVE = b"keep-alive"
 class Downstream(ClientSide):
     """A connection from a client."""
 
+    forwarder: Forwarder
+    listener: ListenerRuntime
+    body: BodyReader  # None until the first request that has a body
+    served: int  # requests
+    head_began: int  # microseconds of the monotonic clock; 0 unless part of a head is here
+    searched: int  # bytes of that part which do not hold its end
+    again: bool  # `rx` holds what has not been looked at
+    lingering: bool
+    framing: int  # of the response, one of proxy.kernel.emit's
+
     def __init__(self, forwarder: Forwarder, listener: ListenerRuntime, peer: bytes, port: int) -> None:
         super().__init__()
         self.forwarder = forwarder
@@ -57,7 +67,7 @@ class Downstream(ClientSide):
         self.receiving = False
         self.closing = False
         self.keep_alive = False
-        self.body = None
+        self.body = None  # type: ignore[assignment]
         self.served = 0
         self.head_began = 0
         self.searched = 0
@@ -111,7 +121,7 @@ class Downstream(ClientSide):
                 if self.closing or not self.take_head(buffer):
                     break
             elif self.receiving:
-                if self.held or not self.take_body(buffer):
+                if self.held or not self.take_body(self.exchange, buffer):
                     break
             else:
                 break
@@ -185,10 +195,10 @@ class Downstream(ClientSide):
         self.closing = True
         self.forwarder.refuse_new(exchange, failure)
 
-    def take_body(self, buffer: Buffer) -> bool:
+    def take_body(self, exchange: Exchange, buffer: Buffer) -> bool:
         """Pass on body bytes. False: more are needed, the upstream is full, or the body is bad."""
-        exchange = self.exchange
-        server = exchange.upstream
+        # Nothing is taken of a body before an upstream has asked for it.
+        server: ServerSide = exchange.upstream  # type: ignore[assignment]
         body = self.body
         found = body.next(buffer)
         if found == DATA:
@@ -200,14 +210,14 @@ class Downstream(ClientSide):
             self.forwarder.keep_body(exchange, buffer, body.at, body.count)
             result = server.request_data(buffer, body.at, body.count)
             if body.is_done():
-                self.body_done(exchange, None)
+                self.body_done(exchange, server, None)
                 return True
             if result > 0:
                 self.held = True
                 return False
             return True
         if found == DONE:
-            self.body_done(exchange, body.trailers)
+            self.body_done(exchange, server, body.trailers)
             return True
         if found == FAILED:
             status, detail = ERRORS[body.error]
@@ -215,13 +225,13 @@ class Downstream(ClientSide):
             self.forwarder.refuse(exchange, Failure(status, "DPE", "http_request_error", detail, True), "")
         return False
 
-    def body_done(self, exchange: Exchange, trailers: Head | None) -> None:
+    def body_done(self, exchange: Exchange, server: ServerSide, trailers: Head | None) -> None:
         self.receiving = False
         exchange.request_done = True
         if trailers is not None:
             # Trailers are not kept, so a request with some cannot be sent twice.
             exchange.kept_all = False
-        exchange.upstream.request_end(trailers)
+        server.request_end(trailers)
 
     def resume_request(self) -> None:
         if self.held:
@@ -237,8 +247,7 @@ class Downstream(ClientSide):
 
     # --- what the client gets -------------------------------------------------------------------------------------
 
-    def interim(self, head: Head) -> None:
-        exchange = self.exchange
+    def interim(self, exchange: Exchange, head: Head) -> None:
         if exchange.head.minor == 0:
             return
         tx = self.reactor.tx
@@ -263,12 +272,12 @@ class Downstream(ClientSide):
         tx.clear()
         write_response_head(tx, head, edits, framing, connection, head.status == 101 or head.status == 426)
 
-    def response_data(self, source: Buffer, start: int, count: int) -> None:
+    def response_data(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
         tx = self.reactor.tx
         if self.framing == FRAMING_CHUNKED:
             write_chunk(tx, source, start, count)
         elif count >= DIRECT_SIZE:
-            self.exchange.bytes_out += tx.length() + count
+            exchange.bytes_out += tx.length() + count
             self.send_with(tx, source, start, count)
         else:
             tx.append_range(source, start, count)
@@ -277,11 +286,11 @@ class Downstream(ClientSide):
         if self.framing == FRAMING_CHUNKED:
             write_trailers(self.reactor.tx, trailers)
 
-    def flush_response(self) -> int:
+    def flush_response(self, exchange: Exchange) -> int:
         tx = self.reactor.tx
         count = tx.length()
         if count:
-            self.exchange.bytes_out += count
+            exchange.bytes_out += count
             self.send(tx)
         if self.write_dead:
             return -1
@@ -391,8 +400,12 @@ class Downstream(ClientSide):
         self.close()
 
     def count_relayed(self, count: int) -> None:
-        self.exchange.bytes_in += count
-        self.other.set_timeout(self.forwarder.settings.stream_idle)
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.bytes_in += count
+        # The upstream's side has the idle time of both.
+        if self.other is not None:
+            self.other.set_timeout(self.forwarder.settings.stream_idle)
 
     def on_closed(self) -> None:
         self.listener.slot.add(CONNECTIONS_ACTIVE, -1)
@@ -404,6 +417,10 @@ class Downstream(ClientSide):
 
 class HttpAcceptor(Acceptor):
     """A listening socket whose connections speak HTTP. `gate()` says whether the instance may have one more."""
+
+    forwarder: Forwarder
+    listener: ListenerRuntime
+    gate: Callable[[], bool]
 
     def __init__(self, forwarder: Forwarder, listener: ListenerRuntime, gate: Callable[[], bool]) -> None:
         self.forwarder = forwarder

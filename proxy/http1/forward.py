@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from discovery.model import UrlRewrite
 from mesh.balance import Balancer
 from mesh.edits import rewrite_target
 from mesh.replay import Sent, may_repeat
@@ -22,7 +23,7 @@ from proxy.accesslog import AccessLog
 from proxy.http1 import replies
 from proxy.http1.codes import CONTENT_TYPE, IDEMPOTENT_METHODS
 from proxy.http1.intake import read_request
-from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
+from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, RouteRuntime, ServerSide
 from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
 from proxy.kernel.buffer import Buffer
@@ -54,6 +55,16 @@ SPARE_SIZE = 4096
 
 class Forwarder:
     """One per worker. `connector(endpoint)` makes an unconnected ServerSide; `log` is None while there is none."""
+
+    reactor: Reactor
+    settings: HttpSettings
+    connector: Callable[[Forwarder, EndpointRuntime], ServerSide]
+    log: AccessLog | None
+    worker_slot: Slot
+    draining: bool
+    active: int  # exchanges begun and not finished
+    forward_as: ForwardAs
+    spare_heads: list[Head]
 
     def __init__(
         self,
@@ -105,7 +116,8 @@ class Forwarder:
             self.fail(exchange, failure, "")
             return
         # The route. Its phases may answer; otherwise a service does.
-        route = exchange.listener.router.match(exchange)
+        # What a listener's router matches with is what proxy/table.py gave it.
+        route: RouteRuntime | None = exchange.listener.router.match(exchange)  # type: ignore[assignment]
         if route is None:
             self.fail(exchange, replies.NO_ROUTE, "")
             return
@@ -121,8 +133,8 @@ class Forwarder:
             self.fail(exchange, failure, "")
             return
         if route.rewrite is not None:
-            self.rewrite(exchange)
-        exchange.idempotent = IDEMPOTENT_METHODS >> head.method_id & 1
+            self.rewrite(exchange, route.rewrite)
+        exchange.idempotent = (IDEMPOTENT_METHODS >> head.method_id & 1) != 0
         if route.timeout > 0.0:
             exchange.downstream.set_timeout(route.timeout)
         self.assign(exchange)
@@ -148,12 +160,10 @@ class Forwarder:
         service.slot.add(ACTIVE, 1)
         return None
 
-    def rewrite(self, exchange: Exchange) -> None:
-        route = exchange.route
-        rewrite = route.rewrite
+    def rewrite(self, exchange: Exchange, rewrite: UrlRewrite) -> None:
         path = exchange.path
         if path != b"*":
-            path = rewrite_target(rewrite, route.matched_prefix, path)
+            path = rewrite_target(rewrite, exchange.route.matched_prefix, path)
         question = b"?" in (exchange.target if exchange.target is not None else exchange.head.target())
         exchange.target = path + b"?" + exchange.query if question else path
         if rewrite.host is not None:
@@ -172,19 +182,22 @@ class Forwarder:
     def assign(self, exchange: Exchange) -> None:
         """Give the exchange an endpoint and a connection."""
         balancer = self.balancer_of(exchange)
-        endpoint = None
+        endpoint: EndpointRuntime | None = None
         if balancer is not None:
-            endpoint = balancer.pick(exchange, exchange.tried)
+            # The candidates of a service's balancers are its endpoints.
+            endpoint = balancer.pick(exchange, exchange.tried)  # type: ignore[assignment]
         if endpoint is None or (exchange.tried is not None and endpoint in exchange.tried):
             self.fail(exchange, replies.NO_ENDPOINT, "")
             return
-        exchange.assigned = exchange.received if exchange.attempts == 0 and not exchange.fresh_only else self.reactor.micros()
+        exchange.assigned = (
+            exchange.received if exchange.attempts == 0 and not exchange.fresh_only else self.reactor.micros()
+        )
         stream = None
         if not exchange.fresh_only:
             stream = endpoint.take(self.replayable(exchange), exchange.assigned)
         if stream is not None:
             exchange.attempts += 1
-            server = stream
+            server: ServerSide = stream  # type: ignore[assignment]  # the pool keeps what the connector made
             exchange.endpoint = endpoint
             endpoint.slot.add(ACTIVE, 1)
             exchange.connected = exchange.assigned
@@ -251,7 +264,9 @@ class Forwarder:
         forward_as.traceparent = exchange.traceparent
         forward_as.keep_tracestate = exchange.keep_tracestate
         forward_as.via = self.settings.via
-        write_request_head(out, exchange.head, exchange.target, exchange.host_sent, forward_as, route.request_edits, exchange.upgrade)
+        write_request_head(
+            out, exchange.head, exchange.target, exchange.host_sent, forward_as, route.request_edits, exchange.upgrade
+        )
 
     def connected(self, exchange: Exchange, server: ServerSide) -> None:
         """The connection that was opened for this exchange is there."""
@@ -279,9 +294,8 @@ class Forwarder:
         kind = head.get_id(CONTENT_TYPE)
         return kind is not None and kind.lower().startswith(b"text/event-stream")
 
-    def complete(self, exchange: Exchange, reusable: bool) -> None:
+    def complete(self, exchange: Exchange, server: ServerSide, reusable: bool) -> None:
         """The response has been passed on completely."""
-        server = exchange.upstream
         client = exchange.downstream
         exchange.upstream = None
         server.exchange = None
@@ -320,12 +334,12 @@ class Forwarder:
         if self.log is not None:
             self.log.write(exchange)
         head = exchange.head
-        exchange.head = None
+        exchange.head = None  # type: ignore[assignment]
         exchange.upstream = None
         exchange.kept = None
         if exchange.downstream.exchange is exchange:
             exchange.downstream.exchange = None
-        exchange.downstream = None
+        exchange.downstream = None  # type: ignore[assignment]
         self.give_head(head)
         if service is not None and service.pending:
             self.serve_pending(service)

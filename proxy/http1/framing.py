@@ -13,6 +13,9 @@ class ResponseFraming:
     """body: one of proxy.http1.codes' framings, where the upstream's body ends. towards_client: one of
     proxy.kernel.emit's FRAMING constants."""
 
+    body: int
+    towards_client: int
+
     def __init__(self, body: int, towards_client: int) -> None:
         self.body = body
         self.towards_client = towards_client
@@ -27,7 +30,9 @@ REST = ResponseFraming(UNTIL_CLOSE, FRAMING_CHUNKED)
 REST_OLD = ResponseFraming(UNTIL_CLOSE, FRAMING_CLOSE)
 
 
-def frame_response(status: int, content_length: int, chunked: bool, to_head: bool, client_minor: int) -> ResponseFraming:
+def frame_response(
+    status: int, content_length: int, chunked: bool, to_head: bool, client_minor: int
+) -> ResponseFraming:
     """status: of a final response. content_length: -1 for none. to_head: whether the request was HEAD. client_minor:
     0 for an HTTP/1.0 client, which cannot read chunks."""
     if status == 204:

@@ -97,7 +97,7 @@ def identify(exchange: Exchange, settings: HttpSettings) -> None:
         given = head.get_id(X_REQUEST_ID)
         if given and len(given) <= MOST_REQUEST_ID:
             exchange.request_id = given
-    if exchange.request_id is None:
+    if not exchange.request_id:
         exchange.request_id = new_request_id()
     if head.has(TRACEPARENT):
         before = head.get_all(TRACEPARENT)

@@ -105,14 +105,15 @@ cdef class ClientSide(RelayStream):
     cdef public bint receiving
     cdef public bint keep_alive
     cdef public bint closing
-    cpdef interim(self, Head head)
+    cpdef interim(self, Exchange exchange, Head head)
     cpdef response_head(self, Exchange exchange, Head head, int framing)
-    cpdef response_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count)
+    cpdef response_data(self, Exchange exchange, Buffer source, Py_ssize_t start, Py_ssize_t count)
     cpdef response_end(self, Head trailers)
-    cpdef int flush_response(self) except -2
+    cpdef int flush_response(self, Exchange exchange) except -2
     cpdef respond(self, bytes data, bint close)
     cpdef finished(self)
     cpdef resume_request(self)
+    cpdef leave(self)
 
 
 cdef class ServerSide(RelayStream):

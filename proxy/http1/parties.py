@@ -7,13 +7,22 @@ bytes on after a protocol upgrade, is here in `RelayStream`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from discovery.model import Route, UrlRewrite
+from mesh.balance import Candidate
 from mesh.request import RequestView
 from mesh.router import Router
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
+from proxy.kernel.emit import FieldEdits
 from proxy.kernel.netio import AGAIN
 from proxy.kernel.scan import Head
-from proxy.upstream.endpoint import PooledStream
+from proxy.upstream.endpoint import EndpointRuntime, PooledStream, ServiceRuntime
+
+if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
+    from proxy.http1.phases import Phase
+    from proxy.table import ServiceSplit
 
 # Reads of one relay event; then other connections get their turn.
 RELAY_TURNS = 8
@@ -22,10 +31,29 @@ RELAY_TURNS = 8
 class RouteRuntime:
     """A route as the data plane uses it: what proxy/table.py made of a Route once, when it was configured."""
 
+    route: Route
+    listener: str
+    slot: Slot
+    service: ServiceRuntime | None  # None when the route names none that exists
+    version: str  # "" for any
+    split: ServiceSplit | None
+    phases: tuple[Phase, ...]
+    request_edits: FieldEdits | None
+    response_edits: FieldEdits | None
+    rewrite: UrlRewrite | None
+    matched_prefix: bytes
+    log_part: bytes | None  # what the access log says of this route; None until it first does
+    timeout: float  # of the whole request; 0 for none
+
 
 class ListenerRuntime:
     """A listener as the data plane uses it: its routes, compiled, and its row of statistics. Replaced parts take effect
-    for the next request; connections stay. `port` is text, b"" for a unix socket."""
+    for the next request; connections stay."""
+
+    name: str
+    router: Router
+    slot: Slot
+    port: bytes  # in decimal, b"" for a unix socket
 
     def __init__(self, name: str, router: Router, slot: Slot) -> None:
         self.name = name
@@ -37,30 +65,68 @@ class ListenerRuntime:
 class Exchange(RequestView):
     """One request with its answer, from the complete head to the one and only `finish`.
 
-    Times are microseconds of the monotonic clock, 0 while not reached: `started` first byte, `received` head
-    complete, `assigned` connection wanted, `connected` connection there, `first_byte` response head complete.
-    `authority` and `host_sent` are None while the Host field says it all: then X-Forwarded-Host and Host are that.
-    `target` is None while the target goes on as it came. `flags` are response flags (docs/protocol.md), separated by commas; `detail` says more in words.
+    Times are microseconds of the monotonic clock, 0 while not reached.
     """
 
-    def start(
-        self, downstream: ClientSide, listener: ListenerRuntime, head: Head, started: int, received: int
-    ) -> None:
+    downstream: ClientSide  # None when finished
+    upstream: ServerSide | None
+    head: Head  # None when finished
+    route: RouteRuntime  # None until one matched, and ever after when none did
+    listener: ListenerRuntime
+    service: ServiceRuntime  # None until the route or a split gave one
+    endpoint: EndpointRuntime | None  # of the present attempt, or the last
+    tried: list[Candidate] | None  # endpoints that failed this request
+    version: str
+    target: bytes | None  # None while the target goes on as it came
+    # None while the Host field says it all: what X-Forwarded-Host and Host are to be instead.
+    authority: bytes | None
+    host_sent: bytes | None
+    request_id: bytes  # b"" until the request has been read, as `traceparent`
+    traceparent: bytes
+    trusted: bool  # the peer is a trusted proxy
+    keep_tracestate: bool
+    upgrade: bool  # asked for, and may be passed on
+    idempotent: bool
+    request_done: bool  # nothing more of the request is to come
+    answered: bool  # the head of a response is on its way to the client
+    waiting: bool  # in the queue of the service
+    fresh_only: bool  # an idle connection turned out to be closed: take no other
+    to_head: bool
+    done: bool
+    kept: Buffer | None  # the body so far, in case the request is sent again
+    kept_all: bool
+    attempts: int
+    status: int
+    upstream_status: int
+    flags: str  # response flags (docs/protocol.md), separated by commas
+    detail: str  # more of it in words
+    denied: str  # why the request was not sent again
+    started: int  # first byte
+    received: int  # head complete
+    assigned: int  # connection wanted
+    connected: int  # connection there
+    first_byte: int  # response head complete
+    finished: int
+    body_bytes: int  # of the request, without framing
+    bytes_in: int  # from the client, with framing
+    bytes_out: int  # to the client, with framing
+
+    def start(self, downstream: ClientSide, listener: ListenerRuntime, head: Head, started: int, received: int) -> None:
         """Begin the record. Not `__init__`: a call of it would build tuples that a request can do without."""
         self.downstream = downstream
         self.upstream = None
         self.listener = listener
         self.head = head
-        self.route = None
-        self.service = None
+        self.route = None  # type: ignore[assignment]
+        self.service = None  # type: ignore[assignment]
         self.endpoint = None
         self.tried = None
         self.version = ""
         self.target = None
         self.authority = None
         self.host_sent = None
-        self.request_id = None
-        self.traceparent = None
+        self.request_id = b""
+        self.traceparent = b""
         self.trusted = False
         self.keep_tracestate = False
         self.upgrade = False
@@ -103,6 +169,12 @@ class RelayStream(PooledStream):
     Both directions are independent: an end is passed on as an end, and when both have ended both are closed.
     """
 
+    exchange: Exchange | None  # None while idle
+    other: RelayStream | None  # None unless `relaying`, and when that is over
+    relaying: bool
+    held: bool  # nothing is read from here while the other side is full
+    ended: bool
+
     def __init__(self) -> None:
         super().__init__()
         self.exchange = None
@@ -121,7 +193,7 @@ class RelayStream(PooledStream):
         """Pass on what there is, as long as the other side takes it."""
         other = self.other
         turns = 0
-        while self.fd >= 0 and not self.held and not self.ended:
+        while other is not None and self.fd >= 0 and not self.held and not self.ended:
             buffer = self.buffer()
             if self.rx is None or not self.rx.length():
                 got = self.fill()
@@ -152,7 +224,7 @@ class RelayStream(PooledStream):
         """This side sends no more."""
         self.ended = True
         other = self.other
-        if self.error or other.fd < 0:
+        if other is None or self.error or other.fd < 0:
             self.relay_over()
         elif other.pending() == 0:
             other.shut_write()
@@ -182,19 +254,25 @@ class RelayStream(PooledStream):
 class ClientSide(RelayStream):
     """What the client's driver offers."""
 
-    def interim(self, head: Head) -> None:
+    peer: bytes  # text of the IP address, b"" on a unix socket
+    port: int
+    receiving: bool  # the body of the request is still coming
+    keep_alive: bool
+    closing: bool  # the connection ends with this answer
+
+    def interim(self, exchange: Exchange, head: Head) -> None:
         """Pass on a 1xx response."""
 
     def response_head(self, exchange: Exchange, head: Head, framing: int) -> None:
         """Start the response; it is sent with the first data, or by flush_response."""
 
-    def response_data(self, source: Buffer, start: int, count: int) -> None:
+    def response_data(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
         """A piece of the body: `count` bytes of `source` from absolute index `start`."""
 
     def response_end(self, trailers: Head | None) -> None:
         """The body is complete."""
 
-    def flush_response(self) -> int:
+    def flush_response(self, exchange: Exchange) -> int:
         """Send what has been collected. 0: all is on its way; 1: wait for resume_response; -1: the client is gone."""
         return 0
 
@@ -207,9 +285,15 @@ class ClientSide(RelayStream):
     def resume_request(self) -> None:
         """The server's side can take request bytes (again)."""
 
+    def leave(self) -> None:
+        """The client is gone: end the exchange and close."""
+
 
 class ServerSide(RelayStream):
     """What the upstream's driver offers."""
+
+    endpoint: EndpointRuntime
+    interim_count: int  # 1xx responses to the present request
 
     def send_request(self, exchange: Exchange) -> None:
         """Send the head; body bytes follow by request_data."""

@@ -15,6 +15,11 @@ from proxy.http1.parties import Exchange
 class Verdict:
     """An answer of ours that is not a failure: status, fields without framing, body."""
 
+    status: int
+    flag: str
+    fields: list[tuple[bytes, bytes]]
+    body: bytes
+
     def __init__(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, flag: str = "") -> None:
         self.status = status
         self.fields = fields
@@ -31,6 +36,9 @@ class Phase:
 
 class RedirectAnswer(Phase):
     """Sends the client elsewhere (Gateway API RequestRedirect)."""
+
+    redirect: Redirect
+    matched: bytes
 
     def __init__(self, redirect: Redirect, matched: bytes) -> None:
         self.redirect = redirect
@@ -50,6 +58,8 @@ class RedirectAnswer(Phase):
 
 class DirectAnswer(Phase):
     """A fixed answer from the configuration."""
+
+    verdict: Verdict
 
     def __init__(self, direct: DirectResponse) -> None:
         fields = [(name.encode(), value.encode()) for name, value in direct.headers.items()]

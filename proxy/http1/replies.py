@@ -46,7 +46,9 @@ CONNECTIONS: Final = Failure(503, "UO", "connection_limit_reached", "limits.conn
 SLOW_HEAD: Final = Failure(408, "SI", "http_request_error", "the request head took too long", close=True)
 SLOW_BODY: Final = Failure(408, "SI", "http_request_error", "the request body stopped coming", close=True)
 BODY_TOO_LARGE: Final = Failure(413, "DPE", "http_request_error", "the body is larger than limits.body", close=True)
-OLD_BODY: Final = Failure(413, "DPE", "http_request_error", "an HTTP/1.0 request of this method has no body", close=True)
+OLD_BODY: Final = Failure(
+    413, "DPE", "http_request_error", "an HTTP/1.0 request of this method has no body", close=True
+)
 BAD_PATH: Final = Failure(400, "DPE", "http_request_error", "the path is not acceptable", close=True)
 BAD_TARGET: Final = Failure(400, "DPE", "http_request_error", "the request target is not acceptable", close=True)
 HOST_MISMATCH: Final = Failure(400, "DPE", "http_request_error", "Host differs from the request target", close=True)

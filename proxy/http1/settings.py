@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from discovery.model import Settings
+from discovery.model import EscapePolicy, Settings
 from mesh.networks import Networks
 from proxy.kernel.scan import HeadLimits
 
@@ -10,10 +10,34 @@ from proxy.kernel.scan import HeadLimits
 class HttpSettings:
     """Seconds and bytes, as in discovery.model.Settings."""
 
+    request_limits: HeadLimits
+    response_limits: HeadLimits
+    trailer_limits: HeadLimits
+    body: int
+    chunk_extension: int
+    interim_responses: int
+    replay_body: int
+    requests_per_connection: int
+    request_head: float
+    keep_alive: float
+    stream_idle: float
+    connect: float
+    response_header: float
+    linger: float
+    has_trusted: bool
+    trusted: Networks
+    escapes: EscapePolicy
+    merge_slashes: bool
+    name: str
+    via: bytes
+    pseudonym: bytes
+
     def __init__(self, settings: Settings) -> None:
         limits = settings.limits
         timeouts = settings.timeouts
-        self.request_limits = HeadLimits(limits.request_head, min(limits.request_line, limits.request_head), limits.headers)
+        self.request_limits = HeadLimits(
+            limits.request_head, min(limits.request_line, limits.request_head), limits.headers
+        )
         self.response_limits = HeadLimits(limits.response_head, limits.response_head, limits.headers)
         self.trailer_limits = HeadLimits(limits.trailers, limits.trailers, limits.headers)
         self.body = limits.body

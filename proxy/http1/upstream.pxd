@@ -27,16 +27,16 @@ cdef class Upstream(ServerSide):
     cdef bint chunked_request
     @cython.locals(got=Py_ssize_t, turns=int)
     cpdef on_readable(self)
-    @cython.locals(buffer=Buffer, exchange=Exchange, result=int)
-    cdef advance(self)
-    @cython.locals(taken=Py_ssize_t, head=Head, exchange=Exchange, settings=HttpSettings)
-    cdef bint take_head(self, Buffer buffer) except -1
+    @cython.locals(buffer=Buffer, result=int)
+    cdef advance(self, Exchange exchange)
+    @cython.locals(taken=Py_ssize_t, head=Head, settings=HttpSettings)
+    cdef bint take_head(self, Exchange exchange, Buffer buffer) except -1
     @cython.locals(forwarder=Forwarder, downstream=ClientSide, framing=ResponseFraming)
     cdef bint start_response(self, Exchange exchange, Head head) except -1
-    @cython.locals(found=int, exchange=Exchange, downstream=ClientSide, body=BodyReader)
-    cdef bint take_body(self, Buffer buffer) except -1
+    @cython.locals(found=int, downstream=ClientSide, body=BodyReader)
+    cdef bint take_body(self, Exchange exchange, Buffer buffer) except -1
     @cython.locals(tx=Buffer)
     cpdef send_request(self, Exchange exchange)
     cpdef int request_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
-    @cython.locals(exchange=Exchange, downstream=ClientSide, buffer=Buffer, reusable=bint)
-    cdef finish_response(self)
+    @cython.locals(downstream=ClientSide, buffer=Buffer, reusable=bint)
+    cdef finish_response(self, Exchange exchange)

@@ -33,6 +33,15 @@ READ_TURNS = 8
 class Upstream(ServerSide):
     """A connection to an endpoint."""
 
+    forwarder: Forwarder
+    body: BodyReader
+    head: Head  # of the response that is coming in
+    in_body: bool
+    reusable: bool
+    answering: bool  # the head of the final response has been passed on, its end has not
+    again: bool  # `rx` holds what has not been looked at
+    chunked_request: bool
+
     def __init__(self, forwarder: Forwarder, endpoint: EndpointRuntime) -> None:
         super().__init__()
         self.forwarder = forwarder
@@ -127,42 +136,40 @@ class Upstream(ServerSide):
                 return
             if self.again:
                 self.again = False
-                self.advance()
+                self.advance(self.exchange)
                 continue
             got = self.fill()
             if got == AGAIN:
                 return
             if got <= 0:
-                self.broken_off(got)
+                self.broken_off(self.exchange, got)
                 return
-            self.advance()
+            self.advance(self.exchange)
             turns += 1
             if turns == READ_TURNS:
                 self.reactor.wake(self)
                 return
 
-    def advance(self) -> None:
+    def advance(self, exchange: Exchange) -> None:
         """Pass on what has been received as far as it goes, in one write where that is possible."""
         buffer = self.buffer()
-        exchange = self.exchange
         while self.exchange is exchange and self.fd >= 0 and not self.relaying:
             if self.in_body:
-                if not self.take_body(buffer):
+                if not self.take_body(exchange, buffer):
                     break
-            elif buffer.start == buffer.end or not self.take_head(buffer):
+            elif buffer.start == buffer.end or not self.take_head(exchange, buffer):
                 break
         if self.fd < 0:
             return
         self.keep()
-        if self.answering and self.exchange is exchange and exchange is not None:
-            result = exchange.downstream.flush_response()
+        if self.answering and self.exchange is exchange:
+            result = exchange.downstream.flush_response(exchange)
             if result > 0:
                 self.held = True
             elif result < 0:
                 exchange.downstream.leave()
 
-    def take_head(self, buffer: Buffer) -> bool:
-        exchange = self.exchange
+    def take_head(self, exchange: Exchange, buffer: Buffer) -> bool:
         settings = self.forwarder.settings
         head = self.head
         taken = scan_response(buffer, head, settings.response_limits)
@@ -178,7 +185,7 @@ class Upstream(ServerSide):
         if self.interim_count > settings.interim_responses:
             self.forwarder.server_failed(exchange, self, replies.UPSTREAM_PROTOCOL, "too many 1xx responses")
             return False
-        exchange.downstream.interim(head)
+        exchange.downstream.interim(exchange, head)
         return True
 
     def start_response(self, exchange: Exchange, head: Head) -> bool:
@@ -187,12 +194,12 @@ class Upstream(ServerSide):
         downstream = exchange.downstream
         if head.status == 101:
             return self.upgrade(exchange, head)
-        framing = frame_response(
-            head.status, head.content_length, head.chunked, exchange.to_head, exchange.head.minor
-        )
+        framing = frame_response(head.status, head.content_length, head.chunked, exchange.to_head, exchange.head.minor)
         self.answering = True
         self.in_body = True
-        self.reusable = framing.body != UNTIL_CLOSE and (head.wants_keep_alive if head.minor == 0 else not head.wants_close)
+        self.reusable = framing.body != UNTIL_CLOSE and (
+            head.wants_keep_alive if head.minor == 0 else not head.wants_close
+        )
         if head.has(KEEP_ALIVE):
             value = head.get_id(KEEP_ALIVE)
             if value is not None:
@@ -212,7 +219,7 @@ class Upstream(ServerSide):
             return False
         forwarder.response_started(exchange, head)
         downstream.response_head(exchange, head, FRAMING_AS_RECEIVED)
-        downstream.flush_response()
+        downstream.flush_response(exchange)
         downstream.clear_timeout()
         self.set_timeout(forwarder.settings.stream_idle)
         self.start_relay(downstream)
@@ -223,41 +230,39 @@ class Upstream(ServerSide):
         self.reactor.wake(downstream)
         return False
 
-    def take_body(self, buffer: Buffer) -> bool:
-        exchange = self.exchange
+    def take_body(self, exchange: Exchange, buffer: Buffer) -> bool:
         downstream = exchange.downstream
         body = self.body
         found = body.next(buffer)
         if found == DATA:
             self.set_timeout(self.forwarder.settings.stream_idle)
-            downstream.response_data(buffer, body.at, body.count)
+            downstream.response_data(exchange, buffer, body.at, body.count)
             if body.is_done():
-                self.finish_response()
+                self.finish_response(exchange)
                 return False
             return not downstream.pending()
         if found == DONE:
-            self.finish_response()
+            self.finish_response(exchange)
             return False
         if found == FAILED:
             self.flush_then_break(exchange, replies.UPSTREAM_PROTOCOL, ERRORS[body.error][1])
         return False
 
-    def finish_response(self) -> None:
+    def finish_response(self, exchange: Exchange) -> None:
         """The response is complete: end it for the client, and let the forwarder have the connection."""
-        exchange = self.exchange
         downstream = exchange.downstream
         downstream.response_end(self.body.trailers)
-        downstream.flush_response()
+        downstream.flush_response(exchange)
         buffer = self.buffer()
         # Bytes after a response are nobody's: whoever sent them cannot be trusted with a further request.
         reusable = self.reusable and buffer.start == buffer.end and not self.peer_closed and not self.pending()
         self.in_body = False
         self.answering = False
         self.clear_timeout()
-        self.forwarder.complete(exchange, reusable)
+        self.forwarder.complete(exchange, self, reusable)
 
     def flush_then_break(self, exchange: Exchange, failure: replies.Failure, detail: str) -> None:
-        exchange.downstream.flush_response()
+        exchange.downstream.flush_response(exchange)
         self.forwarder.response_broken(exchange, failure, detail)
 
     def resume_response(self) -> None:
@@ -269,9 +274,8 @@ class Upstream(ServerSide):
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
-    def broken_off(self, got: int) -> None:
+    def broken_off(self, exchange: Exchange, got: int) -> None:
         """The upstream has closed or reset a connection that an exchange was using."""
-        exchange = self.exchange
         body = self.body
         reset = got == BROKEN
         if not self.in_body:
@@ -279,7 +283,7 @@ class Upstream(ServerSide):
             detail = errno.errorcode.get(self.error, "") if reset else ""
             self.forwarder.server_failed(exchange, self, failure, detail)
         elif body.framing == UNTIL_CLOSE and not reset:
-            self.finish_response()
+            self.finish_response(exchange)
         else:
             failure = replies.UPSTREAM_RESET if reset else replies.UPSTREAM_CLOSED
             self.flush_then_break(exchange, failure, "the response is incomplete")

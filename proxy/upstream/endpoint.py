@@ -9,18 +9,26 @@ sockets is the driver's.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from discovery.model import Endpoint, EndpointState, PoolPolicy, Service
-from mesh.balance import Candidate
+from mesh.balance import Balancer, Candidate
 from mesh.replay import may_use_idle
 from proxy.kernel.cells import Slot
 from proxy.kernel.netio import Address, Stream
 from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE
 from proxy.upstream.habits import IdleHabit
 
+if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
+    from proxy.http1.parties import Exchange
+    from proxy.table import ServiceSplit
+
 
 class PooledStream(Stream):
-    """A connection that can wait in a pool. `idle_since` is in microseconds of the monotonic clock."""
+    """A connection that can wait in a pool."""
+
+    idle_since: int  # microseconds of the monotonic clock
+    uses: int
 
     def __init__(self) -> None:
         self.idle_since = 0
@@ -29,6 +37,16 @@ class PooledStream(Stream):
 
 class EndpointRuntime(Candidate):
     """One endpoint with its idle connections."""
+
+    address: Address
+    slot: Slot
+    log_part: bytes | None  # what the access log says of this endpoint; None until it first does
+    idle: list[PooledStream]
+    open: int  # connections, idle ones included
+    policy: PoolPolicy
+    keep_for: float
+    habit: IdleHabit
+    removed: bool
 
     def __init__(self, endpoint: Endpoint, policy: PoolPolicy, slot: Slot) -> None:
         super().__init__(endpoint)
@@ -120,6 +138,17 @@ class EndpointRuntime(Candidate):
 
 class ServiceRuntime:
     """A service: its endpoints by identity, a balancer per version, and the requests that wait for a connection."""
+
+    name: str
+    service: Service
+    slot: Slot
+    balancer: Balancer | None  # of all versions together; None until the first endpoints are there
+    versions: dict[str, Balancer]
+    split: ServiceSplit | None
+    endpoints: dict[tuple[str, str], EndpointRuntime]  # by id and address
+    pending: deque[Exchange]
+    timeout: float
+    max_pending: int
 
     def __init__(self, service: Service, slot: Slot) -> None:
         self.name = service.name

@@ -57,6 +57,7 @@ BROKEN = -2  # the connection is gone; `error` says how
 cdef enum:
     RX_SIZE = 65536
     BATCH = 256
+    ROUNDS = 64  # batches of one poll; then the event loop has its turn
     WHEEL = 1024  # slots; a later deadline is looked at once per round
     SLOT_MS = 50
 
@@ -70,7 +71,9 @@ cdef class Address:
         cdef bytes name
         cdef int port
         self.text = text
-        if text.startswith("unix:"):
+        if "\0" in text or text == "unix:":
+            pass
+        elif text.startswith("unix:"):
             name = text[5:].encode()
             self.family = hm_unix(name, len(name), self.raw, &self.raw_size)
         else:
@@ -155,20 +158,17 @@ cdef class Reactor:
             self.woken.append(stream)
 
     cdef run_woken(self):
+        """One turn for each: who wakes itself meanwhile comes after what else is ready."""
         cdef Stream stream
-        cdef list woken
-        cdef int rounds = 0
-        while self.woken and rounds < 64:
-            rounds += 1
-            woken = self.woken
-            self.woken = []
-            for stream in woken:
-                stream.is_woken = False
-                if stream.fd >= 0:
-                    try:
-                        stream.on_readable()
-                    except Exception as bug:
-                        self.report(stream, bug)
+        cdef list woken = self.woken
+        self.woken = []
+        for stream in woken:
+            stream.is_woken = False
+            if stream.fd >= 0:
+                try:
+                    stream.on_readable()
+                except Exception as bug:
+                    self.report(stream, bug)
 
     def report(self, Stream stream, bug):
         stream.abort()
@@ -186,7 +186,7 @@ cdef class Reactor:
             return
         self.polling = True
         try:
-            while rounds < 4:
+            while rounds < ROUNDS:
                 rounds += 1
                 count = epoll_wait(self.epoll, events, BATCH, 0)
                 self.now_ms = hm_micros() // 1000
@@ -207,7 +207,7 @@ cdef class Reactor:
                         self.run_woken()
                 if self.woken:
                     self.run_woken()
-                if count < BATCH:
+                if count < BATCH and not self.woken:
                     break
         finally:
             self.polling = False
@@ -220,6 +220,8 @@ cdef class Reactor:
             stream.connecting = False
             error = hm_socket_error(stream.fd)
             stream.on_connected(error)
+            if stream.fd >= 0 and stream.out is not None:
+                stream.flush()
             if stream.fd < 0 or not flags & EPOLLIN:
                 return
         elif flags & EPOLLOUT and stream.out is not None:

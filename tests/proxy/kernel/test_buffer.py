@@ -90,7 +90,7 @@ def test_any_bytes_are_the_inside_of_a_json_string(data: bytes) -> None:
 def test_ranges_outside_the_live_bytes_are_refused(data: bytes, start: int, count: int) -> None:
     source, target = Buffer(), Buffer()
     source.append(data)
-    if 0 <= start and 0 <= count and start + count <= len(data):
+    if start >= 0 and count >= 0 and start + count <= len(data):
         target.append_range(source, start, count)
         assert target.take() == data[start : start + count] == source.peek(start, count)
         return

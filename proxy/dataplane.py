@@ -59,6 +59,7 @@ class DataPlane:
         self.emit = emit
         self.reactor = Reactor()
         self.reactor.on_bug = self.report_bug
+        self.reactor.call_soon = loop.call_soon
         self.bug_reported = -BUG_PAUSE_MS
         self.worker_slot = table.slot(worker, WORKER_SLOT)
         self.settings = Settings()

@@ -21,6 +21,7 @@ cdef class Reactor:
     cdef int64_t tick
     cdef readonly int open_streams
     cdef public object on_bug
+    cdef public object call_soon
     cdef uint32_t generation
     cdef bint polling
     cdef int register(self, Stream stream, uint32_t events) except -1

@@ -57,7 +57,7 @@ BROKEN = -2  # the connection is gone; `error` says how
 cdef enum:
     RX_SIZE = 65536
     BATCH = 256
-    ROUNDS = 64  # batches of one poll; then the event loop has its turn
+    ROUNDS = 16  # batches of one poll; then the event loop has its turn
     WHEEL = 1024  # slots; a later deadline is looked at once per round
     SLOT_MS = 50
 
@@ -211,6 +211,9 @@ cdef class Reactor:
                     break
         finally:
             self.polling = False
+        # Who wants another turn has no event coming: the event loop calls again, after whatever else it has.
+        if self.woken and self.call_soon is not None:
+            self.call_soon(self.poll)
 
     cdef serve(self, Stream stream, uint32_t flags):
         cdef int error

@@ -174,13 +174,16 @@ class Hive:
     def last_words(self, lines: int = 15) -> str:
         return "\n".join(self._output.read_text(errors="replace").splitlines()[-lines:])
 
-    def errors(self, most: int = 5) -> list[str]:
-        """Why the first few requests that were answered 400 or higher were, from the access log."""
+    def logged(self) -> list[Json]:
+        """The access log: requests that were answered 400 or higher. Workers write it several times a second."""
         if not self.error_log.exists():
             return []
-        entries = [json.loads(line) for line in self.error_log.read_text().splitlines()[:most]]
-        wanted = ("method", "path", "status", "flags", "detail", "endpoint", "attempts")
-        return [" ".join(str(entry[key]) for key in wanted if entry.get(key)) for entry in entries]
+        return [json.loads(line) for line in self.error_log.read_text().split("\n")[:-1]]
+
+    def errors(self, most: int = 5) -> list[str]:
+        """Why the first few of them were."""
+        wanted = ("method", "path", "status", "flags", "flag_details", "endpoint", "attempts", "retry_denied")
+        return [" ".join(str(entry[key]) for key in wanted if entry.get(key)) for entry in self.logged()[:most]]
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL to what ignores it; the exit code."""

@@ -171,7 +171,11 @@ cdef class Reactor:
                     self.report(stream, bug)
 
     def report(self, Stream stream, bug):
+        """An exception came out of a driver: end its stream."""
         stream.abort()
+        self.tell_bug(stream, bug)
+
+    def tell_bug(self, Stream stream, bug):
         if self.on_bug is None:
             raise bug
         self.on_bug(stream, bug)
@@ -613,7 +617,11 @@ cdef class Acceptor(Stream):
                     # Level-triggered: without a pause this would spin until descriptors are free again.
                     self.pause(0.1)
                 return
-            self.accepted(fd, PyBytes_FromStringAndSize(text, size), port)
+            try:
+                self.accepted(fd, PyBytes_FromStringAndSize(text, size), port)
+            except Exception as bug:
+                # What goes wrong with one connection must not take the listener from all others.
+                self.reactor.tell_bug(self, bug)
 
     cpdef pause(self, double seconds):
         """Accept nothing for a while; clients wait in the backlog."""

@@ -495,7 +495,7 @@ def test_many_streams_leave_nothing_behind(turning: Turning, reactor: Reactor) -
     turning.until(lambda: all(stream.received for stream, _ in pairs), "all received")
     assert [int(stream.received) for stream, _ in pairs] == list(range(300))
     assert reactor.open_streams == 300
-    for stream, theirs in pairs:
+    for _, theirs in pairs:
         theirs.close()
     turning.until(lambda: all(stream.last == END for stream, _ in pairs), "all ended")
     for stream, _ in pairs:

@@ -2,12 +2,13 @@ cimport cython
 from mesh.request cimport RequestView
 
 
-cdef int BACKUP, TRIED, UNUSABLE
+cdef int FULL, BACKUP, TRIED, UNUSABLE
 
 
 cdef class Candidate:
     cdef public object endpoint
     cdef public bint usable
+    cdef public bint full
     cdef public long weight
     cdef public bint backup
 

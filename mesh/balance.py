@@ -12,19 +12,22 @@ from collections.abc import Sequence
 from discovery.model import Endpoint, LoadBalancingStrategy
 from mesh.request import RequestView
 
-# How good a candidate is when it is its turn; a smaller number is taken first. An endpoint that this request has tried
-# is the last resort: even a backup is better.
-BACKUP = 1
-TRIED = 2
-UNUSABLE = 4  # above every sum of the others
+# How good a candidate is when it is its turn; a smaller number is taken first. A request rather waits for a primary
+# than takes a backup, and an endpoint that it has tried is the last resort: even a backup is better.
+FULL = 1
+BACKUP = 2
+TRIED = 4
+UNUSABLE = 8  # above every sum of the others
 
 
 class Candidate:
-    """An endpoint as a balancer sees it. The proxy's runtime endpoint is one; `usable` follows health and draining."""
+    """An endpoint as a balancer sees it. The proxy's runtime endpoint is one; `usable` follows health and draining,
+    `full` says that a request would have to wait for a connection."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.usable = True
+        self.full = False
         self.weight = endpoint.weight
         self.backup = endpoint.backup
 
@@ -43,7 +46,7 @@ class Balancer:
 class RoundRobin(Balancer):
     """Each usable endpoint in turn, backups only while no primary is usable that the request has not tried.
 
-    Weight 0 takes nothing; other weights are not looked at. The turn goes on behind whatever was picked, so endpoints
+    One that is full is taken only when all its equals are. Weight 0 takes nothing; other weights are not looked at. The turn goes on behind whatever was picked, so endpoints
     that are skipped add to everybody's share and not to their neighbour's.
     """
 
@@ -63,6 +66,8 @@ class RoundRobin(Balancer):
             if not candidate.usable or candidate.weight == 0:
                 continue
             rank = 0
+            if candidate.full:
+                rank += FULL
             if candidate.backup:
                 rank += BACKUP
             if tried is not None and candidate in tried:

@@ -54,6 +54,8 @@ def location(redirect: Redirect, matched_path: bytes, scheme: bytes, host: bytes
     scheme, host (with its port, as the client sent it), path and query are the request's; matched_path is the path of
     the route's match. As in Gateway API a changed scheme takes its own port along, otherwise the request's port stays.
     """
+    if path == b"*":
+        path = b"/"  # a redirect has a path, and the server as a whole is asked for at its root
     name, port = split_port(host)
     if redirect.host is not None:
         name = redirect.host.encode()
@@ -66,8 +68,11 @@ def location(redirect: Redirect, matched_path: bytes, scheme: bytes, host: bytes
         path = redirect.path.encode()
     elif redirect.path_prefix is not None:
         path = replace_prefix(path, matched_path, redirect.path_prefix.encode())
+    target = path + (b"?" + query if query else b"")
+    if not name:
+        return target  # an HTTP/1.0 request without Host: relative to what the client knows (RFC 9110 section 10.2.2)
     authority = name if port in (b"", DEFAULT_PORTS.get(scheme)) else name + b":" + port
-    return scheme + b"://" + authority + path + (b"?" + query if query else b"")
+    return scheme + b"://" + authority + target
 
 
 def rewrite_target(rewrite: UrlRewrite, matched_prefix: bytes, path: bytes) -> bytes:

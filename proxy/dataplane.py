@@ -95,6 +95,9 @@ class DataPlane:
         if snapshot.settings != self.settings:
             self.apply_settings(snapshot.settings)
         self.open_listeners()
+        for service in self.tables.services.values():
+            if service.pending:
+                self.forwarder.serve_pending(service)
 
     def drain(self, deadline: float, done: Callable[[], None]) -> None:
         """Accept nothing more, finish what is open within `deadline` seconds, then call `done`."""

@@ -176,7 +176,7 @@ class Tables:
             known.update(endpoint, service.pool)
             return known
         row = self.rows.row(endpoint_key(service.name, endpoint.id, endpoint.address))
-        return EndpointRuntime(endpoint, service.pool, row)
+        return EndpointRuntime(runtime, endpoint, service.pool, row)
 
     def balancer_for(self, service: Service, candidates: list[EndpointRuntime]) -> Balancer:
         # Workers begin at different endpoints, or all of them would send their first request to the same one.
@@ -209,9 +209,8 @@ class Tables:
         runtime.rewrite = route.filters.url_rewrite
         runtime.log_part = None
         runtime.matched_prefix = route.match.path.encode()
-        service = runtime.service.service if runtime.service is not None else None
-        inherited = service.timeout if service is not None else 0.0
-        runtime.timeout = inherited if route.timeout is None else route.timeout
+        # A service's timeout may change while its routes do not, so it is asked for at each request.
+        runtime.timeout = -1.0 if route.timeout is None else route.timeout
         return runtime
 
 

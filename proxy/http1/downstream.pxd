@@ -8,13 +8,13 @@ from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.emit cimport FieldEdits, write_chunk, write_response_head, write_trailers
 from proxy.kernel.netio cimport Acceptor, Reactor
-from proxy.kernel.scan cimport Head, scan_request
+from proxy.kernel.scan cimport Head, scan_request, skip_blank_lines
 
 
 cdef int AGAIN, CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_NONE
 cdef int CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
-cdef int READ_TURNS, DIRECT_SIZE
+cdef int READ_TURNS, HEAD_TURNS, DIRECT_SIZE
 cdef bytes CLOSE, KEEP_ALIVE
 
 
@@ -30,7 +30,7 @@ cdef class Downstream(ClientSide):
     cdef int framing
     @cython.locals(got=Py_ssize_t, turns=int)
     cpdef on_readable(self)
-    @cython.locals(buffer=Buffer)
+    @cython.locals(buffer=Buffer, heads=int)
     cdef advance(self)
     @cython.locals(taken=Py_ssize_t, head=Head, forwarder=Forwarder, settings=HttpSettings, now=int64_t, exchange=Exchange)
     cdef bint take_head(self, Buffer buffer) except -1

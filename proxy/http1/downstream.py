@@ -32,11 +32,12 @@ from proxy.kernel.emit import (
     write_trailers,
 )
 from proxy.kernel.netio import AGAIN, Acceptor
-from proxy.kernel.scan import ERRORS, Head, scan_request
+from proxy.kernel.scan import ERRORS, Head, scan_request, skip_blank_lines
 from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 
-# Reads of one event; then other connections get their turn.
+# Reads of one event, and requests of one read; then other connections get their turn.
 READ_TURNS = 8
+HEAD_TURNS = 16
 
 # A response piece at least this large is sent from where it was received; smaller ones are collected.
 DIRECT_SIZE = 4096
@@ -92,19 +93,23 @@ class Downstream(ClientSide):
                     self.leave()
                     return
                 break
-            if self.held:
+            if self.held or (self.exchange is None and self.pending()):
+                # Upstream or client first has to take what it was sent.
                 break
             if self.again:
                 self.again = False
                 self.advance()
-                continue
-            got = self.fill()
-            if got == AGAIN:
+            else:
+                got = self.fill()
+                if got == AGAIN:
+                    break
+                if got <= 0:
+                    self.leave()
+                    return
+                self.advance()
+            if self.again:
+                # Whoever set it has asked for another turn as well.
                 break
-            if got <= 0:
-                self.leave()
-                return
-            self.advance()
             turns += 1
             if turns == READ_TURNS:
                 self.reactor.wake(self)
@@ -114,12 +119,18 @@ class Downstream(ClientSide):
             self.set_timeout(self.forwarder.settings.keep_alive)
 
     def advance(self) -> None:
-        """Understand what has been received as far as it goes."""
+        """Understand what has been received as far as it goes, and a few requests at most: others have a turn too."""
         buffer = self.buffer()
+        heads = 0
         while buffer.start < buffer.end and self.fd >= 0 and not self.lingering and not self.relaying:
             if self.exchange is None:
-                if self.closing or not self.take_head(buffer):
+                if heads == HEAD_TURNS:
+                    self.again = True
+                    self.reactor.wake(self)
                     break
+                if self.closing or self.pending() or not self.take_head(buffer):
+                    break
+                heads += 1
             elif self.receiving:
                 if self.held or not self.take_body(self.exchange, buffer):
                     break
@@ -141,6 +152,10 @@ class Downstream(ClientSide):
 
     def take_head(self, buffer: Buffer) -> bool:
         """Take a request head, and begin its exchange. False: more bytes are needed, or it was refused."""
+        if self.head_began == 0:
+            skip_blank_lines(buffer)
+            if buffer.start == buffer.end:
+                return False
         if not self.may_scan(buffer):
             return False
         forwarder = self.forwarder
@@ -193,6 +208,8 @@ class Downstream(ClientSide):
     def refuse_exchange(self, exchange: Exchange, failure: Failure) -> None:
         """Refuse a request whose head was good and whose body is not wanted."""
         self.closing = True
+        # There is a body on its way, which has to be read before the connection is closed.
+        self.receiving = True
         self.forwarder.refuse_new(exchange, failure)
 
     def take_body(self, exchange: Exchange, buffer: Buffer) -> bool:
@@ -231,7 +248,7 @@ class Downstream(ClientSide):
         if trailers is not None:
             # Trailers are not kept, so a request with some cannot be sent twice.
             exchange.kept_all = False
-        server.request_end(trailers)
+        server.request_end(exchange, trailers)
 
     def resume_request(self) -> None:
         if self.held:
@@ -243,6 +260,8 @@ class Downstream(ClientSide):
     def refuse(self, failure: Failure) -> None:
         """Answer bytes that are no request, and close (RFC 9112 section 9.6 asks for no more)."""
         self.closing = True
+        # Whatever it was, more of it may be on its way.
+        self.receiving = True
         self.forwarder.refuse_bytes(self, self.listener, failure)
 
     # --- what the client gets -------------------------------------------------------------------------------------
@@ -282,9 +301,9 @@ class Downstream(ClientSide):
         else:
             tx.append_range(source, start, count)
 
-    def response_end(self, trailers: Head | None) -> None:
+    def response_end(self, exchange: Exchange, trailers: Head | None) -> None:
         if self.framing == FRAMING_CHUNKED:
-            write_trailers(self.reactor.tx, trailers)
+            write_trailers(self.reactor.tx, trailers, exchange.route.response_edits)
 
     def flush_response(self, exchange: Exchange) -> int:
         tx = self.reactor.tx
@@ -305,17 +324,15 @@ class Downstream(ClientSide):
         if self.fd < 0:
             return
         self.held = False
-        if not self.keep_alive:
+        if not self.keep_alive or self.receiving:
             self.closing = True
-        if self.closing or self.receiving:
-            if self.pending():
-                # on_drained ends it; a client that does not read is given the idle time.
-                self.closing = True
-                self.set_timeout(self.forwarder.settings.stream_idle)
-            else:
-                self.end()
-            return
-        self.next_request()
+        if self.pending():
+            # on_drained goes on from here; a client that does not read is given the idle time.
+            self.set_timeout(self.forwarder.settings.stream_idle)
+        elif self.closing:
+            self.end()
+        else:
+            self.next_request()
 
     def next_request(self) -> None:
         self.set_timeout(self.forwarder.settings.keep_alive)
@@ -330,10 +347,18 @@ class Downstream(ClientSide):
             self.relay_drained()
             return
         exchange = self.exchange
-        if exchange is not None and exchange.upstream is not None:
-            exchange.upstream.resume_response()
-        elif exchange is None and self.closing and not self.lingering:
-            self.end()
+        if exchange is not None:
+            if exchange.upstream is not None:
+                exchange.upstream.resume_response()
+        elif self.closing:
+            if not self.lingering:
+                self.end()
+        else:
+            self.next_request()
+
+    def on_progress(self) -> None:
+        if self.exchange is None:
+            self.set_timeout(self.forwarder.settings.stream_idle)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -376,6 +401,9 @@ class Downstream(ClientSide):
         exchange = self.exchange
         if exchange is not None:
             self.forwarder.total_timeout(exchange)
+        elif self.pending():
+            # A reset: an end could be taken for the end of a body that is delimited by it.
+            self.abort()
         elif self.lingering or self.closing or self.head_began == 0:
             self.close()
         else:

@@ -18,7 +18,7 @@ from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRunti
 
 cdef int CONTENT_TYPE, IDEMPOTENT_METHODS
 cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, PENDING, REPLAYS
-cdef int MOST_ATTEMPTS, SPARE_HEADS, SPARE_SIZE
+cdef int MOST_ATTEMPTS, SPARE_HEADS, SPARE_SIZE, MICROS
 
 
 cdef class Forwarder:

@@ -48,6 +48,10 @@ from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 # many dead endpoints is not helped by a further one.
 MOST_ATTEMPTS = 5
 
+# Microseconds of a second, and the shortest time for which a deadline is set (seconds).
+MICROS = 1_000_000
+SOON = 0.001
+
 # Heads kept for reuse, and the largest worth keeping (bytes): one huge request must not occupy memory for ever.
 SPARE_HEADS = 64
 SPARE_SIZE = 4096
@@ -135,8 +139,9 @@ class Forwarder:
         if route.rewrite is not None:
             self.rewrite(exchange, route.rewrite)
         exchange.idempotent = (IDEMPOTENT_METHODS >> head.method_id & 1) != 0
-        if route.timeout > 0.0:
-            exchange.downstream.set_timeout(route.timeout)
+        exchange.timeout = route.timeout if route.timeout >= 0.0 else exchange.service.timeout
+        if exchange.timeout > 0.0:
+            exchange.downstream.set_timeout(exchange.timeout)
         self.assign(exchange)
 
     def choose(self, exchange: Exchange) -> Failure | None:
@@ -204,7 +209,7 @@ class Forwarder:
             self.attach(exchange, server)
             server.send_request(exchange)
             return
-        if not endpoint.has_room():
+        if not endpoint.make_room():
             self.queue(exchange)
             return
         exchange.attempts += 1
@@ -224,17 +229,26 @@ class Forwarder:
         server.exchange = exchange
 
     def queue(self, exchange: Exchange) -> None:
-        """All connections the endpoint may have are busy: wait, up to the limit and not longer than a connect may."""
+        """All connections the service may have are busy: wait, up to the limit and not longer than a connect may."""
         service = exchange.service
         if len(service.pending) >= service.max_pending:
             service.slot.add(OVERFLOWS, 1)
             self.fail(exchange, replies.OVERFLOW, "")
             return
+        now = self.reactor.micros()
+        if exchange.waits_since == 0:
+            exchange.waits_since = now
         exchange.waiting = True
         service.pending.append(exchange)
         service.slot.add(PENDING, 1)
-        if exchange.route.timeout <= 0 or exchange.route.timeout > self.settings.connect:
-            exchange.downstream.set_timeout(self.settings.connect)
+        left = self.settings.connect - (now - exchange.waits_since) / MICROS
+        if exchange.timeout > 0.0:
+            left = min(left, self.total_left(exchange, now))
+        exchange.downstream.set_timeout(max(left, SOON))
+
+    def total_left(self, exchange: Exchange, now: int) -> float:
+        """Seconds that a request with a total timeout still has."""
+        return max(exchange.timeout - (now - exchange.received) / MICROS, SOON)
 
     def stop_waiting(self, exchange: Exchange) -> None:
         exchange.waiting = False
@@ -242,15 +256,36 @@ class Forwarder:
         exchange.service.slot.add(PENDING, -1)
 
     def serve_pending(self, service: ServiceRuntime) -> None:
-        """A connection or the right to open one became free."""
-        pending = service.pending
-        if not pending:
+        """A connection became free, or the endpoints have changed: serve whoever can be served, in order.
+
+        One loop does it however it was called: an exchange that ends in here would call it again, and so on."""
+        if service.serving:
             return
-        exchange = pending.popleft()
-        exchange.waiting = False
-        service.slot.add(PENDING, -1)
-        exchange.downstream.set_timeout(exchange.route.timeout)
-        self.assign(exchange)
+        service.serving = True
+        try:
+            while True:
+                exchange = next(filter(self.need_not_wait, service.pending), None)
+                if exchange is None:
+                    break
+                self.stop_waiting(exchange)
+                if exchange.timeout > 0.0:
+                    exchange.downstream.set_timeout(self.total_left(exchange, self.reactor.micros()))
+                else:
+                    exchange.downstream.clear_timeout()
+                self.assign(exchange)
+                if exchange.waiting:
+                    # Only what it has tried already was free.
+                    break
+        finally:
+            service.serving = False
+
+    def need_not_wait(self, exchange: Exchange) -> bool:
+        """Whether an endpoint has a connection or room for one, or there is none to wait for."""
+        balancer = self.balancer_of(exchange)
+        if balancer is None:
+            return True
+        usable = [candidate for candidate in balancer.candidates if candidate.usable and candidate.weight > 0]
+        return not usable or any(not candidate.full for candidate in usable)
 
     def write_head(self, exchange: Exchange, out: Buffer) -> None:
         """The request head as the upstream gets it."""
@@ -286,7 +321,7 @@ class Forwarder:
         exchange.upstream_status = head.status
         exchange.answered = True
         exchange.kept = None
-        if exchange.route.timeout > 0.0 and (head.status == 101 or self.is_event_stream(head)):
+        if exchange.timeout > 0.0 and (head.status == 101 or self.is_event_stream(head)):
             # A total would cut what is meant to stay open.
             exchange.downstream.clear_timeout()
 
@@ -507,9 +542,8 @@ class Forwarder:
             connection = b"close"
         elif exchange.head.minor == 0:
             connection = b"keep-alive"
-        route = exchange.route
-        extra = route.response_edits.append if route is not None and route.response_edits is not None else b""
-        data = replies.render_answer(status, fields, body, exchange.to_head, connection, extra)
+        edits = exchange.route.response_edits if exchange.route is not None else None
+        data = replies.render_answer(status, fields, body, exchange.to_head, connection, edits)
         exchange.bytes_out += len(data)
         client.respond(data, client.closing)
         self.finish(exchange)

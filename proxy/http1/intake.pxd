@@ -4,7 +4,7 @@ from proxy.http1.parties cimport Exchange
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.emit cimport continue_trace
 from proxy.kernel.entropy cimport new_request_id
-from proxy.kernel.scan cimport Head
+from proxy.kernel.scan cimport Head, is_authority
 
 cdef int HOST, M_CONNECT, M_HEAD, TRACEPARENT, TRACESTATE, UPGRADE, VIA, X_FORWARDED_FOR, X_REQUEST_ID, MOST_REQUEST_ID
 

@@ -25,7 +25,7 @@ from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
 from proxy.kernel.emit import continue_trace, continues_trace
 from proxy.kernel.entropy import new_request_id
-from proxy.kernel.scan import Head
+from proxy.kernel.scan import Head, is_authority
 
 # Longest request id that a trusted peer may hand us.
 MOST_REQUEST_ID = 128
@@ -36,7 +36,7 @@ def read_request(exchange: Exchange, settings: HttpSettings) -> Failure | None:
     head = exchange.head
     exchange.method = head.method()
     exchange.to_head = head.method_id == M_HEAD
-    if head.plain_target:
+    if head.plain_target and head.method_id != M_CONNECT:
         exchange.path = head.path()
         exchange.query = head.query()
         exchange.host = head.host()
@@ -49,7 +49,8 @@ def read_request(exchange: Exchange, settings: HttpSettings) -> Failure | None:
     identify(exchange, settings)
     if head.has(VIA) and is_loop(head, settings.pseudonym):
         return replies.LOOP
-    if head.upgrade and head.has(UPGRADE) and exchange.request_done:
+    # An HTTP/1.0 client cannot change protocols (RFC 9110 section 7.8).
+    if head.upgrade and head.minor and head.has(UPGRADE) and exchange.request_done:
         exchange.upgrade = may_upgrade(head)
     return None
 
@@ -68,6 +69,9 @@ def read_target(exchange: Exchange, settings: HttpSettings) -> Failure | None:
         exchange.detail = str(error)
         return replies.BAD_TARGET
     if target.form == TargetForm.ABSOLUTE:
+        if not is_authority(target.authority):
+            exchange.detail = "the host of the request target is none"
+            return replies.BAD_TARGET
         # RFC 9112 section 3.2.2: the target's authority counts; a Host that says otherwise is an attack.
         if head.has(HOST) and target.authority.lower() != head.raw_host().lower():
             return replies.HOST_MISMATCH

@@ -78,6 +78,8 @@ cdef class Exchange(RequestView):
     cdef public int64_t connected
     cdef public int64_t first_byte
     cdef public int64_t finished
+    cdef public double timeout
+    cdef public int64_t waits_since
     cdef public int64_t body_bytes
     cdef public int64_t bytes_in
     cdef public int64_t bytes_out
@@ -108,7 +110,7 @@ cdef class ClientSide(RelayStream):
     cpdef interim(self, Exchange exchange, Head head)
     cpdef response_head(self, Exchange exchange, Head head, int framing)
     cpdef response_data(self, Exchange exchange, Buffer source, Py_ssize_t start, Py_ssize_t count)
-    cpdef response_end(self, Head trailers)
+    cpdef response_end(self, Exchange exchange, Head trailers)
     cpdef int flush_response(self, Exchange exchange) except -2
     cpdef respond(self, bytes data, bint close)
     cpdef finished(self)
@@ -121,6 +123,6 @@ cdef class ServerSide(RelayStream):
     cdef public int interim_count
     cpdef send_request(self, Exchange exchange)
     cpdef int request_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
-    cpdef request_end(self, Head trailers)
+    cpdef request_end(self, Exchange exchange, Head trailers)
     cpdef resume_response(self)
     cpdef drop(self)

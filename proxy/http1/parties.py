@@ -107,6 +107,8 @@ class Exchange(RequestView):
     connected: int  # connection there
     first_byte: int  # response head complete
     finished: int
+    timeout: float  # total, 0 for none
+    waits_since: int  # when it was first put in the queue
     body_bytes: int  # of the request, without framing
     bytes_in: int  # from the client, with framing
     bytes_out: int  # to the client, with framing
@@ -151,6 +153,8 @@ class Exchange(RequestView):
         self.connected = 0
         self.first_byte = 0
         self.finished = 0
+        self.timeout = 0.0
+        self.waits_since = 0
         self.body_bytes = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -269,7 +273,7 @@ class ClientSide(RelayStream):
     def response_data(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
         """A piece of the body: `count` bytes of `source` from absolute index `start`."""
 
-    def response_end(self, trailers: Head | None) -> None:
+    def response_end(self, exchange: Exchange, trailers: Head | None) -> None:
         """The body is complete."""
 
     def flush_response(self, exchange: Exchange) -> int:
@@ -302,7 +306,7 @@ class ServerSide(RelayStream):
         """A piece of the request body. Result as of Stream.send."""
         return 0
 
-    def request_end(self, trailers: Head | None) -> None:
+    def request_end(self, exchange: Exchange, trailers: Head | None) -> None:
         """The request body is complete."""
 
     def resume_response(self) -> None:

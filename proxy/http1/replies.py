@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from proxy.kernel.emit import FieldEdits
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -45,6 +47,7 @@ PENDING_TIMEOUT: Final = Failure(503, "UO", "connection_limit_reached", "no conn
 CONNECTIONS: Final = Failure(503, "UO", "connection_limit_reached", "limits.connections is reached", close=True)
 SLOW_HEAD: Final = Failure(408, "SI", "http_request_error", "the request head took too long", close=True)
 SLOW_BODY: Final = Failure(408, "SI", "http_request_error", "the request body stopped coming", close=True)
+SLOW_READER: Final = Failure(408, "SI", "http_request_error", "the client stopped reading", close=True)
 BODY_TOO_LARGE: Final = Failure(413, "DPE", "http_request_error", "the body is larger than limits.body", close=True)
 OLD_BODY: Final = Failure(
     413, "DPE", "http_request_error", "an HTTP/1.0 request of this method has no body", close=True
@@ -119,11 +122,13 @@ def render_answer(
     body: bytes,
     to_head: bool,
     connection: bytes,
-    extra: bytes,
+    edits: FieldEdits | None,
 ) -> bytes:
-    """A complete answer. connection: value of Connection, b"" for none. extra: finished field lines of a route."""
+    """A complete answer. connection: value of Connection, b"" for none. edits: what the route does to responses."""
+    dropped = edits.drop if edits is not None else ()
+    extra = edits.append if edits is not None else b""
     lines = [f"HTTP/1.1 {status} {reason(status)}\r\n".encode()]
-    lines.extend(name + b": " + value + b"\r\n" for name, value in fields)
+    lines.extend(name + b": " + value + b"\r\n" for name, value in fields if name.lower() not in dropped)
     lines.append(b"Date: " + formatdate(usegmt=True).encode() + b"\r\n")
     bodiless = status in (204, 304)
     if not bodiless:

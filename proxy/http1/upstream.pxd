@@ -38,5 +38,5 @@ cdef class Upstream(ServerSide):
     @cython.locals(tx=Buffer)
     cpdef send_request(self, Exchange exchange)
     cpdef int request_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
-    @cython.locals(downstream=ClientSide, buffer=Buffer, reusable=bint)
+    @cython.locals(downstream=ClientSide, buffer=Buffer, reusable=bint, clean=bint)
     cdef finish_response(self, Exchange exchange)

@@ -83,7 +83,7 @@ class Upstream(ServerSide):
             self.append_piece(tx, exchange.kept, exchange.kept.start, exchange.kept.length())
         if exchange.request_done:
             if self.chunked_request:
-                write_trailers(tx, None)
+                write_trailers(tx, None, None)
             self.send(tx)
             self.set_timeout(forwarder.settings.response_header)
         else:
@@ -99,8 +99,7 @@ class Upstream(ServerSide):
             tx.append_range(source, start, count)
 
     def request_data(self, source: Buffer, start: int, count: int) -> int:
-        if not self.answering:
-            self.set_timeout(self.forwarder.settings.stream_idle)
+        self.set_timeout(self.forwarder.settings.stream_idle)
         if self.chunked_request:
             tx = self.reactor.tx
             tx.clear()
@@ -108,11 +107,11 @@ class Upstream(ServerSide):
             return self.send(tx)
         return self.send_range(source, start, count)
 
-    def request_end(self, trailers: Head | None) -> None:
+    def request_end(self, exchange: Exchange, trailers: Head | None) -> None:
         if self.chunked_request:
             tx = self.reactor.tx
             tx.clear()
-            write_trailers(tx, trailers)
+            write_trailers(tx, trailers, exchange.route.request_edits)
             self.send(tx)
         if not self.answering:
             self.set_timeout(self.forwarder.settings.response_header)
@@ -224,7 +223,6 @@ class Upstream(ServerSide):
         self.set_timeout(forwarder.settings.stream_idle)
         self.start_relay(downstream)
         downstream.start_relay(self)
-        self.keep()
         # Either side may have sent more already.
         self.reactor.wake(self)
         self.reactor.wake(downstream)
@@ -251,11 +249,13 @@ class Upstream(ServerSide):
     def finish_response(self, exchange: Exchange) -> None:
         """The response is complete: end it for the client, and let the forwarder have the connection."""
         downstream = exchange.downstream
-        downstream.response_end(self.body.trailers)
+        downstream.response_end(exchange, self.body.trailers)
         downstream.flush_response(exchange)
         buffer = self.buffer()
-        # Bytes after a response are nobody's: whoever sent them cannot be trusted with a further request.
-        reusable = self.reusable and buffer.start == buffer.end and not self.peer_closed and not self.pending()
+        # Bytes after a response are nobody's: whoever sent them cannot be trusted with a further request. `readable`
+        # says that there may be some which were not read yet.
+        clean = buffer.start == buffer.end and not self.readable and not self.peer_closed
+        reusable = self.reusable and clean and not self.pending()
         self.in_body = False
         self.answering = False
         self.clear_timeout()
@@ -309,8 +309,11 @@ class Upstream(ServerSide):
         elif self.connecting:
             self.forwarder.connect_failed(exchange, self, errno.ETIMEDOUT)
         elif self.answering:
-            self.forwarder.refuse(exchange, replies.RESPONSE_TIMEOUT, "the response stopped coming")
-        elif not exchange.request_done:
+            failure = replies.SLOW_READER if self.held else replies.RESPONSE_TIMEOUT
+            self.forwarder.refuse(
+                exchange, failure, "the client stopped reading" if self.held else "the response stopped coming"
+            )
+        elif not exchange.request_done and not self.pending():
             exchange.downstream.closing = True
             self.forwarder.refuse(exchange, replies.SLOW_BODY, "")
         else:
@@ -330,10 +333,13 @@ class Upstream(ServerSide):
         self.set_timeout(self.forwarder.settings.stream_idle)
 
     def on_closed(self) -> None:
-        self.endpoint.closed(self)
+        endpoint = self.endpoint
+        endpoint.closed(self)
         exchange = self.exchange
         if exchange is not None:
             # Closed by a bug of ours in the middle of an exchange: the client must not be left waiting.
             self.exchange = None
             exchange.upstream = None
             self.forwarder.refuse(exchange, replies.INTERNAL, "")
+        if endpoint.service.pending:
+            self.forwarder.serve_pending(endpoint.service)

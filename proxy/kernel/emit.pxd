@@ -33,4 +33,4 @@ cpdef write_response_head(
 cpdef bytes continue_trace(bytes traceparent)
 cpdef write_chunk(Buffer out, Buffer source, Py_ssize_t start, Py_ssize_t count)
 cpdef write_fields(Buffer out, list pairs)
-cpdef write_trailers(Buffer out, Head head)
+cpdef write_trailers(Buffer out, Head head, FieldEdits edits)

@@ -304,15 +304,23 @@ cdef tuple NO_TRAILERS = (
 cdef FieldEdits _NOT_IN_TRAILERS = FieldEdits(NO_TRAILERS)
 
 
-cpdef write_trailers(Buffer out, Head head):
-    """Append the last chunk and the trailers of `head` (None: none).
+cpdef write_trailers(Buffer out, Head head, FieldEdits edits):
+    """Append the last chunk and the trailers of `head` (None: none), without those that `edits` drop.
 
     Fields that say something about framing, routing, forwarding, authentication or the handling of the content are
     left out (RFC 9110 section 6.5.1): whoever merges trailers into a head must not be misled by them.
     """
+    cdef int index
+    cdef Field* field
     out.put(b"0\r\n", 3)
     if head is not None:
-        put_fields(out, head, ~ONE, _NOT_IN_TRAILERS)
+        for index in range(head.count):
+            field = &head.fields[index]
+            if field.id or _NOT_IN_TRAILERS.drops(head.data + field.name, field.name_size):
+                continue
+            if edits is not None and edits.drops(head.data + field.name, field.name_size):
+                continue
+            put_line(out, head.data + field.name, field.name_size, head.data + field.value, field.value_size)
     out.put(b"\r\n", 2)
 
 

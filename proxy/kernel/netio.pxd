@@ -14,6 +14,7 @@ cdef class Reactor:
     cdef int epoll
     cdef readonly Buffer rx
     cdef readonly Buffer tx
+    cdef void* rx_owner
     cdef list streams
     cdef list woken
     cdef readonly int64_t now_ms
@@ -60,6 +61,7 @@ cdef class Stream:
     cpdef on_connected(self, int error)
     cpdef on_readable(self)
     cpdef on_drained(self)
+    cpdef on_progress(self)
     cpdef on_timeout(self)
     cpdef on_closed(self)
     cpdef Py_ssize_t fill(self) except -3

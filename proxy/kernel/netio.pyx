@@ -357,6 +357,9 @@ cdef class Stream:
     cpdef on_drained(self):
         """All that was written has been handed to the kernel, after some of it had to wait."""
 
+    cpdef on_progress(self):
+        """Some of what waited has been handed to the kernel, and more still waits."""
+
     cpdef on_timeout(self):
         """The deadline that was set last has passed."""
 
@@ -366,8 +369,13 @@ cdef class Stream:
     # Reading.
 
     cpdef Buffer buffer(self):
-        """Where received bytes are: the stream's own buffer if it keeps one, else the shared one."""
-        return self.reactor.rx if self.rx is None else self.rx
+        """Where received bytes are: the stream's own buffer if it keeps one, else the shared one, which is empty
+        for all but the stream that filled it in this event."""
+        if self.rx is not None:
+            return self.rx
+        if self.reactor.rx_owner != <void*>self:
+            self.reactor.rx.clear()
+        return self.reactor.rx
 
     cpdef Py_ssize_t fill(self) except -3:
         """Read once into `buffer()`: the number of bytes, or END, AGAIN or BROKEN."""
@@ -382,6 +390,7 @@ cdef class Stream:
             into = self.reactor.rx
             into.start = 0
             into.end = 0
+            self.reactor.rx_owner = <void*>self
         else:
             into = self.rx
             if into.size - into.end < 2048:
@@ -416,8 +425,10 @@ cdef class Stream:
             if self.rx.start == self.rx.end:
                 self.rx = None
             return
-        if self.reactor is None:
+        # What another stream left unread is not ours to keep.
+        if self.reactor is None or self.reactor.rx_owner != <void*>self:
             return
+        self.reactor.rx_owner = NULL
         shared = self.reactor.rx
         live = shared.end - shared.start
         if live:
@@ -483,6 +494,10 @@ cdef class Stream:
                 self.on_drained()
                 return
             out.start += sent
+            if out.start < out.end:
+                self.on_progress()
+                if self.out is not out:
+                    return
         self.out = None
         self.on_drained()
 

@@ -97,5 +97,7 @@ cdef class ChunkLine:
 
 cpdef Py_ssize_t scan_request(Buffer source, Head head, HeadLimits limits) except? -100
 cpdef Py_ssize_t scan_response(Buffer source, Head head, HeadLimits limits) except? -100
+cpdef skip_blank_lines(Buffer source)
+cpdef bint is_authority(bytes text) noexcept
 cpdef Py_ssize_t scan_trailers(Buffer source, Head head, HeadLimits limits) except? -100
 cpdef Py_ssize_t scan_chunk_line(Buffer source, ChunkLine line, Py_ssize_t extension_limit) except? -100

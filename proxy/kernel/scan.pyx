@@ -447,6 +447,19 @@ cdef int check_host(const char* value, Py_ssize_t size) noexcept:
     return 0
 
 
+cpdef bint is_authority(bytes text) noexcept:
+    """Whether this is a host with or without a port, as Host may hold it, and not empty."""
+    return PyBytes_GET_SIZE(text) > 0 and check_host(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)) == 0
+
+
+cpdef skip_blank_lines(Buffer source):
+    """Consume the line ends at the start: they may follow a body and begin no request (RFC 9112 section 2.2)."""
+    while source.end - source.start >= 2 and source.data[source.start] == b"\r" and (
+        source.data[source.start + 1] == b"\n"
+    ):
+        source.start += 2
+
+
 cdef bint lists_trailers(const char* value, Py_ssize_t size) noexcept:
     """Whether a TE field holds the member "trailers"."""
     cdef Py_ssize_t at = 0

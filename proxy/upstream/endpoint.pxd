@@ -12,12 +12,18 @@ cdef class PooledStream(Stream):
     cdef public long uses
 
 
+cdef class ServiceRuntime
+
+
 cdef class EndpointRuntime(Candidate):
+    cdef public ServiceRuntime service
     cdef public Address address
     cdef public Slot slot
     cdef public bytes log_part
     cdef public list idle
     cdef public long open
+    cdef public long limit
+    cdef public long max_idle
     cdef public object policy
     cdef public double keep_for
     cdef public object habit
@@ -25,7 +31,8 @@ cdef class EndpointRuntime(Candidate):
     @cython.locals(stream=PooledStream, age=int64_t)
     cpdef PooledStream take(self, bint replayable, int64_t now_us)
     cpdef bint give(self, PooledStream stream, int64_t now_us)
-    cpdef bint has_room(self)
+    cpdef bint make_room(self)
+    cdef look_full(self)
     cpdef opened(self)
     cpdef closed(self, PooledStream stream)
 
@@ -39,5 +46,6 @@ cdef class ServiceRuntime:
     cdef public object split
     cdef public dict endpoints
     cdef public object pending
+    cdef public bint serving
     cdef public double timeout
     cdef public long max_pending

@@ -38,6 +38,7 @@ class PooledStream(Stream):
 class EndpointRuntime(Candidate):
     """One endpoint with its idle connections."""
 
+    service: ServiceRuntime
     address: Address
     slot: Slot
     log_part: bytes | None  # what the access log says of this endpoint; None until it first does
@@ -48,8 +49,12 @@ class EndpointRuntime(Candidate):
     habit: IdleHabit
     removed: bool
 
-    def __init__(self, endpoint: Endpoint, policy: PoolPolicy, slot: Slot) -> None:
+    limit: int  # of `open`; 0 for none
+    max_idle: int
+
+    def __init__(self, service: ServiceRuntime, endpoint: Endpoint, policy: PoolPolicy, slot: Slot) -> None:
         super().__init__(endpoint)
+        self.service = service
         self.address = Address(endpoint.address)
         self.slot = slot
         self.idle = []
@@ -66,7 +71,14 @@ class EndpointRuntime(Candidate):
         self.usable = endpoint.state == EndpointState.HEALTHY
         self.log_part = None
         self.policy = policy
+        self.limit = policy.max_connections
+        self.max_idle = policy.max_idle
         self.keep_for = policy.idle_timeout
+        self.look_full()
+
+    def look_full(self) -> None:
+        """Keep `full` true to what is open and idle."""
+        self.full = self.limit > 0 and self.open >= self.limit and not self.idle
 
     def take(self, replayable: bool, now_us: int) -> PooledStream | None:
         """An idle connection that the next request may use, or None.
@@ -89,26 +101,31 @@ class EndpointRuntime(Candidate):
                     self.idle.append(stream)
                     self.slot.add(POOL_IDLE, 1)
                     return None
+            self.look_full()
             return stream
         return None
 
     def give(self, stream: PooledStream, now_us: int) -> bool:
         """Keep a connection whose exchange is complete. False: it is not wanted, close it."""
-        if self.removed or len(self.idle) >= self.policy.max_idle or self.keep_for <= 0:
+        if self.removed or len(self.idle) >= self.max_idle or self.keep_for <= 0:
             return False
         stream.idle_since = now_us
         self.idle.append(stream)
         self.slot.add(POOL_IDLE, 1)
+        self.full = False
         stream.set_timeout(self.keep_for)
         return True
 
-    def has_room(self) -> bool:
-        """Whether another connection may be opened."""
-        limit = self.policy.max_connections
-        return limit == 0 or self.open < limit
+    def make_room(self) -> bool:
+        """Whether another connection may be opened. At the limit an idle one that was not good enough for a request
+        gives way, the one that has waited longest."""
+        if self.limit and self.open >= self.limit and self.idle:
+            self.idle[0].close()
+        return self.limit == 0 or self.open < self.limit
 
     def opened(self) -> None:
         self.open += 1
+        self.look_full()
         self.slot.add(CONNECTIONS_TOTAL, 1)
         self.slot.add(CONNECTIONS_ACTIVE, 1)
 
@@ -119,6 +136,7 @@ class EndpointRuntime(Candidate):
         if stream in self.idle:
             self.idle.remove(stream)
             self.slot.add(POOL_IDLE, -1)
+        self.look_full()
 
     def hear_keep_alive(self, value: bytes, now: float) -> None:
         self.habit.hear(value)
@@ -149,6 +167,7 @@ class ServiceRuntime:
     pending: deque[Exchange]
     timeout: float
     max_pending: int
+    serving: bool  # the queue is being looked through
 
     def __init__(self, service: Service, slot: Slot) -> None:
         self.name = service.name
@@ -157,6 +176,7 @@ class ServiceRuntime:
         self.endpoints = {}
         self.versions = {}
         self.pending = deque()
+        self.serving = False
         self.service = service
         self.timeout = service.timeout
         self.max_pending = service.pool.max_pending

@@ -46,8 +46,9 @@ class Balancer:
 class RoundRobin(Balancer):
     """Each usable endpoint in turn, backups only while no primary is usable that the request has not tried.
 
-    One that is full is taken only when all its equals are. Weight 0 takes nothing; other weights are not looked at. The turn goes on behind whatever was picked, so endpoints
-    that are skipped add to everybody's share and not to their neighbour's.
+    One that is full is taken only when all its equals are. Weight 0 takes nothing; other weights are not looked at.
+    The turn goes on behind whatever was picked, so endpoints that are skipped add to everybody's share and not to
+    their neighbour's.
     """
 
     def __init__(self, candidates: Sequence[Candidate], start: int = 0) -> None:

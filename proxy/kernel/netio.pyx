@@ -195,7 +195,7 @@ cdef class Reactor:
                 count = epoll_wait(self.epoll, events, BATCH, 0)
                 self.now_ms = hm_micros() // 1000
                 for index in range(count):
-                    fd = <int>(events[index].data.u64 & 0xFFFFFFFF)
+                    fd = <int><uint32_t>events[index].data.u64
                     item = self.streams[fd]
                     if item is None:
                         continue

@@ -120,8 +120,8 @@ class Served(Wire):
     def receive_more(self) -> bool:
         if self.ended:
             return False
-        deadline = time.monotonic() + (self.socket.gettimeout() or 0.0)
         timeout = self.socket.gettimeout()
+        deadline = time.monotonic() + (timeout or 0.0)
         self.socket.setblocking(False)
         try:
             while True:
@@ -129,6 +129,8 @@ class Served(Wire):
                     read = self.socket.recv(READ_SIZE)
                     break
                 except BlockingIOError:
+                    if timeout == 0.0:
+                        raise
                     if time.monotonic() >= deadline:
                         raise TimeoutError("nothing was received") from None
                     self.book.serve(TICK, (self.socket.fileno(),))
@@ -169,6 +171,19 @@ class Served(Wire):
         finally:
             self.socket.settimeout(TIMEOUT)
         return sent
+
+    def take_available(self) -> bytes:
+        """What is here now, taken without being remembered in `received`: for large bodies."""
+        self.book.serve()
+        data, self.unread = self.unread, b""
+        if data:
+            return data
+        try:
+            data = self.socket.recv(1024 * 1024, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return b""
+        self.ended = not data
+        return data
 
     def receive_available(self) -> bool:
         self.book.settle()

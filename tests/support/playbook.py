@@ -178,10 +178,13 @@ class Served(Wire):
         data, self.unread = self.unread, b""
         if data:
             return data
+        self.socket.setblocking(False)
         try:
-            data = self.socket.recv(1024 * 1024, socket.MSG_DONTWAIT)
+            data = self.socket.recv(1024 * 1024)
         except BlockingIOError:
             return b""
+        finally:
+            self.socket.settimeout(TIMEOUT)
         self.ended = not data
         return data
 

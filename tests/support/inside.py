@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import uvloop
@@ -38,6 +39,22 @@ class Inside:
     def apply(self, config_text: str) -> None:
         """Put another configuration in force."""
         self._call(self.embedded.apply(config_text))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is served inside the block, so whatever peers send meanwhile is found all at once."""
+        is_paused, go_on = threading.Event(), threading.Event()
+
+        def pause() -> None:
+            is_paused.set()
+            go_on.wait(TIMEOUT)
+
+        self._loop.call_soon_threadsafe(pause)
+        assert is_paused.wait(TIMEOUT)
+        try:
+            yield
+        finally:
+            go_on.set()
 
     def stop(self) -> None:
         self._call(self.embedded.__aexit__(None, None, None))

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +22,8 @@ from ports import free_address
 from program import Hivemesh, run_hivemesh
 from raw_client import RawClient
 from waiting import eventually
+
+from proxy.stats.slots import PENDING
 
 
 class HasAddress(Protocol):
@@ -114,6 +118,27 @@ class Instance:
             return eventually(found, f"an access log entry with {expected}", limit=5.0)
         except AssertionError as error:
             raise AssertionError(f"{error}\nlogged: {self.entries()}") from None
+
+    def waiting(self, service: str = "app") -> int:
+        """How many requests wait for a connection to `service`."""
+        if self._inside is not None:
+            return self._inside.embedded.stats(f"service/{service}")[0][PENDING]
+        metrics = self.program.api("GET", "/metrics").text  # type: ignore[attr-defined]
+        return sum(
+            int(value)
+            for labels, value in re.findall(r"^hivemesh_pending_requests\{(.*?)\} (\d+)", metrics, re.MULTILINE)
+            if f'service="{service}"' in labels
+        )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is served inside the block, so whatever peers send meanwhile is found all at once."""
+        if self._inside is not None:
+            with self._inside.paused():
+                yield
+        else:
+            with self.program.paused():
+                yield
 
     def close(self) -> None:
         for client in self.clients:

@@ -11,7 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -106,6 +107,18 @@ class Hivemesh(Program):
             return self.api("GET", "/readyz").status == 200
         except OSError:
             return False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The agent and the workers stand still inside the block."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        for child in children:
+            os.kill(int(child), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for child in children:
+                os.kill(int(child), signal.SIGCONT)
 
     def api(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
         """A request to the admin API; the response is read whole."""

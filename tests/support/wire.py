@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from contextlib import suppress
@@ -28,6 +29,20 @@ class Wire:
         """Each piece leaves by its own system call."""
         for piece in pieces:
             self.socket.sendall(piece)
+
+    def send_while_taken(self, piece: bytes, most: int, patience: float = 0.3) -> int:
+        """Send `piece` again and again until `most` bytes are sent or none was taken for `patience` seconds: how many."""
+        sent = 0
+        self.socket.setblocking(False)
+        try:
+            while sent < most:
+                if not select.select([], [self.socket], [], patience)[1]:
+                    break
+                with suppress(BlockingIOError):
+                    sent += self.socket.send(piece[sent % len(piece) :])
+        finally:
+            self.socket.settimeout(TIMEOUT)
+        return sent
 
     def receive_more(self) -> bool:
         """Read once; False when the peer has ended the connection."""

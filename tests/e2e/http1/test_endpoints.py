@@ -8,6 +8,7 @@ from collections import Counter
 from http_origin import HttpOrigin
 from instance import endpoints
 from raw_origin import RawOrigin
+from waiting import eventually
 
 
 def test_endpoints_take_turns(hive) -> None:
@@ -55,6 +56,22 @@ def test_endpoint_with_weight_zero_takes_nothing(hive) -> None:
     with HttpOrigin("active") as active, HttpOrigin("parked") as parked:
         client = hive(active, {"address": parked.address, "weight": 0}).client()
         assert {client.get().text for _ in range(6)} == {"active"}
+
+
+def test_endpoint_with_a_free_connection_is_preferred_to_one_that_is_full(
+    hive, origin: RawOrigin, second_origin: RawOrigin
+) -> None:
+    proxy = hive(origin, second_origin, app={"pool": {"max_connections": 1}}, timeouts={"connect": "500ms"})
+    proxy.client().ask(target="/long")
+    full = eventually(
+        lambda: next((one for one in (origin, second_origin) if one.has_connection_waiting()), None), "a connection"
+    )
+    free = second_origin if full is origin else origin
+    free.serve()
+    client = proxy.client()
+    assert [client.get(f"/{number}").status for number in range(6)] == [200] * 6
+    assert len(free.requests) == 6
+    assert proxy.waiting() == 0
 
 
 def test_backup_serves_only_when_no_other_can(hive, refused_address: str) -> None:

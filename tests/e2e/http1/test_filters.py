@@ -96,3 +96,64 @@ def test_direct_response(hive) -> None:
     assert (response.header("content-type"), response.header("x-pot")) == ("text/tea", "1")
     assert client.get("/again").status == 418
     assert proxy.logged(path="/again")["route"] == "tea"
+
+
+def test_options_for_the_server_as_a_whole_is_redirected_to_the_root(hive) -> None:
+    proxy = hive(routes=[{"name": "moved", "filters": [{"redirect": {"host": "new.test", "path_prefix": "/new"}}]}])
+    client = proxy.client()
+    client.ask("OPTIONS", "*")
+    response = client.response(to="OPTIONS")
+    assert response.status == 302
+    assert response.header("location").startswith("http://new.test")
+    assert response.header("location").rstrip("/").endswith("/new")
+    # Neither this connection nor the listener took harm.
+    assert client.get("/page").status == 302
+    assert proxy.client().get("/page").status == 302
+
+
+def test_redirect_of_a_request_without_host_is_relative(hive) -> None:
+    proxy = hive(routes=[{"name": "moved", "filters": [{"redirect": {"scheme": "https", "path_prefix": "/new"}}]}])
+    client = proxy.client()
+    client.send(b"GET /page?q=1 HTTP/1.0\r\n\r\n")
+    response = client.response()
+    assert response.status == 302
+    assert response.header("location") == "/new/page?q=1"
+
+
+def test_response_edits_replace_what_a_direct_response_says(hive) -> None:
+    answer = {"direct_response": {"status": 200, "body": "y", "headers": {"X-A": "1", "X-B": "1", "X-C": "1"}}}
+    edit = {"response_headers": {"set": {"X-A": "2", "Content-Type": "text/css"}, "remove": ["x-b"]}}
+    response = hive(routes=[{"name": "local", "filters": [answer, edit]}]).client().get()
+    assert response.text == "y"
+    assert response.all("x-a") == ["2"]
+    assert response.all("content-type") == ["text/css"]
+    assert response.all("x-b") == []
+    assert response.all("x-c") == ["1"]
+    assert response.all("content-length") == ["1"]
+
+
+def test_response_edits_hold_for_errors_of_our_own(hive) -> None:
+    edit = {"response_headers": {"set": {"X-Request-Id": "hidden"}, "remove": ["Proxy-Status"]}}
+    response = hive(app={"endpoints": []}, routes=route(edit)).client().get()
+    assert response.status == 503
+    assert response.all("x-request-id") == ["hidden"]
+    assert response.all("proxy-status") == []
+    assert len(response.all("content-type")) == 1
+
+
+def test_removed_headers_do_not_come_back_as_trailers(hive, origin: RawOrigin) -> None:
+    edits = [{"request_headers": {"remove": ["X-Secret"]}}, {"response_headers": {"remove": ["X-Inner"]}}]
+    client = hive(origin, routes=route(*edits)).client()
+    client.ask("POST", "/", [("Transfer-Encoding", "chunked"), ("X-Secret", "1"), ("TE", "trailers")])
+    client.send(b"2\r\nhi\r\n0\r\nX-Secret: 2\r\nX-Sum: 7\r\n\r\n")
+    upstream = origin.accept()
+    request = upstream.request()
+    assert request.header("x-secret") is None
+    assert request.trailers == [("x-sum", "7")]
+    upstream.send(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Inner: 1\r\n\r\n"
+        b"2\r\nok\r\n0\r\nX-Inner: 2\r\nX-Sum: 8\r\n\r\n"
+    )
+    response = client.response(to="POST")
+    assert response.header("x-inner") is None
+    assert response.trailers == [("x-sum", "8")]

@@ -142,3 +142,22 @@ def test_bytes_after_a_response_spoil_the_upstream_connection(hive, origin: RawO
     client.ask(target="/2")
     origin.accept().answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nclean")
     assert client.response().body == b"clean"
+
+
+def test_line_ends_between_requests_ask_for_nothing(hive, origin: RawOrigin) -> None:
+    """Old clients send one after a body (RFC 9112 section 2.2); it is not the beginning of a slow head."""
+    proxy = hive(origin, timeouts={"request_head": "200ms"})
+    client = proxy.client()
+    client.ask("POST", "/1", body=b"x")
+    client.send(b"\r\n")
+    upstream = origin.accept()
+    upstream.answer()
+    assert client.response().status == 200
+    assert not client.is_ended_by_peer(0.4)
+    client.send(b"\r\n", b"\r", b"\n")
+    assert client.has_nothing_to_read()
+    client.ask(target="/2")
+    assert upstream.answer().target == "/2"
+    assert client.response().status == 200
+    proxy.logged(path="/2")
+    assert [entry["status"] for entry in proxy.entries()] == [200, 200]

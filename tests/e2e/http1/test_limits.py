@@ -139,3 +139,26 @@ def test_connections_over_the_limit_are_not_served(hive, origin: RawOrigin) -> N
     for upstream in upstreams:
         upstream.answer()
     assert [client.response().status for client in kept] == [200, 200]
+
+
+def test_client_that_goes_on_sending_a_refused_body_gets_the_whole_answer(hive, origin: RawOrigin) -> None:
+    client = hive(origin, limits={"body": "1KiB"}).client()
+    client.ask("POST", "/", {"Content-Length": "2000000"})
+    assert client.read_until(b"\r\n").startswith(b"HTTP/1.1 413 ")
+    for _ in range(20):
+        client.send(b"x" * 100_000)  # a reset would be seen here
+    client.finish_sending()
+    assert client.is_ended_by_peer()
+    assert not client.was_reset
+    assert not origin.has_connection_waiting()
+
+
+def test_client_that_goes_on_sending_a_refused_head_gets_the_whole_answer(hive, origin: RawOrigin) -> None:
+    client = hive(origin).client()
+    client.send(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n")
+    assert client.read_until(b"\r\n").startswith(b"HTTP/1.1 400 ")
+    for _ in range(20):
+        client.send(b"X-More: of it\r\n" * 1000)
+    client.finish_sending()
+    assert client.is_ended_by_peer()
+    assert not client.was_reset

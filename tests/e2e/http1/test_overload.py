@@ -56,3 +56,18 @@ def test_waiting_request_moves_on_when_its_client_leaves(hive, origin: RawOrigin
     first.response()
     assert upstream.answer().target == "/3"
     assert third.response().status == 200
+
+
+def test_request_that_wants_a_fresh_connection_takes_the_place_of_an_old_idle_one(hive, origin: RawOrigin) -> None:
+    """At the limit, too: waiting for a connection that nobody uses would be waiting for nothing."""
+    proxy = hive(origin, app={"pool": {"max_connections": 1}})
+    client = proxy.client()
+    client.ask()
+    upstream = origin.accept()
+    upstream.answer(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 0\r\n\r\n")
+    assert client.response().status == 200
+    assert not upstream.is_ended_by_peer(0.6)  # more than half of its time: too old for what cannot be repeated
+    client.ask("POST", "/pay", body=b"10")
+    assert origin.accept(timeout=2).answer().body == b"10"
+    assert client.response().status == 200
+    assert upstream.is_ended_by_peer()

@@ -42,12 +42,15 @@ def test_asterisk_is_for_options_only(hive, origin: RawOrigin) -> None:
     assert client.response().status == 400
 
 
-def test_connect_is_not_allowed(hive, origin: RawOrigin) -> None:
-    proxy = hive(origin)
-    client = proxy.client()
-    client.send(b"CONNECT db.test:5432 HTTP/1.1\r\nHost: db.test:5432\r\n\r\n")
+@pytest.mark.parametrize("target", ["db.test:5432", "db.test", "/", "/path?q=1", "*", "http://db.test:5432/"])
+def test_connect_is_not_allowed(hive, origin: RawOrigin, target: str) -> None:
+    """Whatever the target looks like: an origin that answered 200 would believe that a tunnel had begun."""
+    client = hive(origin).client()
+    client.ask("CONNECT", target, host="db.test:5432")
     response = client.response()
-    assert response.status == 405
+    assert (response.status, response.header("connection")) == (405, "close")
+    assert "CONNECT" not in response.header("allow")
+    assert client.is_ended_by_peer()
     assert not origin.has_connection_waiting()
 
 
@@ -55,6 +58,19 @@ def test_connect_is_not_allowed(hive, origin: RawOrigin) -> None:
 def test_targets_that_are_no_uri_are_refused(hive, origin: RawOrigin, target: str) -> None:
     client = hive(origin).client()
     client.ask("GET", target)
+    assert client.response().status == 400
+    assert client.is_ended_by_peer()
+    assert not origin.has_connection_waiting()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize("authority", ['e"v{il}', "a.test:99999:x", "a.test:port", "user@a.test", ""])
+def test_absolute_form_with_a_host_that_is_none_is_refused(
+    hive, origin: RawOrigin, authority: str, version: str
+) -> None:
+    client = hive(origin).client()
+    host = f"Host: {authority}\r\n" if version == "1.1" else ""  # HTTP/1.0 needs none, so only the target can be wrong
+    client.send(f"GET http://{authority}/ HTTP/{version}\r\n{host}\r\n".encode())
     assert client.response().status == 400
     assert client.is_ended_by_peer()
     assert not origin.has_connection_waiting()

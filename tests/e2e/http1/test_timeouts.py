@@ -140,3 +140,46 @@ def test_body_that_keeps_coming_is_not_idle(hive, origin: RawOrigin) -> None:
         upstream.send(b"1\r\nx\r\n")
     upstream.send(b"0\r\n\r\n")
     assert client.response().body == b"xxxxxx"
+
+
+def test_body_that_keeps_coming_after_the_response_has_begun_is_not_idle(hive, origin: RawOrigin) -> None:
+    proxy = hive(origin, timeouts={"stream_idle": "300ms"})
+    client = proxy.client()
+    client.ask("POST", "/", {"Content-Length": "8"})
+    upstream = origin.accept()
+    upstream.head()
+    upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert client.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    for _ in range(8):
+        assert not upstream.is_ended_by_peer(0.1)
+        client.send(b"x")
+        assert upstream.read_exactly(1) == b"x"
+    upstream.send(b"2\r\nok\r\n0\r\n\r\n")
+    assert client.read_until(b"0\r\n\r\n") == b"2\r\nok\r\n0\r\n\r\n"
+    assert not proxy.logged(status=200)["flags"]
+
+
+def test_origin_that_does_not_read_the_body_is_504(hive, origin: RawOrigin) -> None:
+    proxy = hive(origin, timeouts={"stream_idle": "300ms"})
+    client = proxy.client()
+    client.ask("POST", "/", {"Content-Length": "100000000"})
+    origin.accept().head()
+    assert client.send_while_taken(b"x" * 65536, 100_000_000, patience=0.1) < 100_000_000
+    response = client.response(to="POST")
+    assert (response.status, response.header("connection")) == (504, "close")
+    assert proxy.logged(status=504)["flags"] == "UT"
+
+
+def test_timeout_of_a_service_that_is_changed_by_a_reload_reaches_its_routes(hive, origin: RawOrigin) -> None:
+    proxy = hive(origin, app={"mesh": {"timeout": "60s"}})
+    client = proxy.client()
+    client.ask()
+    upstream = origin.accept()
+    upstream.answer()
+    assert client.response().status == 200
+    proxy.config["services"]["app"]["mesh"]["timeout"] = "200ms"
+    proxy.reload()
+    client.ask(target="/slow")
+    upstream.request()
+    assert client.response().status == 504
+    assert proxy.logged(path="/slow")["flags"] == "UT"

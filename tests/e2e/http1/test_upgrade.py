@@ -97,3 +97,12 @@ def test_101_that_nobody_asked_for_is_an_upstream_fault(hive, origin: RawOrigin)
     origin.accept().answer(SWITCHING)
     assert client.response().status == 502
     assert proxy.logged(status=502)["flags"] == "UPE"
+
+
+def test_upgrade_of_an_http_1_0_client_is_not_offered_upstream(hive, origin: RawOrigin) -> None:
+    client = hive(origin).client()
+    client.send(b"GET /up HTTP/1.0\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo/1\r\n\r\n")
+    request = origin.accept().answer()
+    assert request.header("upgrade") is None
+    assert "upgrade" not in (request.header("connection") or "").lower()
+    assert client.response().status == 200

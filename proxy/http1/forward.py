@@ -367,7 +367,11 @@ class Forwarder:
                 elapsed = now - exchange.connected
                 endpoint.slot.count_request(exchange.upstream_status, elapsed, exchange.bytes_out, exchange.bytes_in)
         if self.log is not None:
-            self.log.write(exchange)
+            try:
+                self.log.write(exchange)
+            except Exception as bug:
+                # All else about the exchange is done: nobody would ever end the client's wait.
+                self.reactor.tell_bug(exchange.downstream, bug)
         head = exchange.head
         exchange.head = None  # type: ignore[assignment]
         exchange.upstream = None

@@ -22,7 +22,6 @@ import heapq
 import itertools
 import json
 import os
-import select
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +31,7 @@ from typing import Any, cast
 from raw_client import RawClient
 from raw_origin import RawOrigin
 from raw_origin import Upstream as OriginSide
+from waiting import readable
 from wire import READ_SIZE, TIMEOUT, Wire
 
 from discovery.model import Endpoint, Listener, PoolPolicy, Route, Service, Settings, Snapshot
@@ -88,7 +88,7 @@ class ManualLoop:
             wait = min(wait, self.timers[0][0] - self.time())
         if self.soon:
             wait = 0.0
-        ready = select.select([*self.readers, *also], [], [], max(wait, 0.0))[0]
+        ready = readable((*self.readers, *also), max(wait, 0.0))
         for fd in ready:
             callback = self.readers.get(fd)
             if callback is not None:
@@ -221,7 +221,7 @@ class Origin(RawOrigin):
         return server
 
     def is_called(self) -> bool:
-        return bool(select.select([self.socket], [], [], 0)[0])
+        return bool(readable([self.socket.fileno()]))
 
 
 def service(name: str, *origins: Origin | str, pool: PoolPolicy | None = None, **given: Any) -> Service:
@@ -296,7 +296,7 @@ class Playbook:
     def settle(self) -> None:
         """Serve until nothing is ready any more."""
         self.serve()
-        while self.loop.soon or any(select.select([fd], [], [], 0)[0] for fd in self.loop.readers):
+        while self.loop.soon or readable(self.loop.readers):
             self.serve()
 
     def until(
@@ -353,13 +353,15 @@ class Playbook:
         for client in self.clients:
             client.close()
         if kind is None:
-            self.until(lambda: not self.downstreams(), "all client connections closed")
-            busy = {name: value for name, value in self.gauges().items() if not name.endswith(("connections", "idle"))}
-            assert not busy, busy
-            assert self.plane.forwarder.active == 0
+            # An upgraded connection stays until both of its ends have closed.
+            self.until(lambda: all(each.relaying for each in self.downstreams()), "all client connections closed")
         for origin in self.origins:
             origin.close()
         if kind is None:
+            self.until(lambda: not self.downstreams(), "all upgraded connections closed")
+            busy = {name: value for name, value in self.gauges().items() if not name.endswith(("connections", "idle"))}
+            assert not busy, busy
+            assert self.plane.forwarder.active == 0
             self.until(lambda: not self.upstreams(), "all connections to origins closed")
             assert self.gauges() == {}
             assert self.table.total(slots.WORKER_SLOT, slots.WORKER_CONNECTIONS) == 0

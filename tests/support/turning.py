@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections.abc import Callable
+
+from waiting import readable
 
 from proxy.kernel.netio import TICK, Reactor
 
@@ -23,7 +24,7 @@ class Turning:
     def once(self, wait: float = 0.0, also: tuple[int, ...] = ()) -> None:
         """Serve what is ready, after waiting at most `wait` seconds for it or for one of the descriptors `also`."""
         now = time.monotonic()
-        select.select([self.reactor.fileno(), *also], [], [], max(0.0, min(wait, TICK, self.next_turn - now)))
+        readable((self.reactor.fileno(), *also), max(0.0, min(wait, TICK, self.next_turn - now)))
         self.reactor.poll()
         if time.monotonic() >= self.next_turn:
             self.reactor.turn()
@@ -40,7 +41,7 @@ class Turning:
 
     def settle(self) -> None:
         """Serve until nothing is ready any more."""
-        while select.select([self.reactor.fileno()], [], [], 0)[0]:
+        while readable([self.reactor.fileno()]):
             self.reactor.poll()
         self.reactor.turn()
 

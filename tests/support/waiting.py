@@ -5,8 +5,9 @@ Tests never sleep for a guessed time: they name the condition, and a limit after
 
 from __future__ import annotations
 
+import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,3 +27,11 @@ def eventually(condition: Callable[[], T | None], what: str, limit: float = LIMI
         if time.monotonic() >= deadline:
             raise AssertionError(f"still not so after {limit:g} s: {what} (last: {value!r})")
         time.sleep(STEP)
+
+
+def readable(descriptors: Iterable[int], wait: float = 0.0) -> list[int]:
+    """Which of them can be read, after at most `wait` seconds."""
+    poll = select.poll()
+    for fd in descriptors:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(wait * 1000)]

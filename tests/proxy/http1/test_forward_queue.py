@@ -113,10 +113,12 @@ def test_being_refused_does_not_prolong_the_waiting_of_others(origin: Origin) ->
     with Playbook(service("app", origin, pool=pool), origins=(origin,), settings=settings) as book:
         first = ask(book, "a")
         waiting = ask(book, "b")
+        refused = book.client()
         start = time.monotonic()
         while not waiting.receive_available():
             assert time.monotonic() - start < 2.0, "it waits for ever"
-            assert ask(book, "x").response().status == 503
+            refused.ask(target="/x")
+            assert refused.response().status == 503
         assert waiting.response().status == 503
         upstream = origin.accept()
         answer(upstream, "a")

@@ -30,7 +30,7 @@ cdef class Downstream(ClientSide):
     cdef int framing
     @cython.locals(got=Py_ssize_t, turns=int)
     cpdef on_readable(self)
-    @cython.locals(buffer=Buffer, heads=int)
+    @cython.locals(buffer=Buffer, heads=int, exchange=Exchange)
     cdef advance(self)
     @cython.locals(taken=Py_ssize_t, head=Head, forwarder=Forwarder, settings=HttpSettings, now=int64_t, exchange=Exchange)
     cdef bint take_head(self, Buffer buffer) except -1

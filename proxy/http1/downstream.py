@@ -123,7 +123,9 @@ class Downstream(ClientSide):
         buffer = self.buffer()
         heads = 0
         while buffer.start < buffer.end and self.fd >= 0 and not self.lingering and not self.relaying:
-            if self.exchange is None:
+            # Held here: what an attribute alone holds can be gone before a call with it returns (docs/design/0005).
+            exchange = self.exchange
+            if exchange is None:
                 if heads == HEAD_TURNS:
                     self.again = True
                     self.reactor.wake(self)
@@ -132,7 +134,7 @@ class Downstream(ClientSide):
                     break
                 heads += 1
             elif self.receiving:
-                if self.held or not self.take_body(self.exchange, buffer):
+                if self.held or not self.take_body(exchange, buffer):
                     break
             else:
                 break
@@ -393,8 +395,9 @@ class Downstream(ClientSide):
 
     def leave(self) -> None:
         """The client has closed."""
-        if self.exchange is not None:
-            self.forwarder.client_gone(self.exchange)
+        exchange = self.exchange
+        if exchange is not None:
+            self.forwarder.client_gone(exchange)
         self.close()
 
     def on_timeout(self) -> None:
@@ -438,9 +441,10 @@ class Downstream(ClientSide):
     def on_closed(self) -> None:
         self.listener.slot.add(CONNECTIONS_ACTIVE, -1)
         self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
-        if self.exchange is not None:
+        exchange = self.exchange
+        if exchange is not None:
             # Whoever closes a connection with an exchange on it has ended the exchange, or a bug of ours just did.
-            self.forwarder.client_gone(self.exchange)
+            self.forwarder.client_gone(exchange)
 
 
 class HttpAcceptor(Acceptor):

@@ -347,6 +347,8 @@ class Forwarder:
         if exchange.done:
             return
         exchange.done = True
+        # Everything below lets go of the exchange; a caller may have held it by one of those references only.
+        self.reactor.hold(exchange)
         self.active -= 1
         if exchange.finished == 0:
             exchange.finished = self.reactor.micros()

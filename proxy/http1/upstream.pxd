@@ -25,7 +25,7 @@ cdef class Upstream(ServerSide):
     cdef bint answering
     cdef bint again
     cdef bint chunked_request
-    @cython.locals(got=Py_ssize_t, turns=int)
+    @cython.locals(got=Py_ssize_t, turns=int, exchange=Exchange)
     cpdef on_readable(self)
     @cython.locals(buffer=Buffer, result=int)
     cdef advance(self, Exchange exchange)

@@ -119,8 +119,10 @@ class Upstream(ServerSide):
     def on_drained(self) -> None:
         if self.relaying:
             self.relay_drained()
-        elif self.exchange is not None:
-            self.exchange.downstream.resume_request()
+        else:
+            exchange = self.exchange
+            if exchange is not None:
+                exchange.downstream.resume_request()
 
     # --- from the upstream ----------------------------------------------------------------------------------------
 
@@ -130,20 +132,22 @@ class Upstream(ServerSide):
             return
         turns = 0
         while self.fd >= 0 and not self.held and not self.relaying:
-            if self.exchange is None:
+            # Held here: what an attribute alone holds can be gone before a call with it returns (docs/design/0005).
+            exchange = self.exchange
+            if exchange is None:
                 self.retire()
                 return
             if self.again:
                 self.again = False
-                self.advance(self.exchange)
+                self.advance(exchange)
                 continue
             got = self.fill()
             if got == AGAIN:
                 return
             if got <= 0:
-                self.broken_off(self.exchange, got)
+                self.broken_off(exchange, got)
                 return
-            self.advance(self.exchange)
+            self.advance(exchange)
             turns += 1
             if turns == READ_TURNS:
                 self.reactor.wake(self)

@@ -17,6 +17,7 @@ cdef class Reactor:
     cdef void* rx_owner
     cdef list streams
     cdef list woken
+    cdef list held
     cdef readonly int64_t now_ms
     cdef void** slots
     cdef int64_t tick
@@ -32,6 +33,7 @@ cdef class Reactor:
     cdef run_woken(self)
     cdef serve(self, Stream stream, uint32_t flags)
     cpdef wake(self, Stream stream)
+    cpdef hold(self, object item)
     cpdef poll(self)
     cpdef turn(self)
     cpdef int64_t micros(self) noexcept

@@ -11,7 +11,8 @@ connection is a `Stream`; drivers subclass it and are told `on_readable`, `on_dr
    them to a buffer of the stream's own. An idle stream owns no buffer.
  - Deadlines are lazy: setting one is a store. A wheel of 50 ms slots looks at a stream when the earliest deadline it
    has had comes up, and moves on if that has changed since.
- - A stream has one owner of its descriptor: itself. `close` and `abort` may be called any number of times.
+ - A stream has one owner of its descriptor: itself. `close` and `abort` may be called any number of times. A closed
+   stream lives to the end of the event, because methods of it may still be running.
  - An exception in a driver is a bug of ours: it is reported to `on_bug`, ends that stream, and nothing else.
 """
 
@@ -104,6 +105,7 @@ cdef class Reactor:
         self.tx = Buffer(RX_SIZE)
         self.streams = []
         self.woken = []
+        self.held = []
         self.generation = 0
         self.now_ms = hm_micros() // 1000
         self.tick = self.now_ms // SLOT_MS
@@ -156,6 +158,10 @@ cdef class Reactor:
         if stream.fd >= 0 and not stream.is_woken:
             stream.is_woken = True
             self.woken.append(stream)
+
+    cpdef hold(self, object item):
+        """Keep something alive to the end of this event: methods that were called with it may still be running."""
+        self.held.append(item)
 
     cdef run_woken(self):
         """One turn for each: who wakes itself meanwhile comes after what else is ready."""
@@ -215,6 +221,7 @@ cdef class Reactor:
                     break
         finally:
             self.polling = False
+            self.held.clear()
         # Who wants another turn has no event coming: the event loop calls again, after whatever else it has.
         if self.woken and self.call_soon is not None:
             self.call_soon(self.poll)
@@ -302,6 +309,7 @@ cdef class Reactor:
             self.tick += 1
         if self.woken:
             self.run_woken()
+        self.held.clear()
 
 
 cdef class Stream:
@@ -581,6 +589,8 @@ cdef class Stream:
         self.fd = -1
         self.reactor.unlink(self)
         self.reactor.open_streams -= 1
+        # Whoever called may hold no reference of its own: compiled code borrows `x` in `x.y.close()` from the field.
+        self.reactor.held.append(self)
         if self.registered:
             self.registered = False
             self.reactor.streams[fd] = None

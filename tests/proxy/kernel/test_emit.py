@@ -395,7 +395,7 @@ def test_chunks_are_read_back_by_h11(pieces: list[bytes]) -> None:
     out = Buffer(16)
     for piece in pieces:
         write_chunk(out, buffer_of(piece, before=b"abc"), 3, len(piece))
-    write_trailers(out, None)
+    write_trailers(out, None, None)
     machine = h11.Connection(h11.SERVER)
     machine.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + out.take())
     assert isinstance(machine.next_event(), h11.Request)
@@ -421,7 +421,7 @@ def test_trailers_that_would_mislead_are_left_out() -> None:
     size, head = scan("trailers", b"\r\n".join(lines) + b"\r\n\r\n")
     assert size > 0
     out = Buffer()
-    write_trailers(out, head)
+    write_trailers(out, head, None)
     assert out.take() == b"0\r\nX-Sum: 1\r\nDigest: y\r\n\r\n"
 
 

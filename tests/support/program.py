@@ -111,14 +111,18 @@ class Hivemesh(Program):
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The agent and the workers stand still inside the block."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        children = self.children()
         for child in children:
-            os.kill(int(child), signal.SIGSTOP)
+            os.kill(child, signal.SIGSTOP)
         try:
             yield
         finally:
             for child in children:
-                os.kill(int(child), signal.SIGCONT)
+                os.kill(child, signal.SIGCONT)
+
+    def children(self) -> list[int]:
+        """Process ids of the agent and the workers."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def api(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
         """A request to the admin API; the response is read whole."""

@@ -31,7 +31,10 @@ class Wire:
             self.socket.sendall(piece)
 
     def send_while_taken(self, piece: bytes, most: int, patience: float = 0.3) -> int:
-        """Send `piece` again and again until `most` bytes are sent or none was taken for `patience` seconds: how many."""
+        """Send `piece` again and again until `most` bytes are sent or none is taken for `patience` seconds.
+
+        The number of bytes sent.
+        """
         sent = 0
         self.socket.setblocking(False)
         try:

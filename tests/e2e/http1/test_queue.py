@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from typing import Any
 
@@ -12,8 +13,10 @@ from waiting import eventually
 
 ONE_CONNECTION = {"pool": {"max_connections": 1}}
 
-# So many that a call within a call for each of them would not fit on any stack.
+# So many that a call within a call for each of them would not fit on this stack (bytes). The usual stack is eight times
+# as large, and would take that many more clients.
 CROWD = 4000
+SMALL_STACK = 1024 * 1024
 
 
 def wait_behind(proxy: Instance, *targets: str) -> list[RawClient]:
@@ -89,6 +92,9 @@ def test_thousands_that_wait_are_all_answered_when_their_endpoints_are_removed(h
         timeouts={"connect": "60s"},
         limits={"connections": CROWD + 100},
     )
+    for pid in proxy.program.children():
+        _, hard = resource.prlimit(pid, resource.RLIMIT_STACK)
+        resource.prlimit(pid, resource.RLIMIT_STACK, (SMALL_STACK, hard))
     busy = proxy.client()
     busy.ask(target="/busy")
     upstream = origin.accept()

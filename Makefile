@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure lint types bench compare image-check clean
+.PHONY: help demo test build pure lint types bench compare proofs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ bench: build ## Time single rules and kernels
 
 compare: build ## Measure hivemesh beside HAProxy, nginx and Envoy (ARGS=--smoke: only see that all of it runs)
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+proofs: build ## Show under load what docs/reliability.md promises, about ten minutes (ARGS=--short: seconds each)
+	@$(BIN)/python -m benchmarks.proofs $(ARGS)
 
 image-check: $(VENV)/.installed ## Carry out the steps of the Dockerfile without a container engine
 	@$(BIN)/python tools/check_image.py

@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             evidence = carry_out(load(name), folder, options.short, lambda line: print(line, flush=True))
         except ProofError as problem:
-            print(f"  could not be carried out: {problem}", file=sys.stderr)
+            notes = "".join(f"\n{note}" for note in getattr(problem, "__notes__", ()))
+            print(f"  could not be carried out: {problem}{notes}", file=sys.stderr)
             code = 1
             continue
         except KeyboardInterrupt:

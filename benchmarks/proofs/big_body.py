@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,7 +65,7 @@ def prove(evidence: Evidence, folder: Path) -> None:
     port, web = free_port(), free_port()
     with Part(origin, port, str(folder)), Hive(config(web, port), folder) as hive:
         worker = hive.worker()
-        evidence.versions["h11"] = h11.__version__
+        evidence.versions["h11"] = version("h11")
         # The first bodies touch code and rows of statistics that no request has touched before.
         for _ in range(2):
             run_part(download, web, size.warm_up, 0.0, 0.0, limit=size.limit)
@@ -189,7 +190,7 @@ def _upload(web: int, length: int) -> dict[str, Any]:
         )
         for data in content.pieces(length, chunk_sizes()):
             sent.update(data)
-            sock.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+            sock.sendall(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
         trailers = {"x-digest": sent.hexdigest(), "x-length": str(length)}
         lines = "".join(f"{name}: {value}\r\n" for name, value in trailers.items())
         sock.sendall(f"0\r\n{lines}\r\n".encode())

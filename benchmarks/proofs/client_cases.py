@@ -206,7 +206,7 @@ def _(place: Place) -> str:
     return found
 
 
-@case("h11", "client and origin: chunks and trailers in both directions", lambda: h11.__version__)
+@case("h11", "client and origin: chunks and trailers in both directions", lambda: version("h11"))
 def _(place: Place) -> str:
     machine = h11.Connection(h11.CLIENT)
     headers = [("Host", "proof"), ("Transfer-Encoding", "chunked"), ("Trailer", "x-count")]

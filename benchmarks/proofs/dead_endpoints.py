@@ -40,7 +40,7 @@ REQUESTS_PER_CONNECTION: Final = 100
 
 
 def prove(evidence: Evidence, folder: Path) -> None:
-    seconds = 4.0 if evidence.short else 60.0
+    seconds = 3.0 if evidence.short else 60.0
     seed = random.SystemRandom().randrange(10**6)
     evidence.note("seed", seed)
     web, *ports = (free_port() for _ in range(ENDPOINTS + 1))

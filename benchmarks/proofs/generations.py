@@ -87,6 +87,10 @@ class Generation:
         if asked.method == "HEAD":
             return "" if not body else f"body {body!r} to a HEAD"
         origin, _, rest = body.partition("|")
+        if wanted_route == "shop" and self.has_dead:
+            # Another endpoint is picked when the dead one has refused, from what is in force by then. One of the next
+            # two files is good.
+            wanted_origins = [*wanted_origins, *Generation(self.number + 1).shop, *Generation(self.number + 2).shop]
         if origin not in wanted_origins:
             return f"from {origin}, expected one of {', '.join(wanted_origins)}"
         wanted = f"{wanted_path}|{self.number}\n"

@@ -105,8 +105,10 @@ class Hive:
     def __enter__(self) -> Hive:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
         self.stop()
+        if isinstance(error, ProofError):
+            error.add_note(f"hivemesh's log: {self.bugs()[:3] or 'no bug'}\n{self.last_words()}")
 
     def complete(self, config: Mapping[str, Any]) -> Json:
         """With the admin address, and a log of the requests that went wrong."""

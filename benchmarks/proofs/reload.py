@@ -9,6 +9,7 @@ tenth file is broken: then the one before it stays in force and the problem is s
 from __future__ import annotations
 
 import asyncio
+import functools
 import http.client
 import itertools
 import threading
@@ -53,7 +54,7 @@ class InForce:
 
 
 def prove(evidence: Evidence, folder: Path) -> None:
-    reloads, sockets = (8, 20) if evidence.short else (100, 200)
+    reloads, sockets = (5, 20) if evidence.short else (100, 200)
     ports = Ports(free_port(), free_port(), free_port(), free_port(), tuple(free_port() for _ in range(4)))
     evidence.versions.update(nginx=nginx_version(), wrk=wrk_version(), websockets=_websockets_version())
     with (
@@ -124,11 +125,11 @@ def change_often(evidence: Evidence, hive: Hive, ports: Ports, reloads: int, his
         by[name] = by.get(name, 0) + 1
         if number % every == 0:
             before = history[-1].number
-            failures = hive.metric("hivemesh_config_reloads_total", result="failure")
+            failures = _refusals(hive)
             hive.write(next(breakages)(hive.complete(good.config(ports))))
             ask(hive)
             eventually(
-                lambda failures=failures: hive.metric("hivemesh_config_reloads_total", result="failure") > failures,
+                functools.partial(_more_refusals, hive, failures),
                 f"broken file {number} is refused (asked for by {name})",
                 IN_FORCE_LIMIT,
             )
@@ -142,7 +143,7 @@ def change_often(evidence: Evidence, hive: Hive, ports: Ports, reloads: int, his
         hive.write(hive.complete(good.config(ports)))
         ask(hive)
         eventually(
-            lambda number=number: _in_force(ports) == number,
+            functools.partial(_is_in_force, ports, number),
             f"file {number} is in force (asked for by {name}); problems: {hive.problems()}",
             IN_FORCE_LIMIT,
         )
@@ -173,6 +174,18 @@ def _post(hive: Hive) -> None:
 
 def _nothing(hive: Hive) -> None:
     """A changed file is noticed."""
+
+
+def _refusals(hive: Hive) -> float:
+    return hive.metric("hivemesh_config_reloads_total", result="failure")
+
+
+def _more_refusals(hive: Hive, before: float) -> bool:
+    return _refusals(hive) > before
+
+
+def _is_in_force(ports: Ports, number: int) -> bool:
+    return _in_force(ports) == number
 
 
 def _in_force(ports: Ports) -> int:

@@ -13,17 +13,26 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.compare.processes import Memory, parse_smaps_rollup
+from benchmarks.proofs.evidence import ProofError
 
 EVERY: Final = 0.2  # seconds
 MIB: Final = 1024 * 1024
 
 
 def memory_of(pid: int) -> Memory:
-    return parse_smaps_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    """Raises ProofError when the process is gone: hivemesh's events say why."""
+    try:
+        return parse_smaps_rollup(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProofError(f"process {pid} is gone") from None
 
 
 def descriptors_of(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    """Raises ProofError when the process is gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProofError(f"process {pid} is gone") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,8 @@ class Watch:
     def _look(self) -> None:
         try:
             self._samples.append((memory_of(self._pid), descriptors_of(self._pid)))
-        except (FileNotFoundError, ProcessLookupError):
-            return  # the process is gone, which is a finding of its own elsewhere
+        except ProofError:
+            return  # a finding of its own: the events of hivemesh have it
 
     def _look_often(self) -> None:
         while not self._over.wait(EVERY):

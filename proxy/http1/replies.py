@@ -88,7 +88,9 @@ def render_failure(
     status = [name]
     if failure.error:
         status.append(f"error={failure.error}")
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    # A string of RFC 9651 section 3.3.3: printable ASCII; what peers sent must not end the field early.
+    printable = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
     status.append(f'details="{quoted}"')
     fields = [(b"Proxy-Status", "; ".join(status).encode("ascii", "replace"))]
     if failure.status == 405:

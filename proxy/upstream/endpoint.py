@@ -8,6 +8,7 @@ sockets is the driver's.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class EndpointRuntime(Candidate):
         self.policy = policy
         self.limit = policy.max_connections
         self.max_idle = policy.max_idle
-        self.keep_for = policy.idle_timeout
+        self.keep_for = self.habit.keep_for(policy.idle_timeout, time.monotonic())
         self.look_full()
 
     def look_full(self) -> None:

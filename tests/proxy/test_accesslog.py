@@ -1,0 +1,294 @@
+"""Lines of the access log: parseable whatever peers sent, with the documented fields, and filtered as configured."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from heads import request_head
+from hypothesis import given
+from hypothesis import strategies as st
+
+from discovery.model import AccessLog as LogSettings
+from discovery.model import Endpoint, LogFormat, PoolPolicy, Position, Route, Service
+from proxy.accesslog import AccessLog
+from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, RouteRuntime
+from proxy.kernel.cells import Slot
+from proxy.kernel.netio import Reactor
+from proxy.kernel.scan import Head
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+
+NOTHING = cast(Slot, None)  # nothing is counted here
+TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
+
+# Every field there is, in the order in which they are written.
+FIELDS = [
+    "ts", "duration_ms", "request_id", "trace_id", "method", "scheme", "host", "path", "protocol", "status",
+    "upstream_status", "flags", "flag_details", "route", "rule_source", "service", "version", "endpoint", "attempts",
+    "retry_denied", "bytes_in", "bytes_out", "client", "t_recv", "t_queue", "t_connect", "t_first_byte", "t_total",
+    "user_agent",
+]  # fmt: skip
+
+
+def finished(head: Head | None = None, **given: Any) -> Exchange:
+    """An exchange that has ended, with times that tell the parts apart."""
+    now = Reactor().micros()
+    exchange = Exchange.__new__(Exchange)
+    head = head or request_head(b"GET /p?q HTTP/1.1\r\nHost: A.test\r\nUser-Agent: tests\r\n\r\n")
+    exchange.start(cast(ClientSide, None), cast(ListenerRuntime, None), head, now, now + 1_000)
+    exchange.method, exchange.host, exchange.path, exchange.query = head.method(), head.host(), head.path(), b""
+    exchange.client = b"192.0.2.1"
+    exchange.request_id = b"id-1"
+    exchange.traceparent = TRACE
+    exchange.status = 200
+    exchange.finished = now + 12_345
+    for name, value in given.items():
+        setattr(exchange, name, value)
+    return exchange
+
+
+def served(version: str = "", **given: Any) -> Exchange:
+    """One that an endpoint of this version answered, whether or not the route asked for the version."""
+    exchange = finished(**given)
+    route = RouteRuntime()
+    route.route = Route(name='all "of" it', position=Position(file="hive.yaml", line=7))
+    route.log_part = None
+    service = ServiceRuntime(Service(name="app"), NOTHING)
+    endpoint = Endpoint(id="a", address="10.0.0.1:80", version=version)
+    exchange.route = route
+    exchange.service = service
+    exchange.endpoint = EndpointRuntime(service, endpoint, PoolPolicy(), NOTHING)
+    exchange.attempts = max(exchange.attempts, 1)
+    exchange.upstream_status = 200
+    exchange.assigned = exchange.received + 2_000
+    exchange.connected = exchange.assigned + 3_000
+    exchange.first_byte = exchange.connected + 4_000
+    return exchange
+
+
+@contextmanager
+def log_file(**settings: Any) -> Iterator[tuple[AccessLog, Path]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log"
+        losses: list[str] = []
+        log = AccessLog(LogSettings(path=str(path), **{"format": LogFormat.JSON, **settings}), NOTHING, losses.append)
+        yield log, path
+        log.close()
+        assert not losses
+
+
+def lines_of(*exchanges: Exchange, **settings: Any) -> list[str]:
+    with log_file(**settings) as (log, path):
+        for exchange in exchanges:
+            log.write(exchange)
+        log.flush()
+        text = path.read_text(encoding="ascii")
+    assert text == "" or text.endswith("\n")
+    return text.splitlines()
+
+
+def entry_of(exchange: Exchange) -> dict[str, Any]:
+    (line,) = lines_of(exchange)
+    pairs = json.loads(line, object_pairs_hook=list)
+    entry = dict(pairs)
+    # No name twice: a parser would silently take one of them.
+    assert len(entry) == len(pairs)
+    assert [name for name in FIELDS if name in entry] == list(entry)
+    return entry
+
+
+def test_all_fields_of_an_answered_request() -> None:
+    exchange = served(
+        version="v2", flags="fo", detail="moved on", denied="attempts", attempts=3, bytes_in=5, bytes_out=9
+    )
+    entry = entry_of(exchange)
+    assert list(entry) == FIELDS
+    started = datetime.fromisoformat(entry.pop("ts"))
+    assert abs(started - datetime.now(UTC)) < timedelta(minutes=1)
+    assert entry == {
+        "duration_ms": 12.345,
+        "request_id": "id-1",
+        "trace_id": "a" * 32,
+        "method": "GET",
+        "scheme": "http",
+        "host": "a.test",
+        "path": "/p?q",
+        "protocol": "HTTP/1.1",
+        "status": 200,
+        "upstream_status": 200,
+        "flags": "fo",
+        "flag_details": "moved on",
+        "route": 'all "of" it',
+        "rule_source": "hive.yaml:7",
+        "service": "app",
+        "version": "v2",
+        "endpoint": "10.0.0.1:80",
+        "attempts": 3,
+        "retry_denied": "attempts",
+        "bytes_in": 5,
+        "bytes_out": 9,
+        "client": "192.0.2.1",
+        "t_recv": 1.0,
+        "t_queue": 2.0,
+        "t_connect": 3.0,
+        "t_first_byte": 4.0,
+        "t_total": 12.345,
+        "user_agent": "tests",
+    }
+
+
+def test_a_request_that_met_no_route_leaves_out_what_there_is_not() -> None:
+    entry = entry_of(finished(status=404, flags="NR", detail="no route matches this request"))
+    assert entry["flags"] == "NR"
+    absent = {"upstream_status", "route", "rule_source", "service", "version", "endpoint", "retry_denied"}
+    assert not absent & set(entry)
+    assert not {"t_queue", "t_connect", "t_first_byte"} & set(entry)
+
+
+@pytest.mark.parametrize("parts", [(), ("route",), ("route", "service"), ("route", "service", "endpoint")])
+@pytest.mark.parametrize("flags", ["", "UF", "UF,DC"])
+@pytest.mark.parametrize("detail", ["", "x"])
+@pytest.mark.parametrize("version", ["", "v1"])
+def test_every_combination_is_an_object(parts: tuple[str, ...], flags: str, detail: str, version: str) -> None:
+    exchange = served(version=version, flags=flags, detail=detail)
+    for part in {"route", "service", "endpoint"} - set(parts):
+        setattr(exchange, part, None)
+    # Without an endpoint the version is the one that was asked for.
+    if "service" in parts and "endpoint" not in parts:
+        exchange.version = version
+    entry = entry_of(exchange)
+    assert entry["flags"] == flags
+    assert entry.get("flag_details", "") == (detail if flags else "")
+    assert ("route" in entry) == ("route" in parts)
+    assert entry.get("version", "") == (version if "service" in parts else "")
+    assert entry.get("service", "") == ("app" if "service" in parts else "")
+    assert ("endpoint" in entry) == ("endpoint" in parts)
+
+
+def test_an_attempt_that_ended_before_its_connection_was_made_takes_no_negative_time() -> None:
+    exchange = served()
+    exchange.connected = exchange.assigned - 5_000
+    assert entry_of(exchange)["t_connect"] == 0
+
+
+agents = st.binary(max_size=40).map(
+    lambda raw: bytes(byte if byte == 9 or (byte >= 0x20 and byte != 0x7F) else 0x41 for byte in raw).strip(b" \t")
+)
+paths = st.binary(max_size=40).map(lambda raw: b"/" + bytes(0x21 + byte % 0x5E for byte in raw).replace(b"#", b'"'))
+
+
+@given(paths, agents, st.sampled_from([b"GET", b"M-SEARCH", b"it's`|~"]), st.text(max_size=20), st.binary(max_size=20))
+def test_whatever_peers_send_can_be_parsed(
+    path: bytes, agent: bytes, method: bytes, detail: str, request_id: bytes
+) -> None:
+    detail = "".join(letter for letter in detail if not 0xD800 <= ord(letter) < 0xE000)
+    head = request_head(method + b" " + path + b" HTTP/1.1\r\nHost: a\r\nUser-Agent: " + agent + b"\r\n\r\n")
+    entry = entry_of(served(head=head, flags="UPE", detail=detail, request_id=request_id))
+    assert entry["path"] == path.decode()
+    assert entry["method"] == method.decode()
+    assert entry["user_agent"] == agent.decode("latin-1")
+    assert entry["request_id"] == request_id.decode("latin-1")
+    assert entry.get("flag_details", "").encode("latin-1") == detail.encode()
+
+
+TEXT = re.compile(
+    r'\[(?P<start>[0-9T:.Z-]+)\] "(?P<method>\S+) (?P<path>\S*) (?P<protocol>HTTP/1\.[01])" (?P<status>\d+) '
+    r"(?P<flags>\S+) (?P<rx>\d+) (?P<tx>\d+) (?P<duration>\d+) (?P<upstream>\d+|-) "
+    r'"(?P<xff>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)" "(?P<id>(?:[^"\\]|\\.)*)" '
+    r'"(?P<authority>(?:[^"\\]|\\.)*)" "(?P<host>(?:[^"\\]|\\.)*)"'
+)
+
+
+def text_of(exchange: Exchange) -> dict[str, str]:
+    (line,) = lines_of(exchange, format=LogFormat.TEXT)
+    found = TEXT.fullmatch(line)
+    assert found is not None, line
+    return found.groupdict()
+
+
+def test_the_text_format_is_the_one_of_envoy() -> None:
+    head = request_head(b"PUT /p?q HTTP/1.0\r\nHost: A.test:80\r\nX-Forwarded-For: 1.1.1.1\r\nUser-Agent: t\r\n\r\n")
+    found = text_of(served(head=head, bytes_in=5, bytes_out=9, flags="fo"))
+    assert datetime.fromisoformat(found.pop("start")).tzinfo is not None
+    assert found == {
+        "method": "PUT", "path": "/p?q", "protocol": "HTTP/1.0", "status": "200", "flags": "fo", "rx": "5", "tx": "9",
+        "duration": "12", "upstream": "4", "xff": "1.1.1.1", "agent": "t", "id": "id-1", "authority": "A.test:80",
+        "host": "10.0.0.1:80",
+    }  # fmt: skip
+
+
+def test_what_there_is_not_is_a_dash() -> None:
+    found = text_of(finished(request_head(b"GET / HTTP/1.0\r\n\r\n"), status=404))
+    dashes = ("flags", "upstream", "xff", "agent", "authority", "host")
+    assert {name: found[name] for name in dashes} == dict.fromkeys(dashes, "-")
+
+
+@given(paths, agents)
+def test_text_lines_keep_their_shape(path: bytes, agent: bytes) -> None:
+    head = request_head(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nUser-Agent: " + agent + b"\r\n\r\n")
+    found = text_of(served(head=head))
+    assert json.loads(f'"{found["path"]}"') == path.decode()
+    assert json.loads(f'"{found["agent"]}"') == (agent.decode("latin-1") or "-")
+
+
+def test_only_errors() -> None:
+    exchanges = [finished(status=status) for status in (200, 399, 400, 499, 503)]
+    assert [json.loads(line)["status"] for line in lines_of(*exchanges, min_status=400)] == [400, 499, 503]
+
+
+def test_only_slow_requests() -> None:
+    exchanges = [finished() for _ in range(3)]
+    for exchange, micros in zip(exchanges, (49_999, 50_000, 60_000), strict=True):
+        exchange.finished = exchange.started + micros
+    lines = lines_of(*exchanges, min_duration=0.05)
+    assert [json.loads(line)["duration_ms"] for line in lines] == [50.0, 60.0]
+
+
+def test_both_filters_hold() -> None:
+    slow, failed, both = finished(), finished(status=500), finished(status=500)
+    for exchange in (slow, both):
+        exchange.finished = exchange.started + 60_000
+    lines = lines_of(slow, failed, both, min_duration=0.05, min_status=500)
+    assert len(lines) == 1
+
+
+def test_after_a_rotation_lines_go_to_the_new_file() -> None:
+    with log_file() as (log, path):
+        log.write(finished(status=201))
+        log.flush()
+        path.rename(path.with_suffix(".1"))
+        log.write(finished(status=202))
+        log.reopen()
+        log.write(finished(status=203))
+        log.flush()
+        old, new = (
+            [json.loads(line)["status"] for line in each.read_text().splitlines()]
+            for each in (path.with_suffix(".1"), path)
+        )
+        assert (old, new) == ([201, 202], [203])
+
+
+def test_the_clock_has_milliseconds_and_goes_on_between_seconds() -> None:
+    exchanges = []
+    for step in range(4):
+        exchange = finished()
+        exchange.started += step * 700_000
+        exchange.finished += step * 700_000
+        exchanges.append(exchange)
+    base = exchanges[0].started
+    stamps = [datetime.fromisoformat(json.loads(line)["ts"]) for line in lines_of(*exchanges)]
+    for stamp, exchange in zip(stamps, exchanges, strict=True):
+        elapsed = (stamp - stamps[0]) / timedelta(microseconds=1)
+        assert abs(elapsed - (exchange.started - base)) <= 1_000
+
+
+def test_a_log_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="missing"):
+        AccessLog(LogSettings(path=str(tmp_path / "missing" / "log"), format=LogFormat.JSON), NOTHING, lambda _: None)

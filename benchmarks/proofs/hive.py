@@ -95,6 +95,7 @@ class Hive:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # a group of its own, see stop
             )
         try:
             eventually(self._is_ready, "hivemesh is ready", READY_LIMIT)
@@ -188,15 +189,15 @@ class Hive:
         return [" ".join(str(entry[key]) for key in wanted if entry.get(key)) for entry in self.logged()[:most]]
 
     def stop(self) -> int:
-        """SIGTERM, and SIGKILL to what ignores it; the exit code."""
+        """SIGTERM, and SIGKILL to all that is left; the exit code."""
         if self._process.poll() is None:
             self._process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_LIMIT)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        return self._process.returncode
+        # A worker that spins would outlive its supervisor.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        return self._process.wait()
 
     def _ends(self) -> Sequence[Json]:
         return [event for event in self.events() if event["event"] == "worker exited"]

@@ -1,0 +1,353 @@
+"""A data plane through its life: listening, changes of configuration under traffic, draining, and its end."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playbook import LISTENER, Origin, Playbook, service
+from turning import open_descriptors
+
+from discovery.model import AccessLog, Endpoint, EndpointState, Limits, LogFormat, PoolPolicy, Route, Settings, Timeouts
+from proxy.stats import slots
+
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
+
+@pytest.fixture
+def other() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
+
+# --- listening ----------------------------------------------------------------------------------------------------
+
+
+def test_a_listener_waits_until_a_snapshot_knows_it(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        sock = socket.create_server(("127.0.0.1", 0))
+        address = sock.getsockname()
+        book.plane.listen("later", sock)
+        client = socket.create_connection(address)
+        book.settle()
+        assert book.downstreams() == []  # it waits in the backlog
+        assert list(book.plane.acceptors) == [LISTENER]
+        book.plane.unlisten("later")
+        client.close()
+        assert book.plane.waiting_sockets == {}
+
+
+def test_unlisten_refuses_new_connections_and_keeps_open_ones(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        client = book.client()
+        book.plane.unlisten(LISTENER)
+        book.plane.unlisten(LISTENER)
+        with pytest.raises(ConnectionRefusedError):
+            book.client()
+        client.send(GET)
+        origin.accept().answer()
+        assert client.response().status == 200
+
+
+def test_listening_again_replaces_the_socket(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        old = book.address
+        sock = socket.create_server(("127.0.0.1", 0))
+        book.address = f"127.0.0.1:{sock.getsockname()[1]}"
+        book.plane.listen(LISTENER, sock)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(old.rpartition(":")[2])))
+        client = book.client()
+        client.send(GET)
+        origin.accept().answer()
+        assert client.response().status == 200
+
+
+def test_connections_over_the_limit_are_answered_503(origin: Origin) -> None:
+    settings = Settings(limits=Limits(connections=2))
+    with Playbook(service("app", origin), origins=(origin,), settings=settings) as book:
+        first, second = book.client(), book.client()
+        third = book.client()
+        assert third.response().status == 503
+        assert third.is_ended_by_peer() and not third.was_reset
+        assert book.cell(f"listener/{LISTENER}", slots.OVERFLOWS) == 1
+        book.until(lambda: len(book.downstreams()) == 2, "the third gone")
+        first.close()
+        book.until(lambda: len(book.downstreams()) == 1, "the first gone")
+        fourth = book.client()
+        fourth.send(GET)
+        origin.accept().answer()
+        assert fourth.response().status == 200
+        second.close()
+
+
+# --- changes under traffic ----------------------------------------------------------------------------------------
+
+
+def test_a_change_keeps_idle_connections_of_endpoints_that_stay(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        client = book.client()
+        client.send(GET)
+        upstream = origin.accept()
+        upstream.answer()
+        assert client.response().status == 200
+        for _ in range(3):
+            book.apply((service("app", origin, timeout=5.0),))
+            client.send(GET)
+            upstream.answer()
+            assert client.response().status == 200
+        assert not origin.has_connection_waiting()
+        assert book.codes() == {200: 4}
+
+
+def test_an_endpoint_that_is_removed_finishes_its_request(origin: Origin, other: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin, other)) as book:
+        client = book.client()
+        client.send(GET)
+        upstream = origin.accept()
+        upstream.head()
+        row = book.numbers[f"endpoint/app/a/{origin.address}"]
+        book.apply((service("app", endpoints=(Endpoint(id="b", address=other.address),)),))
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
+        upstream.send(b"world")
+        assert client.response().body == b"helloworld"
+        # Its connection is not kept, and its row is free when nothing is left that writes to it.
+        assert upstream.is_ended_by_peer()
+        gc.collect()
+        assert book.released == [row]
+        client.send(GET)
+        other.accept().answer()
+        assert client.response().status == 200
+
+
+def test_idle_connections_of_a_removed_endpoint_are_closed(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        client = book.client()
+        client.send(GET)
+        upstream = origin.accept()
+        upstream.answer()
+        assert client.response().status == 200
+        book.apply((service("app"),))
+        assert upstream.is_ended_by_peer()
+
+
+def test_a_route_that_is_removed_finishes_its_request(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        client = book.client()
+        client.send(GET)
+        upstream = origin.accept()
+        upstream.head()
+        route = book.numbers["route/web/all"]
+        book.apply((service("app", origin),), (Route(name="new", service="app"),))
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        assert client.response().status == 200
+        gc.collect()
+        assert book.released == [route]
+        assert book.table.totals(route)[1] == {200: 1}
+
+
+def test_room_that_a_change_makes_serves_those_who_wait(origin: Origin) -> None:
+    narrow, wide = (service("app", origin, pool=PoolPolicy(max_connections=limit)) for limit in (1, 2))
+    with Playbook(narrow, origins=(origin,)) as book:
+        first, second = book.client(), book.client()
+        first.send(GET)
+        second.send(GET)
+        busy = origin.accept()
+        assert book.cell("service/app", slots.PENDING) == 1
+        book.apply((wide,))
+        origin.accept().answer()
+        assert second.response().status == 200
+        busy.answer()
+        assert first.response().status == 200
+
+
+def test_those_who_wait_for_an_endpoint_that_vanishes_are_answered(origin: Origin) -> None:
+    with Playbook(service("app", origin, pool=PoolPolicy(max_connections=1)), origins=(origin,)) as book:
+        first, second = book.client(), book.client()
+        first.send(GET)
+        second.send(GET)
+        busy = origin.accept()
+        down = Endpoint(id="a", address=origin.address, state=EndpointState.UNHEALTHY)
+        book.apply((service("app", endpoints=(down,)),))
+        assert second.response().status == 503
+        busy.answer()
+        assert first.response().status == 200
+
+
+def test_a_service_that_vanishes_under_its_requests(origin: Origin) -> None:
+    pool = PoolPolicy(max_connections=1)
+    with Playbook(service("app", origin, pool=pool), service("other"), origins=(origin,)) as book:
+        first, second = book.client(), book.client()
+        first.send(GET)
+        second.send(GET)
+        busy = origin.accept()
+        row = book.numbers["service/app"]
+        book.apply((service("other"),))
+        busy.answer()
+        assert first.response().status == 200
+        assert second.response().status == 503
+        gc.collect()
+        assert row in book.released
+        cells, codes = book.table.totals(row)
+        assert (codes, cells[slots.ACTIVE], cells[slots.PENDING]) == ({200: 1, 503: 1}, 0, 0)
+
+
+def test_a_new_timeout_of_a_service_holds_for_its_routes(origin: Origin) -> None:
+    routes = (Route(name="all", service="app"),)
+    with Playbook(service("app", origin), origins=(origin,), routes=routes) as book:
+        book.apply((service("app", origin, timeout=0.1),), routes)
+        client = book.client()
+        client.send(GET)
+        origin.accept().request()
+        assert client.response().status == 504
+
+
+def test_new_settings_hold_for_the_next_request(origin: Origin, tmp_path: Path) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        client = book.client()
+        book.log = tmp_path / "log"
+        access = AccessLog(path=str(book.log), format=LogFormat.JSON)
+        settings = Settings(access_log=access, instance="hive-2", limits=Limits(body=3))
+        book.apply((service("app", origin),), settings=settings)
+        client.send(GET)
+        request = origin.accept().answer()
+        assert request.header("via") == "1.1 hive-2"
+        assert client.response().status == 200
+        assert [entry["status"] for entry in book.log_entries()] == [200]
+        # Off again: the file is closed and nothing more is written.
+        book.apply((service("app", origin),), settings=Settings())
+        client.ask("POST", body=b"hello")
+        origin.connections[0].answer()  # type: ignore[attr-defined]
+        assert client.response().status == 200
+        assert book.plane.log is None
+        assert len(book.log.read_text().splitlines()) == 1
+
+
+def test_a_rotated_log_is_opened_again(origin: Origin, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    settings = Settings(access_log=AccessLog(path=str(log), format=LogFormat.JSON))
+    with Playbook(service("app"), settings=settings, log=log) as book:
+        client = book.client()
+        client.send(GET)
+        assert client.response().status == 503
+        log.rename(tmp_path / "log.1")
+        book.plane.reopen_logs()
+        client.send(GET)
+        assert client.response().status == 503
+        assert len(book.log_entries()) == 1
+        assert len((tmp_path / "log.1").read_text().splitlines()) == 1
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+
+def test_draining_ends_idle_connections_at_once_and_busy_ones_after_their_answer(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        idle, busy, partial = book.client(), book.client(), book.client()
+        busy.send(GET)
+        partial.send(b"GET /late HTTP/1.1\r\n")
+        upstream = origin.accept()
+        upstream.head()
+        done: list[bool] = []
+        book.plane.drain(10.0, lambda: done.append(True))
+        assert idle.is_ended_by_peer() and idle.received == b""
+        with pytest.raises(ConnectionRefusedError):
+            book.client()
+        upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        response = busy.response()
+        assert (response.body, response.header("connection")) == (b"ok", "close")
+        assert busy.is_ended_by_peer()
+        # Who has begun to ask is still answered.
+        assert not done
+        partial.send(b"Host: a\r\n\r\n")
+        origin.accept().answer()
+        response = partial.response()
+        assert (response.status, response.header("connection")) == (200, "close")
+        book.until(lambda: done, "drained")
+        assert done == [True]
+
+
+def test_draining_has_an_end(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        client = book.client()
+        client.send(GET)
+        upstream = origin.accept()
+        upstream.head()
+        done: list[bool] = []
+        book.plane.drain(0.1, lambda: done.append(True))
+        book.until(lambda: done, "the deadline")
+        assert client.is_ended_by_peer() and client.was_reset
+        assert upstream.is_ended_by_peer()
+        assert book.codes() == {499: 1}
+
+
+def test_draining_nothing_is_done_at_once(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        done: list[bool] = []
+        book.plane.drain(10.0, lambda: done.append(True))
+        assert done == [True]
+
+
+def test_closing_resets_everything_and_leaks_nothing(origin: Origin) -> None:
+    gc.collect()
+    before = open_descriptors()
+    book = Playbook(service("app", origin, pool=PoolPolicy(max_connections=1)), origins=(origin,))
+    clients = [book.client() for _ in range(5)]
+    for client in clients[:4]:
+        client.send(GET)  # one is served, three wait
+    upstream = origin.accept()
+    upstream.head()
+    book.plane.close()
+    for client in clients:
+        assert client.is_ended_by_peer()
+        client.close()
+    assert upstream.is_ended_by_peer()
+    assert book.gauges() == {}
+    assert book.plane.reactor.open_streams == 0
+    assert book.loop.readers == {}
+    origin.close()
+    del book, client, clients, upstream
+    origin.book = None
+    origin.connections.clear()
+    gc.collect()
+    assert {entry for entry in open_descriptors() - before} == set()
+
+
+def test_a_bug_is_reported_with_its_stream_and_not_too_often(origin: Origin, caplog: pytest.LogCaptureFixture) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        plane = book.plane
+        with caplog.at_level(logging.ERROR, "hivemesh.bugs"):
+            for _ in range(5):
+                plane.report_bug(plane.acceptors[LISTENER], ZeroDivisionError("a bug"))
+        assert len(caplog.records) == 1
+        assert [name for name, _ in book.events] == ["bug"]
+        assert "ZeroDivisionError" in book.events[0][1]["error"]
+
+
+def test_keep_alive_and_request_limits_end_connections(origin: Origin) -> None:
+    settings = Settings(limits=Limits(requests_per_connection=2), timeouts=Timeouts(keep_alive=0.15))
+    with Playbook(service("app", origin), origins=(origin,), settings=settings) as book:
+        client = book.client()
+        client.send(GET)
+        upstream = origin.accept()
+        upstream.answer()
+        assert client.response().header("connection") is None
+        client.send(GET)
+        upstream.answer()
+        assert client.response().header("connection") == "close"
+        assert client.is_ended_by_peer()
+        client = book.client()
+        client.send(GET)
+        upstream.answer()
+        assert client.response().status == 200
+        assert client.is_ended_by_peer()

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from discovery.model import AccessLog as LogSettings
 from discovery.model import LogFormat, Settings, Snapshot
 from proxy.accesslog import AccessLog
 from proxy.http1.downstream import Downstream, HttpAcceptor
@@ -64,6 +65,7 @@ class DataPlane:
         self.worker_slot = table.slot(worker, WORKER_SLOT)
         self.settings = Settings()
         self.log: AccessLog | None = None
+        self.log_settings = self.settings.access_log  # those of `log`
         self.rows = Rows(table, worker, lambda number: released((number,)))
         self.tables = Tables(self.rows)
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
@@ -92,7 +94,7 @@ class DataPlane:
     def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
         """Decide by this snapshot from now on."""
         self.tables.apply(snapshot, slots)
-        if snapshot.settings != self.settings:
+        if snapshot.settings != self.settings or snapshot.settings.access_log != self.log_settings:
             self.apply_settings(snapshot.settings)
         self.open_listeners()
         for service in self.tables.services.values():
@@ -110,8 +112,12 @@ class DataPlane:
         self.look_drained(self.loop.time() + deadline, done)
 
     def reopen_logs(self) -> None:
+        """Go on in the files that have our names now; where that fails, in those that we have."""
         if self.log is not None:
-            self.log.reopen()
+            try:
+                self.log.reopen()
+            except OSError as error:
+                self.report_log_closed(self.log_settings.path, error)
 
     def close(self) -> None:
         """Stop at once; open connections are reset."""
@@ -145,15 +151,29 @@ class DataPlane:
         return self.table.total(WORKER_SLOT, WORKER_CONNECTIONS) <= self.settings.limits.connections
 
     def apply_settings(self, settings: Settings) -> None:
-        if settings.access_log != self.settings.access_log:
-            if self.log is not None:
-                self.log.close()
-            self.log = None
-            if settings.access_log.format is not LogFormat.OFF:
-                self.log = AccessLog(settings.access_log, self.worker_slot, self.report_log_loss)
-            self.forwarder.log = self.log
+        if settings.access_log != self.log_settings:
+            self.open_log(settings.access_log)
         self.settings = settings
         self.forwarder.settings = HttpSettings(settings)
+
+    def open_log(self, wanted: LogSettings) -> None:
+        """Log as `wanted`. A file that cannot be opened stops no traffic: the log stays what it was, and the next
+        change of configuration tries again."""
+        log = None
+        if wanted.format is not LogFormat.OFF:
+            try:
+                log = AccessLog(wanted, self.worker_slot, self.report_log_loss)
+            except OSError as error:
+                self.report_log_closed(wanted.path, error)
+                return
+        if self.log is not None:
+            self.log.close()
+        self.log = log
+        self.log_settings = wanted
+        self.forwarder.log = log
+
+    def report_log_closed(self, path: str, error: OSError) -> None:
+        self.emit("access log not opened", {"path": path, "reason": error.strerror or str(error)})
 
     def report_log_loss(self, reason: str) -> None:
         self.emit("access log lines lost", {"reason": reason})

@@ -248,6 +248,44 @@ def test_a_rotated_log_is_opened_again(origin: Origin, tmp_path: Path) -> None:
         assert len((tmp_path / "log.1").read_text().splitlines()) == 1
 
 
+def test_a_log_that_cannot_be_opened_stops_nothing(origin: Origin, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    good = Settings(access_log=AccessLog(path=str(log), format=LogFormat.JSON))
+    bad = Settings(instance="hive-2", access_log=AccessLog(path=str(tmp_path / "no" / "log"), format=LogFormat.JSON))
+    with Playbook(service("app"), settings=good, log=log) as book:
+        book.apply((service("app"),), settings=bad)
+        client = book.client()
+        client.send(GET)
+        response = client.response()
+        # All else is in force, and lines go where they went.
+        assert (response.header("proxy-status") or "").startswith("hive-2")
+        assert len(book.log_entries()) == 1
+        assert [name for name, _ in book.events] == ["access log not opened"]
+        assert book.events[0][1]["reason"] == "No such file or directory"
+        # It is tried again with the next change.
+        (tmp_path / "no").mkdir()
+        book.apply((service("app"), service("other")))
+        book.log = tmp_path / "no" / "log"
+        client.send(GET)
+        client.response()
+        assert len(book.log_entries()) == 1
+
+
+def test_a_rotation_that_fails_goes_on_in_the_old_file(origin: Origin, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    settings = Settings(access_log=AccessLog(path=str(folder / "log"), format=LogFormat.JSON))
+    with Playbook(service("app"), settings=settings) as book:
+        folder.rename(tmp_path / "old")
+        book.plane.reopen_logs()
+        client = book.client()
+        client.send(GET)
+        client.response()
+        book.log = tmp_path / "old" / "log"
+        assert len(book.log_entries()) == 1
+        assert [name for name, _ in book.events] == ["access log not opened"]
+
+
 # --- the end ------------------------------------------------------------------------------------------------------
 
 

@@ -80,6 +80,7 @@ def test_connections_over_the_limit_are_answered_503(origin: Origin) -> None:
         third = book.client()
         assert third.response().status == 503
         assert third.is_ended_by_peer() and not third.was_reset
+        third.close()
         assert book.cell(f"listener/{LISTENER}", slots.OVERFLOWS) == 1
         book.until(lambda: len(book.downstreams()) == 2, "the third gone")
         first.close()

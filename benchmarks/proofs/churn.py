@@ -125,7 +125,7 @@ def config(web: int, dead: int, calm: int, ports: list[int]) -> dict[str, Any]:
         {"name": "untimed", "match": {"path_prefix": "/wild/post"}, "service": "wild"},
     ]
     # Few connections, so that requests wait for one and some are refused.
-    pool = {"max_connections": 12, "max_pending": 20}
+    pool = {"max_connections": 40, "max_pending": 60}
     return {
         "timeouts": TIMEOUTS,
         "listeners": [{"name": "web", "address": f"{HOST}:{web}", "routes": routes}],

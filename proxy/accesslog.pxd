@@ -8,7 +8,7 @@ from proxy.log cimport LogSink
 from proxy.upstream.endpoint cimport EndpointRuntime
 
 
-cdef int USER_AGENT, X_FORWARDED_FOR
+cdef int USER_AGENT, X_FORWARDED_FOR, MICROS, BLOCK
 
 
 @cython.final
@@ -17,11 +17,12 @@ cdef class AccessLog:
     cdef bint as_json
     cdef int min_status
     cdef int64_t min_micros
-    cdef Buffer line
+    cdef Buffer lines
     cdef int64_t wall_offset
     cdef int64_t second
     cdef bytes second_text
     cpdef write(self, Exchange exchange)
+    cpdef hand_over(self)
     @cython.locals(out=Buffer, head=Head, route=RouteRuntime, endpoint=EndpointRuntime)
     cdef write_json(self, Exchange exchange)
     @cython.locals(out=Buffer, head=Head)

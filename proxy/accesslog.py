@@ -23,6 +23,9 @@ from proxy.upstream.endpoint import EndpointRuntime
 
 MICROS = 1_000_000
 
+# Lines are handed over in blocks of about this size (bytes), and whenever somebody flushes.
+BLOCK = 16 * 1024
+
 
 class AccessLog:
     """Writes the exchanges that pass the filters of `settings`."""
@@ -31,7 +34,7 @@ class AccessLog:
     as_json: bool
     min_status: int
     min_micros: int
-    line: Buffer
+    lines: Buffer
     wall_offset: int  # from the monotonic clock to the wall clock, microseconds
     second: int  # the one that `second_text` is of
     second_text: bytes
@@ -42,7 +45,7 @@ class AccessLog:
         self.as_json = settings.format == LogFormat.JSON
         self.min_status = settings.min_status
         self.min_micros = int(settings.min_duration * MICROS)
-        self.line = Buffer(1024)
+        self.lines = Buffer(2 * BLOCK)
         self.wall_offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self.second = -1
         self.second_text = b""
@@ -50,21 +53,28 @@ class AccessLog:
     def write(self, exchange: Exchange) -> None:
         if exchange.status < self.min_status or exchange.finished - exchange.started < self.min_micros:
             return
-        self.line.clear()
         if self.as_json:
             self.write_json(exchange)
         else:
             self.write_text(exchange)
-        self.sink.append(self.line.take())
+        if self.lines.length() >= BLOCK:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Give the sink what has been formatted, many lines at a time: one object less for each."""
+        if self.lines.length():
+            self.sink.append(self.lines.take())
 
     def flush(self) -> None:
+        self.hand_over()
         self.sink.flush()
 
     def reopen(self) -> None:
+        self.hand_over()
         self.sink.reopen()
 
     def close(self) -> None:
-        self.sink.flush()
+        self.flush()
         self.sink.close()
 
     def write_time(self, micros: int) -> None:
@@ -73,12 +83,12 @@ class AccessLog:
         if wall // MICROS != self.second:
             self.second = wall // MICROS
             self.second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(self.second)).encode()
-        self.line.append(self.second_text)
-        self.line.append_padded(wall % MICROS // 1000, 3)
-        self.line.append(b"Z")
+        self.lines.append(self.second_text)
+        self.lines.append_padded(wall % MICROS // 1000, 3)
+        self.lines.append(b"Z")
 
     def write_json(self, exchange: Exchange) -> None:
-        out = self.line
+        out = self.lines
         head = exchange.head
         out.append(b'{"ts":"')
         self.write_time(exchange.started)
@@ -171,15 +181,15 @@ class AccessLog:
         return part + b',"endpoint":' + msgspec.json.encode(endpoint.address.text)[:-1]
 
     def write_quoted(self, value: bytes | None) -> None:
-        self.line.append(b' "')
+        self.lines.append(b' "')
         if value:
-            self.line.append_json(value)
+            self.lines.append_json(value)
         else:
-            self.line.append(b"-")
-        self.line.append(b'"')
+            self.lines.append(b"-")
+        self.lines.append(b'"')
 
     def write_text(self, exchange: Exchange) -> None:
-        out = self.line
+        out = self.lines
         head = exchange.head
         out.append(b"[")
         self.write_time(exchange.started)

@@ -46,10 +46,10 @@ class LogSink:
         self._target = open_target(path)
 
     def append(self, line: bytes) -> None:
-        """Take one line, its newline included."""
+        """Take one or more whole lines, each with its newline."""
         size = len(line)
         if self.pending + size > MAX_PENDING:
-            self._lose(1, "it is not read fast enough")
+            self._lose(line.count(b"\n"), "it is not read fast enough")
             return
         self._lines.append(line)
         self.pending += size

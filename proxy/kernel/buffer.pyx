@@ -10,12 +10,9 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-cdef extern from *:
-    """
-    #define _GNU_SOURCE
-    #include <string.h>
-    """
+cdef extern from "buffer.h":
     void* memmem(const void*, size_t, const void*, size_t) nogil
+    const char* hm_skip_plain(const char*, const char*) noexcept nogil
 
 cdef const char* HEX = b"0123456789abcdef"
 
@@ -105,17 +102,22 @@ cdef class Buffer:
 
     cdef int put_json(self, const char* source, Py_ssize_t count) except -1:
         """The bytes as the inside of a JSON string. Bytes above 0x7F are taken as Latin-1, so any input is valid."""
-        cdef Py_ssize_t index
+        cdef const char* at = source
+        cdef const char* end = source + count
+        cdef const char* plain
         cdef unsigned char byte
         cdef char* out
         self.reserve(count * 6)
         out = self.data + self.end
-        for index in range(count):
-            byte = <unsigned char>source[index]
-            if 0x20 <= byte < 0x7F and byte != 0x22 and byte != 0x5C:
-                out[0] = <char>byte
-                out += 1
-            elif byte == 0x22 or byte == 0x5C:
+        while at < end:
+            plain = hm_skip_plain(at, end)
+            memcpy(out, at, plain - at)
+            out += plain - at
+            if plain == end:
+                break
+            byte = <unsigned char>plain[0]
+            at = plain + 1
+            if byte == 0x22 or byte == 0x5C:
                 out[0] = 0x5C
                 out[1] = <char>byte
                 out += 2

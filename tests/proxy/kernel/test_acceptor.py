@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import socket
-from collections.abc import Iterator
 
 import pytest
-from turning import Turning, open_descriptors
+from turning import Turning
 
 from proxy.kernel.netio import Acceptor, Reactor
 
@@ -25,23 +23,6 @@ class Door(Acceptor):
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         super().pause(seconds)
-
-
-@pytest.fixture
-def reactor() -> Iterator[Reactor]:
-    gc.collect()
-    before = open_descriptors()
-    reactor = Reactor()
-    yield reactor
-    reactor.close()
-    assert reactor.open_streams == 0
-    own = reactor.fileno()
-    assert {entry for entry in open_descriptors() - before if not entry.startswith(f"{own} ")} == set()
-
-
-@pytest.fixture
-def turning(reactor: Reactor) -> Turning:
-    return Turning(reactor)
 
 
 def open_door(reactor: Reactor, server: socket.socket, door: Door | None = None) -> Door:

@@ -55,7 +55,7 @@ GAUGES: Final = (
 
 
 def prove(evidence: Evidence, folder: Path) -> None:
-    seconds, warm_up, clients = (2.0, 0.3, 60) if evidence.short else (60.0, WARM_UP, 400)
+    seconds, warm_up, clients = (1.5, 0.3, 60) if evidence.short else (60.0, WARM_UP, 400)
     seed = random.SystemRandom().randrange(10**6)
     evidence.note("seed", seed)
     web, dead, calm, *ports = (free_port() for _ in range(6))

@@ -92,12 +92,9 @@ def test_log_is_opened_again_on_sigusr1(hive, origin: RawOrigin) -> None:
     proxy.access_log.rename(moved)
     proxy.program.signal(signal.SIGUSR1)
 
-    def log_is_back() -> bool:
-        client.ask(target="/after")
-        upstream.answer()
-        client.response()
-        return proxy.access_log.exists()
-
-    eventually(log_is_back, "a new log file")
+    eventually(proxy.access_log.exists, "a new log file")
+    client.ask(target="/after")
+    upstream.answer()
+    client.response()
     assert proxy.logged(path="/after")
     assert "/before" in moved.read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from http_origin import HttpOrigin
+from instance import Instance
 from program import ROOT
 from raw_client import RawClient
 from raw_origin import RawOrigin
@@ -23,6 +24,14 @@ def children_of(pid: int) -> dict[int, str]:
         command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         found[int(child)] = command
     return found
+
+
+def refuses(proxy: Instance) -> bool:
+    try:
+        proxy.client()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The access log: one line for each finished exchange, as JSON with stable names or as text people know from Envoy.
 
 Lines are formatted here, into a buffer that is used again, and handed to a `LogSink`. What does not change between the
-requests of a route or an endpoint is formatted once. Fields are described in docs/guide/operations.md. Times of the
+requests of a route or an endpoint is formatted once. Fields are described in docs/protocol.md. Times of the
 monotonic clock become wall-clock times by an offset that is taken when the log is opened.
 """
 

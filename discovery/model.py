@@ -82,7 +82,16 @@ class PoolPolicy(Struct):
     max_idle: int = 128  # idle connections kept per endpoint
     idle_timeout: float = 60.0  # an endpoint that is seen to close earlier shortens this for itself
     max_connections: int = 0  # open connections per endpoint; 0 = no limit
+    max_total: int = 0  # open connections of the whole service, all workers together; 0 = no limit
     max_pending: int = 1024  # requests of the service that wait for a connection; more are answered 503 UO
+
+
+class ProxyHeader(StrEnum):
+    """The PROXY protocol header that a connection to an endpoint begins with."""
+
+    OFF = "off"
+    V1 = "v1"
+    V2 = "v2"
 
 
 class Service(Struct):
@@ -93,6 +102,7 @@ class Service(Struct):
     traffic_split: tuple[TrafficSplit, ...] = ()
     timeout: float = 0.0  # whole request including retries; 0 = none. A route's own timeout wins
     pool: PoolPolicy = PoolPolicy()
+    proxy_protocol: ProxyHeader = ProxyHeader.OFF
     position: Position | None = None
 
 
@@ -186,8 +196,25 @@ class Route(Struct):
     position: Position | None = None
 
 
+class StreamRoute(Struct):
+    """Where a connection goes that is not taken apart as HTTP, or a session of datagrams. All conditions must hold;
+    empty means any. Precedence: exact SNI, wildcard SNI (longer first), with clients, the rest; then list order.
+    Exactly one of service and split decides."""
+
+    name: str
+    sni: tuple[str, ...] = ()  # lower case, any of them; "*.x" matches one or more labels before x
+    clients: tuple[str, ...] = ()  # CIDRs
+    service: str = ""
+    version: str = ""  # pins a version; otherwise the service's traffic_split applies
+    split: tuple[TrafficSplit, ...] = ()
+    position: Position | None = None
+
+
 class Protocol(StrEnum):
     HTTP = "http"
+    TCP = "tcp"
+    UDP = "udp"
+    AUTO = "auto"  # HTTP/1 by `routes`, TLS and everything else by `streams`, told apart by the first bytes
 
 
 class Listener(Struct):
@@ -196,7 +223,10 @@ class Listener(Struct):
     name: str
     address: str
     protocol: Protocol = Protocol.HTTP
-    routes: tuple[Route, ...] = ()
+    routes: tuple[Route, ...] = ()  # of HTTP and AUTO
+    streams: tuple[StreamRoute, ...] = ()  # of TCP, UDP and AUTO
+    accept_proxy: bool = False  # connections from trusted_proxies begin with a PROXY protocol header
+    max_connections: int = 0  # open connections (UDP: sessions), all workers together; 0 = no limit
     position: Position | None = None
 
 
@@ -222,6 +252,8 @@ class Limits(Struct):
     connections: int = 10_000  # client connections of the whole instance
     replay_body: int = 64 * 1024  # bytes of a request body kept so that it can be sent again
     requests_per_connection: int = 0  # 0 = no limit
+    client_hello: int = 16 * 1024  # bytes looked at to find the SNI of a TLS connection
+    udp_sessions: int = 10_000  # datagram sessions of the whole instance
 
 
 class Timeouts(Struct):
@@ -231,7 +263,13 @@ class Timeouts(Struct):
     connect: float = 5.0
     response_header: float = 60.0  # request sent to response head complete
     upstream_idle: float = 60.0  # default of PoolPolicy.idle_timeout
+    proxy_protocol: float = 5.0  # connection accepted to PROXY header complete
+    detect: float = 1.0  # how long the first bytes are waited for that tell the protocol or the SNI
+    tcp_idle: float = 3600.0  # no byte in either direction of a TCP connection
+    udp_idle: float = 60.0  # no datagram in either direction of a session
     drain: float = 30.0
+    drain_streams: float = 30.0  # the same for TCP connections, UDP sessions and upgraded HTTP connections
+    worker_hang: float = 10.0  # without a sign of life from a worker; then it is replaced; 0 = never
     linger: float = 2.0  # how long a refused body is read and thrown away before the connection is closed
 
 
@@ -258,6 +296,7 @@ class Settings(Struct):
     trusted_proxies: tuple[str, ...] = ()  # CIDRs
     path_escapes: EscapePolicy = EscapePolicy.REJECT
     merge_slashes: bool = True
+    pin_workers: bool = False  # worker n runs on the n-th of the processor's cores that the program may use
 
 
 class Snapshot(Struct):

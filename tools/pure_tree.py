@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT_OUT = {".git", ".venv", "build", "dist", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-BUILT = {".so", ".c", ".pyc"}
+BUILT = {".so", ".pyc"}
 
 
 def files_of(root: Path) -> set[Path]:
@@ -23,8 +23,15 @@ def files_of(root: Path) -> set[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in KEPT_OUT and not name.endswith(".egg-info")]
         here = Path(folder).relative_to(root)
-        found.update(here / name for name in names if Path(name).suffix not in BUILT)
+        found.update(here / name for name in names if not is_built(Path(folder, name)))
     return found
+
+
+def is_built(path: Path) -> bool:
+    """Also C that Cython made: it lies beside its source."""
+    if path.suffix == ".c":
+        return any(path.with_suffix(suffix).exists() for suffix in (".py", ".pyx"))
+    return path.suffix in BUILT
 
 
 def bring_up_to_date(copy: Path) -> None:

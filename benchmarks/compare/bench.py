@@ -1,4 +1,4 @@
-"""The bench: one origin, and proxies in front of it, one at a time.
+"""The bench: one origin of a kind, and proxies in front of it, one at a time.
 
 The origin and the load generator share a core (so does this program); the proxy has the other core alone. Every
 start gets a new port and a new folder, so that nothing of an earlier start is met again. Everything listens on
@@ -7,7 +7,6 @@ loopback and is ended when the bench is left.
 
 from __future__ import annotations
 
-import http.client
 import os
 import random
 import shutil
@@ -18,23 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.compare.contenders import nginx
+from benchmarks.compare import origins
 from benchmarks.compare.contenders.contender import Contender, Setup
+from benchmarks.compare.load import LoadFailed
+from benchmarks.compare.origins import Origin
 from benchmarks.compare.processes import Started, wait_until
-from benchmarks.compare.traffic import ORIGIN_PORTS, Request, Scenario, fifty_routes
+from benchmarks.compare.traffic import Request, Scenario, fifty_routes
 
 PROXY_CORE: Final = 0
 LOAD_CORE: Final = 1
-
-ORIGIN_BODY: Final = '{"id":4711,"name":"a thing of some kind","price":"17.90","in_stock":12}'
-assert len(ORIGIN_BODY) == 71
 
 # Below the range that the kernel takes client ports from, so that no connection of ours occupies one.
 PORTS: Final = range(20100, 32000)
 
 # Ten thousand routes take a proxy a while to read.
 READY_TIMEOUT: Final = 30.0
-PROBE_TIMEOUT: Final = 2.0
 
 
 class StartFailed(Exception):
@@ -49,6 +46,7 @@ class Lane:
     contender: Contender
     scenario: Callable[[Sequence[int]], Scenario] = fifty_routes
     access_log: bool = False
+    origin: Origin = origins.WEB
 
 
 @dataclass(slots=True)
@@ -73,34 +71,30 @@ class Bench:
         self.notes: dict[str, float] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="hivemesh-compare-"))
         self._folder.chmod(0o755)  # nginx's worker gives up root and still wants its temporary folders
-        self._origin_ports = free_ports(ORIGIN_PORTS)
         self._starts = 0
-        self._origin: Started | None = None
+        self._origins: dict[str, tuple[Started, list[int]]] = {}
 
     def __enter__(self) -> Bench:
         os.sched_setaffinity(0, {LOAD_CORE})
-        folder = self._new_folder("origin")
-        config = folder / "nginx.conf"
-        config.write_text(nginx.render_origin(self._origin_ports, ORIGIN_BODY, folder))
-        self._origin = Started(nginx.foreground(config, folder), LOAD_CORE, folder, folder / "output")
         try:
-            self._await_answer(self._origin, self._origin_ports[0], Request("origin", "/"))
+            self._origin_ports(origins.WEB)
         except StartFailed:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._origin is not None:
-            self._origin.end()
+        for started, _ports in self._origins.values():
+            started.end()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, lane: Lane) -> Running:
         """Start the lane's proxy and wait for its first good answer. The caller ends `.process`."""
+        origin_ports = self._origin_ports(lane.origin)
         folder = self._new_folder(lane.label)
         port, admin_port = free_ports(2)
         setup = Setup(
-            scenario=lane.scenario(self._origin_ports),
+            scenario=lane.scenario(origin_ports),
             port=port,
             admin_port=admin_port,
             folder=folder,
@@ -109,7 +103,7 @@ class Bench:
         command = lane.contender.command(setup)
         process = Started(command.argv, PROXY_CORE, command.cwd, command.output)
         try:
-            self._await_answer(process, port, setup.scenario.requests[0])
+            self._await_answer(process, lane.origin, port, setup.scenario)
         except BaseException:
             process.end()
             raise
@@ -129,44 +123,47 @@ class Bench:
         folder.mkdir(mode=0o755)
         return folder
 
+    def _origin_ports(self, origin: Origin) -> list[int]:
+        """Where the origin listens; it is started when it is first wanted, and stays."""
+        if origin.name not in self._origins:
+            folder = self._new_folder(origin.name)
+            ports = free_ports(origin.ports)
+            try:
+                argv = origin.command(ports, folder)
+            except LoadFailed as problem:
+                raise StartFailed(f"no {origin.name}: {problem}") from None
+            started = Started(argv, LOAD_CORE, folder, folder / "output")
+            self._origins[origin.name] = started, ports
+            self._await_answer(started, origin, ports[0], None)
+        return self._origins[origin.name][1]
+
     @staticmethod
-    def _await_answer(process: Started, port: int, request: Request) -> None:
-        answer = ""
+    def _await_answer(process: Started, origin: Origin, port: int, scenario: Scenario | None) -> None:
+        problem = ""
 
         def is_ready() -> bool:
-            nonlocal answer
+            nonlocal problem
             if process.has_ended:
                 return True
-            answer = probe(port, request)
-            return answer == "200"
+            problem = origin.probe(port, scenario)
+            return not problem
 
         if not wait_until(is_ready, READY_TIMEOUT):
-            raise StartFailed(f"no good answer within {READY_TIMEOUT:.0f} s (last: {answer}); {process.last_words()}")
+            raise StartFailed(f"no good answer within {READY_TIMEOUT:.0f} s (last: {problem}); {process.last_words()}")
         if process.has_ended:
             raise StartFailed(f"it ended: {process.last_words()}")
-
-
-def probe(port: int, request: Request) -> str:
-    """The status of one request on a connection of its own, or what went wrong."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT)
-    try:
-        connection.request("GET", request.target, headers={**dict(request.headers()), "Connection": "close"})
-        return str(connection.getresponse().status)
-    except (OSError, http.client.HTTPException) as problem:
-        return str(problem) or type(problem).__name__
-    finally:
-        connection.close()
 
 
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now. Drawn at random, so that a new start rarely meets an old one's remains."""
     found: list[int] = []
     for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as attempt:
-            try:
-                attempt.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as attempt:
+                    attempt.bind(("127.0.0.1", port))
+        except OSError:
+            continue
         found.append(port)
         if len(found) == count:
             return found

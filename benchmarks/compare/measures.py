@@ -1,4 +1,4 @@
-"""What is measured of a running proxy: CPU per request, latency at a fixed rate, memory.
+"""What is measured of a running proxy: CPU per request, connection, byte or datagram, latency at a fixed rate, memory.
 
 Each measure takes the bench and a running proxy and returns one sample: named numbers whose names carry their unit
 (bytes need none). They drive the load generators and read /proc; what the numbers mean together is said elsewhere.
@@ -7,15 +7,21 @@ Each measure takes the bench and a running proxy and returns one sample: named n
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.compare import load
+from benchmarks.compare import load, native
 from benchmarks.compare.bench import LOAD_CORE, PROXY_CORE, Bench, Running
 from benchmarks.compare.contenders.contender import MAX_CONNECTIONS
 from benchmarks.compare.idle import IdleClients
-from benchmarks.compare.processes import core_busy
+from benchmarks.compare.processes import Started, core_busy
 
 Sample = dict[str, float]
+
+# Bytes of a bulk transfer per second that a sample was asked to take, both directions together: 8 GB in the usual five
+# seconds. How long they take is up to the proxy.
+BULK_PER_S: Final = 1.6e9
+WARM_BULK: Final = 100_000_000
 
 # Pools fill, code pages come in, allocators reach their size.
 WARM_UP: Final = 1.0
@@ -30,35 +36,106 @@ SPARE_CLIENTS: Final = 50
 SMOKE_CLIENTS: Final = 500
 
 
-def cpu_per_request(bench: Bench, running: Running, close: bool = False) -> Sample:
-    """CPU of the whole tree over requests completed, while wrk keeps 64 connections busy.
+class Meter:
+    """CPU of a whole tree from its making to `stop`."""
 
-    `foreign_share` is what others ran on the proxy's core meanwhile: kernel threads and interrupts, and on a machine
-    that is not quiet, strangers.
-    """
+    def __init__(self, process: Started) -> None:
+        self._process = process
+        self._split = process.user_and_system()
+        self._busy, self._cpu, self._begun = core_busy(PROXY_CORE), process.cpu(), time.monotonic()
+
+    def stop(self) -> Cost:
+        cpu = self._process.cpu() - self._cpu
+        busy, passed = core_busy(PROXY_CORE) - self._busy, time.monotonic() - self._begun
+        user, system = (
+            after - before for after, before in zip(self._process.user_and_system(), self._split, strict=True)
+        )
+        user_share = user / (user + system) if user + system else 0.0
+        return Cost(cpu, user_share, cpu / passed, max(0.0, busy - cpu) / passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`cpu` in seconds. `foreign_share` is what others ran on the proxy's core meanwhile: kernel threads and
+    interrupts, and on a machine that is not quiet, strangers."""
+
+    cpu: float
+    user_share: float
+    core_share: float
+    foreign_share: float
+
+    def shares(self) -> Sample:
+        return {"user_share": self.user_share, "core_share": self.core_share, "foreign_share": self.foreign_share}
+
+
+def cpu_per_request(bench: Bench, running: Running, close: bool = False) -> Sample:
+    """CPU of the whole tree over requests completed, while wrk keeps 64 connections busy."""
     folder = bench.scratch()
-    process = running.process
     warm = load.run_wrk(folder, running.requests, running.setup.port, WARM_UP, close)
-    split_before = process.user_and_system()
-    busy_before, cpu_before, begun = core_busy(PROXY_CORE), process.cpu(), time.monotonic()
+    meter = Meter(running.process)
     report = load.run_wrk(folder, running.requests, running.setup.port, bench.seconds, close)
-    cpu, busy, passed = process.cpu() - cpu_before, core_busy(PROXY_CORE) - busy_before, time.monotonic() - begun
-    user, system = (after - before for after, before in zip(process.user_and_system(), split_before, strict=True))
+    cost = meter.stop()
     running.answered += warm.requests + report.requests
     return {
-        "cpu_us_per_request": cpu * 1e6 / report.requests,
-        "user_share": user / (user + system) if user + system else 0.0,
+        "cpu_us_per_request": cost.cpu * 1e6 / report.requests,
         "requests_per_s": report.requests_per_s,
         "p50_ms": report.p50 * 1e3,
         "p99_ms": report.p99 * 1e3,
-        "core_share": cpu / passed,
-        "foreign_share": max(0.0, busy - cpu) / passed,
+        **cost.shares(),
     }
 
 
-def cpu_per_connection(bench: Bench, running: Running) -> Sample:
+def cpu_per_request_closing(bench: Bench, running: Running) -> Sample:
     """The same for clients that open a connection for each request."""
     return cpu_per_request(bench, running, close=True)
+
+
+def cpu_per_connection(bench: Bench, running: Running) -> Sample:
+    """One short request on each connection, of a proxy that sees connections only."""
+    sample = cpu_per_request(bench, running, close=True)
+    return {
+        "cpu_us_per_connection": sample.pop("cpu_us_per_request"),
+        "connections_per_s": sample.pop("requests_per_s"),
+        **sample,
+    }
+
+
+def cpu_per_gb(bench: Bench, running: Running) -> Sample:
+    """CPU of the whole tree over bytes moved, half of them to the client and half from it."""
+    port = running.setup.port
+    half = round(BULK_PER_S * bench.seconds / 2)
+    for way in ("down", "up"):
+        native.bulk(port, WARM_BULK, way)
+    whole = Meter(running.process)
+    meter = Meter(running.process)
+    down, down_cost = native.bulk(port, half, "down"), meter.stop()
+    meter = Meter(running.process)
+    up, up_cost = native.bulk(port, half, "up"), meter.stop()
+    return {
+        "cpu_s_per_gb": (down_cost.cpu + up_cost.cpu) * native.GB / (down.moved + up.moved),
+        "down_cpu_s_per_gb": down_cost.cpu * native.GB / down.moved,
+        "up_cpu_s_per_gb": up_cost.cpu * native.GB / up.moved,
+        "down_gb_per_s": down.gb_per_s,
+        "up_gb_per_s": up.gb_per_s,
+        "gb": (down.moved + up.moved) / native.GB,
+        **whole.stop().shares(),
+    }
+
+
+def cpu_per_datagram(bench: Bench, running: Running) -> Sample:
+    """CPU of the whole tree over datagrams passed on: each echo was one there and one back."""
+    native.datagrams(running.setup.port, WARM_UP)
+    meter = Meter(running.process)
+    report = native.datagrams(running.setup.port, bench.seconds)
+    cost = meter.stop()
+    return {
+        "cpu_us_per_datagram": cost.cpu * 1e6 / (2 * report.echoed),
+        "datagrams_per_s": 2 * report.echoed / report.duration,
+        "p50_ms": report.p50 * 1e3,
+        "p99_ms": report.p99 * 1e3,
+        "lost": report.lost,
+        **cost.shares(),
+    }
 
 
 def requests_per_s(bench: Bench, running: Running) -> float:

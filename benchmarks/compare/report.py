@@ -24,6 +24,9 @@ REASON_LENGTH: Final = 240
 # How the compared number of a work is shown: heading, factor, decimals.
 SHOWN: Final = {
     "cpu_us_per_request": ("CPU µs per request", 1.0, 2),
+    "cpu_us_per_connection": ("CPU µs per connection", 1.0, 2),
+    "cpu_us_per_datagram": ("CPU µs per datagram", 1.0, 3),
+    "cpu_s_per_gb": ("CPU s per GB", 1.0, 3),
     "p99_ms": ("p99, ms", 1.0, 3),
     "bytes_per_connection": ("bytes per connection", 1.0, 0),
     "pss": ("PSS, MiB", 1 / 1024**2, 1),
@@ -32,6 +35,12 @@ SHOWN: Final = {
 # Of the other numbers of a sample, what a reader needs to judge the first; shown as median.
 BESIDE: Final = {
     "requests_per_s": ("requests/s", 1.0, 0),
+    "connections_per_s": ("connections/s", 1.0, 0),
+    "datagrams_per_s": ("datagrams/s", 1.0, 0),
+    "down_cpu_s_per_gb": ("down, CPU s per GB", 1.0, 3),
+    "up_cpu_s_per_gb": ("up, CPU s per GB", 1.0, 3),
+    "down_gb_per_s": ("down, GB/s", 1.0, 2),
+    "up_gb_per_s": ("up, GB/s", 1.0, 2),
     "user_share": ("of it user, %", 100.0, 0),
     "p50_ms": ("p50, ms", 1.0, 3),
     "load_core_share": ("load core busy, %", 100.0, 0),

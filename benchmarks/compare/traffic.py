@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 HOSTS: Final = ("shop", "api", "static", "admin", "partner")
@@ -39,6 +40,14 @@ COMMON_HEADERS: Final = (
     ("X-Request-Id", "6e9d1f0a-5b7c-4d32-9a41-c2f87e0b6d15"),
     ("Cache-Control", "max-age=0"),
 )
+
+
+class Protocol(Enum):
+    """What a proxy takes the traffic for."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    UDP = "udp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +86,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
+    """Of TCP and UDP there is one service, to which everything goes; requests are then what an HTTP client sends
+    through it unseen."""
+
     routes: tuple[Route, ...]
     services: tuple[Service, ...]
     requests: tuple[Request, ...]
+    protocol: Protocol = Protocol.HTTP
 
 
 def fifty_routes(origin_ports: Sequence[int]) -> Scenario:
@@ -124,3 +137,10 @@ def numbered_routes(count: int, origin_ports: Sequence[int]) -> Scenario:
     step = max(1, count // VISITED)
     requests = tuple(Request(route.host, f"{route.prefix}/items/4711?lang=en") for route in routes[::step])
     return Scenario(routes, services, requests)
+
+
+def one_service(protocol: Protocol, origin_ports: Sequence[int]) -> Scenario:
+    """A TCP or UDP port in front of one service with two endpoints. The requests are those of `fifty_routes`."""
+    addresses = tuple(f"127.0.0.1:{port}" for port in origin_ports[:ENDPOINTS_PER_SERVICE])
+    requests = fifty_routes(range(1, 1 + ORIGIN_PORTS)).requests
+    return Scenario((), (Service("store", addresses),), requests, protocol)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.compare import measures
+from benchmarks.compare import measures, origins
 from benchmarks.compare.bench import Bench, Lane, Running, StartFailed
 from benchmarks.compare.contenders.contender import Contender
 from benchmarks.compare.contenders.envoy import Envoy
@@ -21,14 +21,20 @@ from benchmarks.compare.contenders.haproxy import HAProxy
 from benchmarks.compare.contenders.hivemesh import CHECKOUT, Hivemesh
 from benchmarks.compare.contenders.nginx import Nginx
 from benchmarks.compare.measures import Sample
+from benchmarks.compare.origins import Origin
 from benchmarks.compare.summary import Comparison
-from benchmarks.compare.traffic import Scenario, numbered_routes
+from benchmarks.compare.traffic import Protocol, Scenario, numbered_routes, one_service
 
 HIVEMESH: Final = Hivemesh()
 HAPROXY: Final = HAProxy()
 NGINX: Final = Nginx()
 ENVOY: Final = Envoy()
 CONTENDERS: Final[tuple[Contender, ...]] = (HIVEMESH, HAPROXY, NGINX, ENVOY)
+
+# HAProxy has no UDP but that of its log servers.
+NGINX_STREAM: Final = Nginx(streams=True)
+TCP_CONTENDERS: Final[tuple[Contender, ...]] = (HIVEMESH, HAPROXY, NGINX_STREAM, ENVOY)
+UDP_CONTENDERS: Final[tuple[Contender, ...]] = (HIVEMESH, NGINX_STREAM, ENVOY)
 
 # Interpreting is a copy of the tree, because a compiled module wins over its source.
 PURE_TREE: Final = CHECKOUT / "build" / "pure"
@@ -59,6 +65,11 @@ def _lanes(*contenders: Contender) -> tuple[Lane, ...]:
 
 def _with_log(contender: Contender) -> tuple[Lane, Lane]:
     return Lane(contender.name, contender), Lane(f"{contender.name} with log", contender, access_log=True)
+
+
+def _stream_lanes(protocol: Protocol, contenders: Sequence[Contender], origin: Origin) -> tuple[Lane, ...]:
+    scenario: Callable[[Sequence[int]], Scenario] = partial(one_service, protocol)
+    return tuple(Lane(contender.name, contender, scenario, origin=origin) for contender in contenders)
 
 
 def _numbered(count: int) -> Lane:
@@ -131,7 +142,7 @@ WORKS: Final = (
             Comparison("hivemesh", "nginx"),
             Comparison("hivemesh", "envoy"),
         ),
-        measure=measures.cpu_per_connection,
+        measure=measures.cpu_per_request_closing,
     ),
     Work(
         name="http_latency",
@@ -180,6 +191,54 @@ WORKS: Final = (
         ),
         measure=measures.memory,
         rounds=3,
+    ),
+    Work(
+        name="tcp_bulk",
+        question="bytes through TCP, 4 connections, half of them down and half up: CPU per GB",
+        metric="cpu_s_per_gb",
+        lanes=_stream_lanes(Protocol.TCP, (*TCP_CONTENDERS, HAProxy("haproxy with splice", splice=True)), origins.BULK),
+        comparisons=(
+            Comparison("hivemesh", "haproxy", 0.50),
+            Comparison("hivemesh", "envoy", 0.60),
+            Comparison("hivemesh", "nginx"),
+            Comparison("hivemesh", "haproxy with splice"),
+        ),
+        measure=measures.cpu_per_gb,
+    ),
+    Work(
+        name="tcp_connections",
+        question="TCP connections that carry one short request each: CPU per connection",
+        metric="cpu_us_per_connection",
+        lanes=_stream_lanes(Protocol.TCP, TCP_CONTENDERS, origins.WEB),
+        comparisons=(
+            Comparison("hivemesh", "haproxy", 1.00),
+            Comparison("hivemesh", "nginx"),
+            Comparison("hivemesh", "envoy"),
+        ),
+        measure=measures.cpu_per_connection,
+    ),
+    Work(
+        name="tcp_small",
+        question="64 TCP connections that carry small requests and answers in turn: CPU per request",
+        metric="cpu_us_per_request",
+        lanes=_stream_lanes(Protocol.TCP, TCP_CONTENDERS, origins.WEB),
+        comparisons=(
+            Comparison("hivemesh", "haproxy"),
+            Comparison("hivemesh", "nginx"),
+            Comparison("hivemesh", "envoy"),
+        ),
+        measure=measures.cpu_per_request,
+    ),
+    Work(
+        name="udp_echo",
+        question="64 UDP clients, each with one datagram of 64 bytes on its way: CPU per datagram passed on",
+        metric="cpu_us_per_datagram",
+        lanes=_stream_lanes(Protocol.UDP, UDP_CONTENDERS, origins.ECHO),
+        comparisons=(
+            Comparison("hivemesh", "nginx"),
+            Comparison("hivemesh", "envoy"),
+        ),
+        measure=measures.cpu_per_datagram,
     ),
     Work(
         name="http_pure",

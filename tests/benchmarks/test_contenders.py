@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.compare.contenders import contender, envoy, haproxy, hivemesh, nginx
 from benchmarks.compare.contenders.contender import Setup
-from benchmarks.compare.traffic import ORIGIN_PORTS, fifty_routes, numbered_routes
+from benchmarks.compare.traffic import ORIGIN_PORTS, Protocol, fifty_routes, numbered_routes, one_service
 from proxy.config.load import load_text
 
 SCENARIO = fifty_routes(list(range(21000, 21000 + ORIGIN_PORTS)))
@@ -112,7 +112,7 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("with_log", [False, True], ids=["no log", "log"])
-@pytest.mark.parametrize("peer", CHECKS, ids=lambda peer: peer.name)
+@pytest.mark.parametrize("peer", CHECKS, ids=lambda peer: peer.__name__)
 def test_an_installed_peer_accepts_its_configuration(peer, with_log, tmp_path):
     proxy = peer()
     if reason := proxy.missing():
@@ -124,6 +124,49 @@ def test_an_installed_peer_accepts_its_configuration(peer, with_log, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert proxy.version()[0].isdigit()
+
+
+STREAM_PEERS = [
+    (haproxy.HAProxy(), Protocol.TCP),
+    (haproxy.HAProxy("haproxy with splice", splice=True), Protocol.TCP),
+    (nginx.Nginx(streams=True), Protocol.TCP),
+    (nginx.Nginx(streams=True), Protocol.UDP),
+    (envoy.Envoy(), Protocol.TCP),
+    (envoy.Envoy(), Protocol.UDP),
+]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "protocol"), STREAM_PEERS, ids=[f"{peer.name} {protocol.value}" for peer, protocol in STREAM_PEERS]
+)
+def test_an_installed_peer_accepts_its_configuration_of_streams(proxy, protocol, tmp_path):
+    if reason := proxy.missing():
+        pytest.skip(reason)
+    scenario = one_service(protocol, [21000, 21001])
+    command = proxy.command(Setup(scenario, 20500, 20501, tmp_path))
+
+    check = CHECKS[type(proxy)]
+    done = subprocess.run([*command.argv, *check], cwd=command.cwd, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    written = "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
+    assert all(str(port) in written for port in (20500, 21000, 21001))
+
+
+def test_only_the_lane_with_splice_lets_haproxy_splice():
+    given = Setup(one_service(Protocol.TCP, [21000, 21001]), 20500, 20501, Path("/run/bench"))
+
+    assert "splice" in haproxy.render_tcp(given, splice=True)
+    assert "splice" not in haproxy.render_tcp(given, splice=False)
+
+
+@pytest.mark.parametrize("protocol", [Protocol.TCP, Protocol.UDP])
+def test_hivemesh_gets_one_listener_without_routes_for_streams(protocol):
+    given = Setup(one_service(protocol, [21000, 21001]), 20500, 20501, Path("/run/bench"))
+
+    (listener,) = hivemesh.render(given)["listeners"]
+
+    assert (listener["protocol"], listener["service"], "routes" in listener) == (protocol.value, "store", False)
 
 
 @pytest.mark.parametrize("name", ["nginx", "envoy", "hivemesh"])

@@ -18,6 +18,8 @@ REQUEST_HEAD_TIMEOUT: Final = 10
 REQUEST_TIMEOUT: Final = 15
 CLIENT_KEEP_ALIVE: Final = 600
 UPSTREAM_IDLE: Final = 60
+STREAM_IDLE: Final = 3600
+SESSION_IDLE: Final = 60
 
 # More than one endpoint can ever hold here, so that no pool closes a connection that is about to be used again.
 POOLED_PER_ENDPOINT: Final = 128

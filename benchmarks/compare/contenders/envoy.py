@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.compare.contenders import contender
 from benchmarks.compare.contenders.contender import Command, Setup
-from benchmarks.compare.traffic import Route, Service
+from benchmarks.compare.traffic import Protocol, Route, Service
 
 TYPES: Final = "type.googleapis.com/envoy.extensions"
 
@@ -50,8 +50,8 @@ def program() -> Path | None:
     return None
 
 
-def _address(host: str, port: int) -> Json:
-    return {"socket_address": {"address": host, "port_value": port}}
+def _address(host: str, port: int, protocol: str = "TCP") -> Json:
+    return {"socket_address": {"protocol": protocol, "address": host, "port_value": port}}
 
 
 def _route(route: Route) -> Json:
@@ -69,8 +69,8 @@ def _route(route: Route) -> Json:
     }
 
 
-def _cluster(service: Service) -> Json:
-    http = {
+def _cluster(service: Service, is_http: bool = True) -> Json:
+    http: Json = {
         "@type": f"{TYPES}.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {"http_protocol_options": {}},
         "common_http_protocol_options": {"idle_timeout": f"{contender.UPSTREAM_IDLE}s"},
@@ -80,13 +80,14 @@ def _cluster(service: Service) -> Json:
     for address in service.addresses:
         host, _, port = address.rpartition(":")
         endpoints.append({"endpoint": {"address": _address(host, int(port))}})
+    options: Json = {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http} if is_http else {}
     return {
         "name": service.name,
         "type": "STATIC",
         "connect_timeout": f"{contender.CONNECT_TIMEOUT}s",
         "lb_policy": "ROUND_ROBIN",
         "circuit_breakers": {"thresholds": [limits]},
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": http},
+        "typed_extension_protocol_options": options,
         "load_assignment": {"cluster_name": service.name, "endpoints": [{"lb_endpoints": endpoints}]},
     }
 
@@ -141,6 +142,35 @@ def render(setup: Setup) -> Json:
     }
 
 
+def render_stream(setup: Setup) -> Json:
+    """TCP or UDP to the one service."""
+    (service,) = setup.scenario.services
+    listener: Json = {"name": "store"}
+    if setup.scenario.protocol is Protocol.UDP:
+        route = {"@type": f"{TYPES}.filters.udp.udp_proxy.v3.Route", "cluster": service.name}
+        proxy: Json = {
+            "@type": f"{TYPES}.filters.udp.udp_proxy.v3.UdpProxyConfig",
+            "stat_prefix": "store",
+            "idle_timeout": f"{contender.SESSION_IDLE}s",
+            "matcher": {"on_no_match": {"action": {"name": "route", "typed_config": route}}},
+        }
+        listener["address"] = _address("127.0.0.1", setup.port, "UDP")
+        listener["listener_filters"] = [{"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": proxy}]
+    else:
+        proxy = {
+            "@type": f"{TYPES}.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "store",
+            "cluster": service.name,
+            "idle_timeout": f"{contender.STREAM_IDLE}s",
+        }
+        listener["address"] = _address("127.0.0.1", setup.port)
+        listener["filter_chains"] = [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}]
+    return {
+        "admin": {"address": _address("127.0.0.1", setup.admin_port)},
+        "static_resources": {"listeners": [listener], "clusters": [_cluster(service, is_http=False)]},
+    }
+
+
 class Envoy:
     name = "envoy"
 
@@ -153,6 +183,7 @@ class Envoy:
 
     def command(self, setup: Setup) -> Command:
         config = setup.folder / "envoy.json"
-        config.write_text(json.dumps(render(setup), indent=1))
+        is_http = setup.scenario.protocol is Protocol.HTTP
+        config.write_text(json.dumps(render(setup) if is_http else render_stream(setup), indent=1))
         argv = (str(program()), "--concurrency", "1", "--disable-hot-restart", "-l", "error", "-c", str(config))
         return Command(argv, setup.folder, setup.folder / "output")

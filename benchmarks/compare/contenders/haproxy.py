@@ -1,4 +1,7 @@
-"""HAProxy: one thread, routes in prefix-tree maps (its manual's advice for many rules), connections reused always."""
+"""HAProxy: one thread, routes in prefix-tree maps (its manual's advice for many rules), connections reused always.
+
+As a TCP proxy it can let the kernel move the bytes (`option splice-auto`); with and without are both worth a lane.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Final
 
 from benchmarks.compare.contenders import contender
 from benchmarks.compare.contenders.contender import Command, Setup
-from benchmarks.compare.traffic import BETA_HEADER, Scenario
+from benchmarks.compare.traffic import BETA_HEADER, Protocol, Scenario, Service
 
 PROGRAM: Final = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
@@ -24,11 +27,7 @@ def maps(scenario: Scenario) -> tuple[str, str]:
 def render(setup: Setup) -> str:
     plain, beta = setup.folder / "plain.map", setup.folder / "beta.map"
     log = "  log stdout format raw local0 info\n  option httplog\n" if setup.access_log else ""
-    backends = "".join(
-        f"\nbackend {service.name}\n  balance roundrobin\n"
-        + "".join(f"  server {service.name}-{index} {address}\n" for index, address in enumerate(service.addresses))
-        for service in setup.scenario.services
-    )
+    backends = "".join(map(_backend, setup.scenario.services))
     return f"""global
   nbthread 1
   maxconn {contender.MAX_CONNECTIONS}
@@ -61,8 +60,48 @@ frontend statistics
 {backends}"""
 
 
+# Two for each connection of a bulk transfer. By default HAProxy wants a quarter of maxconn, which passes the limit of
+# descriptors.
+MAX_PIPES: Final = 64
+
+
+def render_tcp(setup: Setup, splice: bool) -> str:
+    (service,) = setup.scenario.services
+    pipes, option = (f"  maxpipes {MAX_PIPES}\n", "  option splice-auto\n") if splice else ("", "")
+    return f"""global
+  nbthread 1
+  maxconn {contender.MAX_CONNECTIONS}
+{pipes}
+defaults
+  mode tcp
+  option redispatch 1
+  retries 3
+  timeout connect {contender.CONNECT_TIMEOUT}s
+  timeout client {contender.STREAM_IDLE}s
+  timeout server {contender.STREAM_IDLE}s
+{option}
+frontend store
+  bind 127.0.0.1:{setup.port}
+  maxconn {contender.MAX_CONNECTIONS}
+  default_backend {service.name}
+
+frontend statistics
+  bind 127.0.0.1:{setup.admin_port}
+  mode http
+  stats enable
+  stats uri /
+{_backend(service)}"""
+
+
+def _backend(service: Service) -> str:
+    servers = (f"  server {service.name}-{index} {address}\n" for index, address in enumerate(service.addresses))
+    return f"\nbackend {service.name}\n  balance roundrobin\n" + "".join(servers)
+
+
 class HAProxy:
-    name = "haproxy"
+    def __init__(self, name: str = "haproxy", splice: bool = False) -> None:
+        self.name = name
+        self.splice = splice
 
     def missing(self) -> str:
         return "" if PROGRAM else "haproxy is not installed (on Debian: apt install haproxy)"
@@ -74,10 +113,14 @@ class HAProxy:
 
     def command(self, setup: Setup) -> Command:
         assert PROGRAM
+        config = setup.folder / "haproxy.cfg"
+        output: Path = setup.access_log or setup.folder / "output"
+        started = Command((PROGRAM, "-db", "-f", str(config)), setup.folder, output)
+        if setup.scenario.protocol is Protocol.TCP:
+            config.write_text(render_tcp(setup, self.splice))
+            return started
         plain, beta = maps(setup.scenario)
         (setup.folder / "plain.map").write_text(plain)
         (setup.folder / "beta.map").write_text(beta)
-        config = setup.folder / "haproxy.cfg"
         config.write_text(render(setup))
-        output: Path = setup.access_log or setup.folder / "output"
-        return Command((PROGRAM, "-db", "-f", str(config)), setup.folder, output)
+        return started

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.compare.contenders import contender
 from benchmarks.compare.contenders.contender import Command, Setup
-from benchmarks.compare.traffic import Route
+from benchmarks.compare.traffic import Protocol, Route
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 
@@ -51,16 +51,19 @@ def render(setup: Setup) -> Json:
             "keep_alive": f"{contender.CLIENT_KEEP_ALIVE}s",
             "upstream_idle": f"{contender.UPSTREAM_IDLE}s",
         },
-        "listeners": [
-            {
-                "name": "web",
-                "address": f"127.0.0.1:{setup.port}",
-                "protocol": "http",
-                "routes": [_route(route) for route in setup.scenario.routes],
-            }
-        ],
+        "listeners": [_listener(setup)],
         "services": services,
     }
+
+
+def _listener(setup: Setup) -> Json:
+    address = f"127.0.0.1:{setup.port}"
+    protocol = setup.scenario.protocol
+    if protocol is Protocol.HTTP:
+        routes = [_route(route) for route in setup.scenario.routes]
+        return {"name": "web", "address": address, "protocol": "http", "routes": routes}
+    (service,) = setup.scenario.services
+    return {"name": "store", "address": address, "protocol": protocol.value, "service": service.name}
 
 
 class Hivemesh:

@@ -1,4 +1,7 @@
-"""nginx: one worker, keep-alive upstreams over HTTP/1.1, locations by prefix and a map for the header match."""
+"""nginx: one worker, keep-alive upstreams over HTTP/1.1, locations by prefix and a map for the header match.
+
+TCP and UDP are served by its stream module, which Debian ships in a package of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from typing import Final
 
 from benchmarks.compare.contenders import contender
 from benchmarks.compare.contenders.contender import Command, Setup
-from benchmarks.compare.traffic import BETA_HEADER, Route, Scenario
+from benchmarks.compare.traffic import BETA_HEADER, Protocol, Route, Scenario
 
 PROGRAM: Final = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+
+STREAM_MODULE: Final = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 # nginx closes a connection after 1,000 requests unless told otherwise, on both sides.
 UNLIMITED_REQUESTS: Final = 1_000_000_000
@@ -107,6 +112,33 @@ def render(setup: Setup) -> str:
 """
 
 
+def render_stream(setup: Setup) -> str:
+    (service,) = setup.scenario.services
+    servers = "".join(f"    server {address};\n" for address in service.addresses)
+    is_udp = setup.scenario.protocol is Protocol.UDP
+    return f"""load_module {STREAM_MODULE};
+{start_of_file(setup.folder)}stream {{
+  access_log off;
+  tcp_nodelay on;
+  upstream {service.name} {{
+{servers}  }}
+  server {{
+    listen 127.0.0.1:{setup.port}{" udp" if is_udp else ""};
+    proxy_pass {service.name};
+    proxy_connect_timeout {contender.CONNECT_TIMEOUT}s;
+    proxy_timeout {contender.SESSION_IDLE if is_udp else contender.STREAM_IDLE}s;
+  }}
+}}
+http {{
+{temporary_paths(setup.folder)}  access_log off;
+  server {{
+    listen 127.0.0.1:{setup.admin_port};
+    location / {{ stub_status; }}
+  }}
+}}
+"""
+
+
 def render_origin(ports: Sequence[int], body: str, folder: Path) -> str:
     """The server behind every proxy: answers at once, and never closes a connection by itself."""
     listens = "".join(f"    listen 127.0.0.1:{port};\n" for port in ports)
@@ -129,10 +161,19 @@ def foreground(config: Path, folder: Path) -> tuple[str, ...]:
 
 
 class Nginx:
+    """`streams`: for TCP and UDP, which need the stream module too."""
+
     name = "nginx"
 
+    def __init__(self, streams: bool = False) -> None:
+        self.streams = streams
+
     def missing(self) -> str:
-        return "" if PROGRAM else "nginx is not installed (on Debian: apt install nginx)"
+        if not PROGRAM:
+            return "nginx is not installed (on Debian: apt install nginx)"
+        if self.streams and not STREAM_MODULE.exists():
+            return "nginx has no stream module (on Debian: apt install libnginx-mod-stream)"
+        return ""
 
     def version(self) -> str:
         assert PROGRAM
@@ -141,5 +182,5 @@ class Nginx:
 
     def command(self, setup: Setup) -> Command:
         config = setup.folder / "nginx.conf"
-        config.write_text(render(setup))
+        config.write_text(render(setup) if setup.scenario.protocol is Protocol.HTTP else render_stream(setup))
         return Command(foreground(config, setup.folder), setup.folder, setup.folder / "output")

@@ -29,6 +29,7 @@ COMPILED = [
     "mesh/router.py",
     "proxy/log.py",
     "proxy/accesslog.py",
+    "proxy/streamlog.py",
     "proxy/http1/body.py",
     "proxy/http1/downstream.py",
     "proxy/http1/forward.py",

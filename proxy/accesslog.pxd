@@ -5,6 +5,7 @@ from proxy.http1.parties cimport Exchange, RouteRuntime
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.scan cimport Head
 from proxy.log cimport LogSink
+from proxy.streamlog cimport StreamRecord, write_stream_json, write_stream_text
 from proxy.upstream.endpoint cimport EndpointRuntime
 
 
@@ -22,6 +23,7 @@ cdef class AccessLog:
     cdef int64_t second
     cdef bytes second_text
     cpdef write(self, Exchange exchange)
+    cpdef write_stream(self, StreamRecord record)
     cpdef hand_over(self)
     @cython.locals(out=Buffer, head=Head, route=RouteRuntime, endpoint=EndpointRuntime)
     cdef write_json(self, Exchange exchange)

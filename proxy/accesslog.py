@@ -1,4 +1,5 @@
 """The access log: one line for each finished exchange, as JSON with stable names or as text people know from Envoy.
+Streams and sessions of datagrams have lines of their own (proxy/streamlog.py) in the same log.
 
 Lines are formatted here, into a buffer that is used again, and handed to a `LogSink`. What does not change between the
 requests of a route or an endpoint is formatted once. Fields are described in docs/protocol.md. Times of the
@@ -19,6 +20,7 @@ from proxy.http1.parties import Exchange, RouteRuntime
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
 from proxy.log import LogSink
+from proxy.streamlog import StreamRecord, write_stream_json, write_stream_text
 from proxy.upstream.endpoint import EndpointRuntime
 
 MICROS = 1_000_000
@@ -57,6 +59,22 @@ class AccessLog:
             self.write_json(exchange)
         else:
             self.write_text(exchange)
+        if self.lines.length() >= BLOCK:
+            self.hand_over()
+
+    def write_stream(self, record: StreamRecord) -> None:
+        """A stream has no status, so only the least duration is asked of it."""
+        if record.finished - record.started < self.min_micros:
+            return
+        if self.as_json:
+            self.lines.append(b'{"ts":"')
+            self.write_time(record.started)
+            self.lines.append(b'"')
+            write_stream_json(self.lines, record)
+        else:
+            self.lines.append(b"[")
+            self.write_time(record.started)
+            write_stream_text(self.lines, record)
         if self.lines.length() >= BLOCK:
             self.hand_over()
 

@@ -35,7 +35,16 @@ def test_every_answer_of_our_own_is_listed_with_its_flag_and_error() -> None:
 
 def test_every_field_of_the_access_log_is_listed() -> None:
     listed = [name for names, _ in rows("Access log") for name in names.split(", ")]
-    source = ast.parse((ROOT / "proxy/accesslog.py").read_text())
+    assert sorted(listed) == sorted(written_by("proxy/accesslog.py"))
+
+
+def test_every_field_of_a_streams_line_is_listed() -> None:
+    listed = [name for names, _ in rows("Access log of streams") for name in names.split(", ")]
+    assert sorted(listed) == sorted({"ts"} | written_by("proxy/streamlog.py"))
+
+
+def written_by(module: str) -> set[str]:
+    """The names that the module's literals put before a colon."""
+    source = ast.parse((ROOT / module).read_text())
     literals = [node.value for node in ast.walk(source) if isinstance(node, ast.Constant)]
-    written = {name for text in literals if isinstance(text, bytes) for name in re.findall(rb'"(\w+)":', text)}
-    assert sorted(listed) == sorted(name.decode() for name in written)
+    return {name.decode() for text in literals if isinstance(text, bytes) for name in re.findall(rb'"(\w+)":', text)}

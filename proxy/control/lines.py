@@ -15,6 +15,7 @@ supervisor -> agent
 supervisor -> worker
     channel  {} + 1 descriptor            the worker's end of a new channel to the agent
 
+An address is host:port, [v6]:port, unix:PATH, or one of the first two after `udp:`.
 Messages are between our own processes of one version, so an unknown `op` is a bug and raises.
 Standard library only.
 """

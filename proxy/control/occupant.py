@@ -1,4 +1,4 @@
-"""Who listens on a TCP port of this machine, as far as /proc tells.
+"""Who listens on a TCP or UDP port of this machine, as far as /proc tells.
 
 Used for one thing: an error message that names the process to look at. Never raises; what cannot be read (another
 user's processes, no /proc) is just not known. Standard library only.
@@ -7,9 +7,15 @@ user's processes, no /proc) is just not known. Standard library only.
 from __future__ import annotations
 
 import os
+import socket
 from typing import NamedTuple
 
-_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+# The tables of /proc/net and the state that a socket which takes what comes from anybody has there: TCP_LISTEN, and
+# TCP_CLOSE for UDP, where a connected socket is TCP_ESTABLISHED.
+_TABLES = {
+    socket.SOCK_STREAM: (("tcp", "tcp6"), "0A"),
+    socket.SOCK_DGRAM: (("udp", "udp6"), "07"),
+}
 
 
 class Occupant(NamedTuple):
@@ -17,8 +23,8 @@ class Occupant(NamedTuple):
     name: str
 
 
-def occupant(port: int) -> Occupant | None:
-    inodes = {f"socket:[{inode}]" for inode in _listening(port)}
+def occupant(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> Occupant | None:
+    inodes = {f"socket:[{inode}]" for inode in _listening(port, kind)}
     if not inodes:
         return None
     for pid in _numbers("/proc"):
@@ -32,13 +38,14 @@ def occupant(port: int) -> Occupant | None:
     return None
 
 
-def _listening(port: int) -> set[str]:
+def _listening(port: int, kind: socket.SocketKind) -> set[str]:
     suffix = f":{port:04X}"
+    tables, state = _TABLES[kind]
     found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in _read(table).splitlines()[1:]:
+    for table in tables:
+        for line in _read(f"/proc/net/{table}").splitlines()[1:]:
             columns = line.split()
-            if len(columns) > 9 and columns[1].endswith(suffix) and columns[3] == _LISTEN:
+            if len(columns) > 9 and columns[1].endswith(suffix) and columns[3] == state:
                 found.add(columns[9])
     return found
 

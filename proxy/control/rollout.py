@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from discovery.model import Listener, Snapshot
+from discovery.model import Protocol as Spoken
 from discovery.registry import Registry
 from proxy.config.problems import Problem
 from proxy.control.fleet import Fleet, Place, State
-from proxy.control.sockets import BindError, socket_key
+from proxy.control.sockets import UDP_PREFIX, BindError, socket_key
 from proxy.stats.allocator import TableFull, keys_of
 
 _SETTLE = 5.0  # seconds that a worker may take to decide by a new snapshot; one that takes longer gets it later
@@ -38,6 +39,11 @@ class Refused(Exception):
         super().__init__("; ".join(str(problem) for problem in self.problems))
 
 
+def bound_as(listener: Listener) -> str:
+    """The address as sockets are asked for: one of UDP says so, because TCP has the same."""
+    return UDP_PREFIX + listener.address if listener.protocol is Spoken.UDP else listener.address
+
+
 async def bind_places(
     binder: Binder, listeners: Iterable[Listener], count: int, held: Mapping[str, Place]
 ) -> dict[str, Place]:
@@ -47,10 +53,11 @@ async def bind_places(
     bound: list[str] = []
     problems = []
     for listener in listeners:
-        place = by_key.get(socket_key(listener.name, listener.address))
+        address = bound_as(listener)
+        place = by_key.get(socket_key(listener.name, address))
         if place is None:
             try:
-                place = await binder.bind(listener.name, listener.address, count)
+                place = await binder.bind(listener.name, address, count)
             except BindError as error:
                 problems.append(
                     Problem(message=str(error), position=listener.position, key=f"listeners.{listener.name}.address")

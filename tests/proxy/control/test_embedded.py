@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from fake_plane import FakePlane
+from ports import free_address
 
-from discovery.model import Config, DirectResponse, Filters, Listener, Route, Service, Snapshot
+from discovery.model import Config, DirectResponse, Filters, Listener, Protocol, Route, Service, Snapshot
 from proxy.control.embedded import Embedded
 from proxy.control.rollout import Refused
 from proxy.stats.slots import REQUESTS
@@ -207,5 +208,24 @@ def test_with_the_real_data_plane_it_serves_in_the_callers_loop() -> None:
             assert response.startswith(b"HTTP/1.1 200 ")
             assert response.endswith(b"\r\n\r\none")
             assert hive.stats("listener/web")[1] == {200: 1}
+
+    run(scenario)
+
+
+def test_a_listener_that_changes_to_datagrams_gets_another_socket_for_the_same_address() -> None:
+    async def scenario(planes: Planes) -> None:
+        address = free_address()
+        tcp = Listener(name="dns", address=address, protocol=Protocol.TCP)
+        udp = Listener(name="dns", address=address, protocol=Protocol.UDP)
+        both = Listener(name="dns-tcp", address=address, protocol=Protocol.TCP)
+        async with Embedded(Snapshot(listeners=(tcp,)), plane=planes, ephemeral=False) as hive:
+            (plane,) = planes.made
+            assert plane.sockets["dns"].type == socket.SOCK_STREAM
+
+            await hive.apply(Snapshot(listeners=(udp, both)))
+
+            assert plane.sockets["dns"].type == socket.SOCK_DGRAM
+            assert plane.sockets["dns-tcp"].type == socket.SOCK_STREAM
+            assert hive.address("dns") == hive.address("dns-tcp") == address
 
     run(scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -19,6 +20,17 @@ HOLD_A_PORT = """
 import socket, sys
 server = socket.create_server(("127.0.0.1", 0), reuse_port=True)
 print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+HOLD_A_UDP_PORT = """
+import socket, sys
+holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for option in (socket.SO_REUSEPORT, socket.SO_REUSEADDR):
+    holder.setsockopt(socket.SOL_SOCKET, option, 1)
+holder.bind(("127.0.0.1", 0))
+print(holder.getsockname()[1], flush=True)
 sys.stdin.read()
 """
 
@@ -163,3 +175,78 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 def test_listeners_share_sockets_by_address_but_not_a_port_that_is_yet_to_be_chosen() -> None:
     assert socket_key("a", "127.0.0.1:80") == socket_key("b", "127.0.0.1:80")
     assert socket_key("a", "127.0.0.1:0") != socket_key("b", "127.0.0.1:0")
+
+
+def test_datagrams_have_a_socket_of_the_same_port_for_every_worker() -> None:
+    made = bound("udp:127.0.0.1:0", 2)
+    one, two = made.sockets
+
+    assert one.type == two.type == socket.SOCK_DGRAM
+    assert one.getsockname() == two.getsockname()
+    assert made.address == f"127.0.0.1:{one.getsockname()[1]}"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", one.getsockname())
+        assert len(select.select([one, two], [], [], 5)[0]) == 1
+    release(made)
+
+
+def test_many_datagrams_may_wait_for_a_worker() -> None:
+    made = bound("udp:127.0.0.1:0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        usual = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    allowed = 2 * int(Path("/proc/sys/net/core/rmem_max").read_text())
+
+    raised = made.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    assert raised >= min(2 * 4 * 1024 * 1024, allowed)
+    assert raised >= usual
+    release(made)
+
+
+def test_tcp_and_udp_may_have_one_address() -> None:
+    tcp = bound("127.0.0.1:0")
+
+    udp = bound(f"udp:{tcp.address}")
+
+    assert udp.address == tcp.address
+    assert socket_key("a", f"udp:{tcp.address}") != socket_key("a", tcp.address)
+    release(tcp)
+    release(udp)
+
+
+def test_a_udp_port_in_use_is_told_with_the_process_that_has_it() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_A_UDP_PORT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        with pytest.raises(BindError) as error:
+            bind(f"udp:127.0.0.1:{port}", 2)
+        assert process.stdin is not None
+        process.stdin.close()
+
+    assert str(error.value).startswith(f"cannot listen on 127.0.0.1:{port} (UDP): the port is in use by ")
+    assert str(error.value).endswith(f"(pid {process.pid})")
+
+
+def test_an_overlapping_udp_address_of_our_own_is_allowed() -> None:
+    wide = bound("udp:0.0.0.0:0")
+
+    narrow = bound(f"udp:127.0.0.1:{wide.sockets[0].getsockname()[1]}")
+
+    release(narrow)
+    release(wide)
+
+
+def test_datagrams_over_ipv6_leave_ipv4_to_others() -> None:
+    made = bound("udp:[::1]:0")
+
+    assert made.address.startswith("[::1]:")
+    assert made.sockets[0].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    release(made)
+
+
+@pytest.mark.parametrize("address", ["udp:", "udp:53", "udp:unix:x"])
+def test_what_is_no_address_of_datagrams_is_refused(address: str) -> None:
+    with pytest.raises(BindError, match="is not an address"):
+        bind(address, 1)

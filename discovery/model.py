@@ -229,6 +229,10 @@ class Listener(Struct):
     max_connections: int = 0  # open connections (UDP: sessions), all workers together; 0 = no limit
     position: Position | None = None
 
+    @property
+    def all_routes(self) -> tuple[Route | StreamRoute, ...]:
+        return self.routes + self.streams
+
 
 # --- what is not tied to a listener or a service ----------------------------------------------------------------
 

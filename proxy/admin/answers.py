@@ -11,7 +11,7 @@ from collections import Counter
 
 import msgspec
 
-from discovery.model import Endpoint, EndpointState, Position, Route, Service
+from discovery.model import Endpoint, EndpointState, Position, Protocol, Route, Service, StreamRoute
 from proxy import build
 from proxy.admin.view import WorkerStatus
 from proxy.stats import slots
@@ -113,11 +113,13 @@ class EndpointDetail(Answer, frozen=True):
 
 
 class RouteDetail(Answer, frozen=True):
-    """`order` is the place in the configuration, which decides only between routes that match equally well."""
+    """`order` is the place in the configuration, which decides only between routes that match equally well.
+    `protocol` is that of what the route takes: http, tcp or udp."""
 
     listener: str
+    protocol: str
     order: int
-    route: Route
+    route: Route | StreamRoute
     position: str
     requests: int
 
@@ -189,12 +191,14 @@ def all_endpoints(reading: Reading) -> list[EndpointDetail]:
 def routes(reading: Reading) -> list[RouteDetail]:
     found = []
     for listener in reading.snapshot.listeners:
-        for order, route in enumerate(listener.routes):
+        streams_of = Protocol.UDP if listener.protocol is Protocol.UDP else Protocol.TCP
+        for order, route in enumerate(listener.all_routes):
             key = slots.route_key(listener.name, route.name)
             row = reading.row(key, (listener.name, route.name))
             found.append(
                 RouteDetail(
                     listener=listener.name,
+                    protocol=(Protocol.HTTP if isinstance(route, Route) else streams_of).value,
                     order=order,
                     route=route,
                     position=_where(route.position),

@@ -40,7 +40,7 @@ def check(options: Options, file: str | None, schema: bool) -> int:
     snapshot = loaded.config.snapshot
     counts = (
         (len(snapshot.listeners), "listener"),
-        (sum(len(listener.routes) for listener in snapshot.listeners), "route"),
+        (sum(len(listener.all_routes) for listener in snapshot.listeners), "route"),
         (len(snapshot.services), "service"),
         (sum(len(service.endpoints) for service in snapshot.services), "endpoint"),
     )

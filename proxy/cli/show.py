@@ -95,7 +95,7 @@ def routes(options: Options) -> None:
             (
                 entry["listener"],
                 entry["route"]["name"],
-                match_text(entry["route"].get("match", {})),
+                route_text(entry),
                 target_text(entry["route"]),
                 entry["requests"],
                 entry["position"] or "-",
@@ -182,6 +182,15 @@ def _print_version(as_json: bool) -> None:
     print(f"hivemesh {build.version()}, Python {platform.python_version()}, request path {build.request_path()}")
     for name, state in modules.items():
         print(f"  {name}: {state}")
+
+
+def route_text(entry: Json) -> str:
+    """What a route takes, in one line."""
+    route = entry["route"]
+    if entry["protocol"] == "http":
+        return match_text(route.get("match", {}))
+    names = ", ".join(route.get("sni", ())) or f"any {'session' if entry['protocol'] == 'udp' else 'connection'}"
+    return " ".join([f"{entry['protocol']} {names}", *(f"from {network}" for network in route.get("clients", ()))])
 
 
 def match_text(match: Json) -> str:

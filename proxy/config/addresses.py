@@ -48,6 +48,13 @@ def parse_endpoint_address(text: str) -> str:
     return f"{_ip(host)}:{int(port_text)}"
 
 
+def parse_datagram_address(text: str) -> str:
+    """Where to receive datagrams."""
+    if text.startswith("unix:"):
+        raise ValueError(f"'{shown(text)}' has no datagrams here, expected host:port, :port or [v6]:port")
+    return parse_listen_address(text)
+
+
 def is_loopback(address: str) -> bool:
     """Can only this machine reach `address` (one that was parsed here)?"""
     if address.startswith("unix:"):
@@ -94,6 +101,16 @@ def parse_host_pattern(text: str) -> str:
             raise ValueError(f"'{shown(text)}' is not a host, expected a name such as shop.local, or *.shop.local")
         return parse_host_name(text)
     return "*." + parse_host_name(text[2:])
+
+
+def parse_server_name(text: str) -> str:
+    """What a TLS client may ask for (RFC 6066 section 3): a host name, or "*." and one for everything below it."""
+    name = parse_host_name(text[2:]) if text.startswith("*.") else parse_host_name(text)
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return text[:2] + name if text.startswith("*.") else name
+    raise ValueError(f"'{shown(text)}' is an address, and TLS clients name hosts only, expected one such as db.local")
 
 
 def _unix(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The keys of the file as a whole: listeners, services, and everything else that stands at the top."""
+"""The keys of the file as a whole: what stands at the top."""
 
 from __future__ import annotations
 
@@ -14,59 +14,25 @@ from discovery.model import (
     Config,
     EscapePolicy,
     Limits,
-    Listener,
     Protocol,
     Service,
     Settings,
     Snapshot,
     Timeouts,
 )
-from proxy.config.addresses import parse_listen_address, parse_network
+from proxy.config.addresses import parse_network
 from proxy.config.defaults import default_routes
-from proxy.config.records import Distinct, Fields, Key, Record, RecordList
-from proxy.config.routes import ROUTES
+from proxy.config.listeners import LISTENERS
+from proxy.config.records import Fields, Key, Record
 from proxy.config.samples import TEST
 from proxy.config.services import UNSET_IDLE, ServiceMap
 from proxy.config.settings import ACCESS_LOG, ADMIN, LIMITS, METRICS, TIMEOUTS, MetricsSettings
 from proxy.config.shapes import Choice, Flag, Integer, ListOf, Text
-from proxy.config.words import NAME, BoundAddress, token
+from proxy.config.words import token
 from proxy.stats.slots import MAX_WORKERS
 
 MAX_PROXIES = 1024
 
-LISTENER_NAME = Key("name", NAME, "unique; in logs, metrics and tests", required=True)
-LISTENER_ADDRESS = Key(
-    "address",
-    BoundAddress("host:port, :port, [v6]:port or unix:PATH", parse_listen_address),
-    "where it accepts connections; :8080 is every IPv4 address of the machine, [::]:8080 every address",
-    required=True,
-)
-PROTOCOL = Key("protocol", Choice(Protocol, later=("tcp", "udp")), "what is spoken there")
-LISTENER_ROUTES = Key("routes", ROUTES, "default: every service is served by Host = its domain")
-
-
-def _build_listener(fields: Fields) -> Listener:
-    return Listener(
-        name=fields.get(LISTENER_NAME, ""),
-        address=fields.get(LISTENER_ADDRESS, ""),
-        protocol=fields.get(PROTOCOL, Protocol.HTTP),
-        routes=fields.get(LISTENER_ROUTES, ()),
-        position=fields.reading.position(fields.node),
-    )
-
-
-LISTENER_RECORD = Record(
-    "a listener",
-    (LISTENER_NAME, LISTENER_ADDRESS, PROTOCOL, LISTENER_ROUTES),
-    _build_listener,
-    later={"proxy_protocol": "the PROXY protocol is", "service": "a TCP listener's service is", "tls": "TLS is"},
-)
-
-LISTENERS = Key(
-    "listeners",
-    RecordList(LISTENER_RECORD, (Distinct(LISTENER_NAME, lambda fields: fields.get(LISTENER_NAME, None), "name"),)),
-    "addresses, and the routes that are served there",
-)
 SERVICES = Key("services", ServiceMap(), "services by name, with their endpoints")
 LIMITS_KEY = Key("limits", LIMITS, "what one request or the instance may take")
 TIMEOUTS_KEY = Key("timeouts", TIMEOUTS, "how long things may take")
@@ -74,13 +40,14 @@ ACCESS_LOG_KEY = Key("access_log", ACCESS_LOG, "one line per request; default: n
 TRUSTED_PROXIES = Key(
     "trusted_proxies",
     ListOf(Text("a network", parse_network), MAX_PROXIES, unique=True),
-    "whose X-Forwarded-* headers are believed",
+    "whose X-Forwarded-* and PROXY headers are believed",
 )
 WORKERS = Key(
     "workers",
     Integer(0, MAX_WORKERS, {"auto": -1}),
     "processes that serve traffic; auto = one per core, 0 = in the process of the agent",
 )
+PIN_WORKERS = Key("pin_workers", Flag(), "each worker runs on a processor core of its own; false by default")
 ADMIN_KEY = Key("admin", ADMIN, "the HTTP API")
 METRICS_KEY = Key("metrics", METRICS, "an address of its own for scrapers and probes; default: none")
 PATH_ESCAPES = Key("path_escapes", Choice(EscapePolicy), "what is done with %2F, %5C and %00 in a path")
@@ -118,7 +85,9 @@ def _build_config(fields: Fields) -> Config:
     services = tuple(_with_timeout(service, timeouts) for service in fields.get(SERVICES, {}).values())
     by_domain = default_routes(services)
     listeners = tuple(
-        listener if listener.routes else msgspec.structs.replace(listener, routes=by_domain)
+        msgspec.structs.replace(listener, routes=by_domain)
+        if listener.protocol is Protocol.HTTP and not listener.routes
+        else listener
         for listener in fields.get(LISTENERS, ())
     )
     workers = fields.get(WORKERS, 1)
@@ -130,6 +99,7 @@ def _build_config(fields: Fields) -> Config:
         trusted_proxies=fields.get(TRUSTED_PROXIES, ()),
         path_escapes=fields.get(PATH_ESCAPES, EscapePolicy.REJECT),
         merge_slashes=fields.get(MERGE_SLASHES, True),
+        pin_workers=fields.get(PIN_WORKERS, False),
     )
     return Config(
         snapshot=Snapshot(settings=settings, listeners=listeners, services=services),
@@ -148,6 +118,7 @@ DOCUMENT = Record(
         ACCESS_LOG_KEY,
         INSTANCE,
         WORKERS,
+        PIN_WORKERS,
         TRUSTED_PROXIES,
         PATH_ESCAPES,
         MERGE_SLASHES,

@@ -15,12 +15,15 @@ from discovery.model import (
     MatchKind,
     NameMatch,
     PathKind,
+    Protocol,
     Route,
     RouteMatch,
     RouteTest,
     Service,
+    StreamRoute,
     TrafficSplit,
 )
+from proxy.config.listeners import DEFAULT_ROUTE, Acceptance
 from proxy.config.scalars import format_duration
 from proxy.config.services import POOL
 from proxy.config.settings import ACCESS_LOG, LIMITS, TIMEOUTS
@@ -39,6 +42,7 @@ def effective(config: Config) -> dict[str, Json]:
         "access_log": ACCESS_LOG.render(settings.access_log),
         "instance": settings.instance,
         "workers": config.workers,
+        "pin_workers": settings.pin_workers,
         "trusted_proxies": list(settings.trusted_proxies),
         "path_escapes": settings.path_escapes.value,
         "merge_slashes": settings.merge_slashes,
@@ -68,11 +72,40 @@ def _escaped(value: Json) -> Json:
 
 
 def _listener(listener: Listener) -> dict[str, Json]:
-    return {
+    streams = listener.streams
+    default: dict[str, Json] = {}
+    if streams and _is_default(streams[-1]):
+        default = _given(service=streams[-1].service, version=streams[-1].version)
+        streams = streams[:-1]
+    shown: dict[str, Json] = {
         "name": listener.name,
         "address": listener.address,
         "protocol": listener.protocol.value,
-        "routes": [_route(route) for route in listener.routes],
+    }
+    if listener.protocol is not Protocol.UDP:
+        shown["proxy_protocol"] = (Acceptance.RECEIVE if listener.accept_proxy else Acceptance.OFF).value
+    return {
+        **shown,
+        "max_connections": listener.max_connections,
+        **default,
+        "routes": [*(_route(route) for route in listener.routes), *(_stream(route) for route in streams)],
+    }
+
+
+def _is_default(route: StreamRoute) -> bool:
+    """Can it be written as the listener's `service`?"""
+    return route.name == DEFAULT_ROUTE and not (route.sni or route.clients or route.split)
+
+
+def _stream(route: StreamRoute) -> dict[str, Json]:
+    return {
+        "name": route.name,
+        "match": _given(sni=list(route.sni), clients=list(route.clients)),
+        **_given(
+            service=route.service,
+            version=route.version,
+            split=[_share(share) for share in route.split],
+        ),
     }
 
 
@@ -161,7 +194,7 @@ def _service(service: Service) -> dict[str, Json]:
         "load_balancing": service.load_balancing.value,
         "endpoints": [_endpoint(endpoint) for endpoint in service.endpoints],
         **_given(traffic_split=[_share(share) for share in service.traffic_split]),
-        "mesh": {"timeout": format_duration(service.timeout)},
+        "mesh": {"timeout": format_duration(service.timeout), "proxy_protocol": service.proxy_protocol.value},
         "pool": POOL.render(service.pool),
     }
 

@@ -1,16 +1,19 @@
-"""The keys of a route's match: host, path, methods, headers, query, clients.
+"""The keys of a route's match: host, path, methods, headers, query, clients; of connections sni and clients.
 
-Meaning and limits are those of Gateway API's HTTPRouteMatch; which route wins is decided in mesh/router.py.
+Meaning and limits are those of Gateway API's HTTPRouteMatch; which route wins is decided in mesh/router.py and
+mesh/streams.py.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from discovery.model import MatchKind, NameMatch, PathKind, RouteMatch
-from proxy.config.addresses import parse_host_pattern, parse_network
+from proxy.config.addresses import parse_host_pattern, parse_network, parse_server_name
 from proxy.config.nodes import Mapping, Node, Path
 from proxy.config.reading import Reading
 from proxy.config.records import Fields, Key, Record
-from proxy.config.shapes import Always, Json, ListOf, MapOf, Schema, Text
+from proxy.config.shapes import Always, Json, ListOf, MapOf, OneOrMore, Schema, Text
 from proxy.config.words import (
     HEADER_NAME,
     HEADER_VALUE,
@@ -23,6 +26,7 @@ from proxy.config.words import (
 
 MAX_METHODS = 16
 MAX_CLIENTS = 1024
+MAX_SERVER_NAMES = 256
 MAX_PARAMETER = 256  # characters of the name of a query parameter
 
 
@@ -110,8 +114,45 @@ def _build_match(fields: Fields) -> RouteMatch:
     )
 
 
+HTTP_CONDITIONS = (HOST, PATH_EXACT, PATH_PREFIX, PATH_REGEX, METHODS, HEADERS, QUERY)
+
 MATCH_RECORD = Record(
     "a match",
-    (HOST, PATH_EXACT, PATH_PREFIX, PATH_REGEX, METHODS, HEADERS, QUERY, CLIENTS),
+    (*HTTP_CONDITIONS, CLIENTS),
     _build_match,
+    refused={
+        "sni": "TLS is not terminated in this release, so an http listener sees no server name, "
+        "expected a tcp or auto listener"
+    },
+)
+
+# --- connections and datagrams ------------------------------------------------------------------------------------
+
+SNI = Key(
+    "sni",
+    OneOrMore(Text("a server name", parse_server_name), MAX_SERVER_NAMES),
+    "the server that a TLS client asks for, one or a list; *.shop.local is everything below shop.local",
+)
+
+
+class StreamMatch(NamedTuple):
+    sni: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+
+
+def _build_stream_match(fields: Fields) -> StreamMatch:
+    return StreamMatch(sni=fields.get(SNI, ()), clients=fields.get(CLIENTS, ()))
+
+
+def _no_http(expected: str) -> dict[str, str]:
+    message = f"a condition on HTTP requests, which are not read here, expected {expected}"
+    return {key.name: message for key in HTTP_CONDITIONS}
+
+
+CONNECTION_MATCH = Record("a match", (SNI, CLIENTS), _build_stream_match, refused=_no_http("sni or clients"))
+DATAGRAM_MATCH = Record(
+    "a match",
+    (CLIENTS,),
+    _build_stream_match,
+    refused={**_no_http("clients"), "sni": "datagrams have no TLS server name, expected clients"},
 )

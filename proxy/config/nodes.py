@@ -68,6 +68,13 @@ class Mapping(Node):
         self.entries: dict[str, tuple[Scalar, Node]] = {}
 
 
+def child(node: Node | None, key: str) -> Node | None:
+    """What stands under `key`; None when there is no such key, or `node` is no mapping."""
+    if not isinstance(node, Mapping) or key not in node.entries:
+        return None
+    return node.entries[key][1]
+
+
 def path_text(path: Path) -> str:
     """`services.web.endpoints[0].address`; a key with unusual characters stands in quotes."""
     parts: list[str] = []

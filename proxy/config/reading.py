@@ -31,7 +31,9 @@ class Reading:
         self.service_references: list[Written] = []
         self.listener_references: list[Written] = []
         self.domains: list[Written] = []
-        self.bound_addresses: list[Written] = []
+        self.bound_addresses: list[Written] = []  # of streams
+        self.bound_datagrams: list[Written] = []
+        self.proxy_receivers: list[Written] = []  # the PROXY protocol, received
         self.matched_paths: list[Written] = []
         self._found: list[Problem] = []
         self._budget = SUGGESTION_BUDGET

@@ -94,7 +94,8 @@ class Fields:
 
 class Record(Shape[T]):
     """`title` names one of them ("a route"); `later` are keys of later releases, with what they do;
-    `elsewhere` are keys that users look for here, with their place."""
+    `elsewhere` are keys that users look for here, with their place; `refused` are keys that make no sense here, with
+    the whole sentence."""
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class Record(Shape[T]):
         show: Callable[[T], Json] | None = None,
         later: Table[str, str] | None = None,
         elsewhere: Table[str, str] | None = None,
+        refused: Table[str, str] | None = None,
     ) -> None:
         self.title = title
         self.expected = f"{title}, a mapping with {', '.join(key.name for key in keys)}"
@@ -112,6 +114,7 @@ class Record(Shape[T]):
         self.show = show
         self.later = later or {}
         self.elsewhere = elsewhere or {}
+        self.refused = refused or {}
         self.spellings = {name: (key, shape) for key in keys for name, shape in key.spellings().items()}
         self.required = [key for key in keys if key.required]
 
@@ -130,7 +133,8 @@ class Record(Shape[T]):
             known = self.spellings.get(name)
             if known is None:
                 fields.failed = True
-                similar = "" if name in self.later else reading.similar(name, [key.name for key in self.keys])
+                explained = name in self.later or name in self.refused
+                similar = "" if explained else reading.similar(name, [key.name for key in self.keys])
                 meant.add(similar)
                 reading.problem(where, (path, name), self._unknown(name, similar))
                 continue
@@ -159,6 +163,8 @@ class Record(Shape[T]):
     def _unknown(self, name: str, similar: str) -> str:
         if name in self.later:
             return f"{self.later[name]} not in this release, expected no such key"
+        if name in self.refused:
+            return self.refused[name]
         similar = self.elsewhere.get(name, similar)
         if similar:
             return f"unknown key, did you mean '{similar}'?"
@@ -186,6 +192,23 @@ class Record(Shape[T]):
         if self.show is None:
             raise NotImplementedError(self.title)
         return self.show(value)
+
+
+class Variants(Record[T]):
+    """A record whose table depends on what is written: `choose` finds it. `keys` are those of all tables together,
+    for the schema, which does not tell them apart."""
+
+    def __init__(self, title: str, keys: tuple[AnyKey, ...], choose: Callable[[Mapping], Record[T]]) -> None:
+        super().__init__(title, keys, self.build_chosen)
+        self.choose = choose
+
+    def fields(self, node: Node, path: Path, reading: Reading) -> Fields | None:
+        if type(node) is not Mapping:
+            return super().fields(node, path, reading)
+        return self.choose(node).fields(node, path, reading)
+
+    def build_chosen(self, fields: Fields) -> T | None:
+        return self.choose(fields.node).build(fields)
 
 
 class StructRecord(Record[S]):

@@ -7,44 +7,92 @@ stays one problem.
 
 from __future__ import annotations
 
-from discovery.model import EscapePolicy
+from collections.abc import Iterator
+from typing import Any
+
+from discovery.model import EscapePolicy, Protocol, ProxyHeader
 from mesh.paths import PathError, normalise
-from proxy.config.nodes import Mapping, Node, Path, Scalar, Sequence, path_text, shown
+from proxy.config.nodes import Mapping, Node, Path, Scalar, Sequence, child, path_text, shown
 from proxy.config.reading import Reading, Written
 
 
 def check(root: Node, escapes: EscapePolicy, merge_slashes: bool, reading: Reading) -> None:
     _check_names("service", reading.service_references, _service_names(root), reading)
-    _check_names("listener", reading.listener_references, _listener_names(root), reading)
+    listeners = _listeners(root)
+    _check_names("listener", reading.listener_references, listeners, reading)
+    _check_tested(listeners, reading)
     _check_taken(reading.bound_addresses, "address", reading)
+    _check_taken(reading.bound_datagrams, "address", reading)
     _check_taken(reading.domains, "domain", reading)
     _check_paths(escapes, merge_slashes, reading)
+    _check_proxies(root, reading)
+    _check_datagrams(root, reading)
 
 
 def _service_names(root: Node) -> dict[str, None]:
-    services = _child(root, "services")
+    services = child(root, "services")
     return dict.fromkeys(services.entries) if isinstance(services, Mapping) else {}
 
 
-def _listener_names(root: Node) -> dict[str, None]:
-    listeners = _child(root, "listeners")
-    items = listeners.items if isinstance(listeners, Sequence) else []
-    names = (_child(item, "name") for item in items)
-    return dict.fromkeys(name.text for name in names if isinstance(name, Scalar))
+def _listeners(root: Node) -> dict[str, Node]:
+    items = _items(child(root, "listeners"))
+    return {name.text: item for item in items if isinstance(name := child(item, "name"), Scalar)}
 
 
-def _child(node: Node, key: str) -> Node | None:
-    if not isinstance(node, Mapping) or key not in node.entries:
-        return None
-    return node.entries[key][1]
-
-
-def _check_names(kind: str, references: list[Written], known: dict[str, None], reading: Reading) -> None:
+def _check_names(kind: str, references: list[Written], known: dict[str, Any], reading: Reading) -> None:
     for name, node, path in references:
         if name not in known:
             hint = reading.suggestion(name, known)
             few = ", ".join(known) if 0 < len(known) <= 5 else "the name of one under " + kind + "s"
             reading.problem(node, path, f"there is no {kind} '{shown(name)}'{hint or ', expected ' + few}")
+
+
+def _check_tested(listeners: dict[str, Node], reading: Reading) -> None:
+    """Route tests are requests, so they can only come to where requests are read."""
+    for name, node, path in reading.listener_references:
+        protocol = child(listeners.get(name), "protocol")
+        if isinstance(protocol, Scalar) and protocol.text in (Protocol.TCP, Protocol.UDP):
+            message = f"'{shown(name)}' is a {protocol.text} listener, expected an http or auto listener"
+            reading.problem(node, path, message)
+
+
+def _check_proxies(root: Node, reading: Reading) -> None:
+    """Whoever may send a PROXY header may say that he is anybody, so they have to be told."""
+    trusted = child(root, "trusted_proxies")
+    if reading.proxy_receivers and (trusted is None or (isinstance(trusted, Sequence) and not trusted.items)):
+        _, node, path = reading.proxy_receivers[0]
+        reading.problem(node, path, "PROXY headers are taken from trusted_proxies only, expected some networks there")
+
+
+def _check_datagrams(root: Node, reading: Reading) -> None:
+    """Nothing comes before datagrams, so a service that expects a PROXY header cannot be given any."""
+    services, listeners = child(root, "services"), child(root, "listeners")
+    for index, listener in enumerate(_items(listeners)):
+        protocol = child(listener, "protocol")
+        if not isinstance(protocol, Scalar) or protocol.text != Protocol.UDP:
+            continue
+        for place, path in _targets(listener, ((None, "listeners"), index)):
+            name = child(place, "service")
+            if not isinstance(name, Scalar):
+                continue
+            header = child(child(child(services, name.text), "mesh"), "proxy_protocol")
+            if isinstance(header, Scalar) and header.text in (ProxyHeader.V1, ProxyHeader.V2):
+                message = f"'{shown(name.text)}' has mesh.proxy_protocol, and datagrams carry no PROXY header"
+                reading.problem(name, (path, "service"), f"{message}, expected another service")
+
+
+def _targets(listener: Node, path: Path) -> Iterator[tuple[Node, Path]]:
+    """Everything of a listener that may have the key `service`."""
+    yield listener, path
+    for index, route in enumerate(_items(child(listener, "routes"))):
+        at: Path = ((path, "routes"), index)
+        yield route, at
+        for number, share in enumerate(_items(child(route, "split"))):
+            yield share, ((at, "split"), number)
+
+
+def _items(node: Node | None) -> list[Node]:
+    return node.items if isinstance(node, Sequence) else []
 
 
 def _check_taken(written: list[Written], what: str, reading: Reading) -> None:

@@ -10,7 +10,7 @@ What is compared, key by key; what `expect` leaves out is not:
 
 "Can go to" is every share of the split with a weight above 0, because a draw would make a test fail now and then. A
 share or route without a version goes where the service's traffic_split says, and without that to the versions of its
-endpoints with a weight above 0. A test without a listener must hold on every listener.
+endpoints with a weight above 0. A test without a listener must hold on every listener of HTTP requests.
 Sends nothing anywhere.
 """
 
@@ -18,7 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from discovery.model import Config, Endpoint, Listener, RequestSample, Route, RouteTest, Service, Settings, Struct
+from discovery.model import (
+    Config,
+    Endpoint,
+    Listener,
+    Protocol,
+    RequestSample,
+    Route,
+    RouteTest,
+    Service,
+    Settings,
+    Struct,
+)
 from mesh.paths import PathError, normalise
 from mesh.request import SampleRequest
 from mesh.router import RouteError, Router
@@ -143,7 +154,11 @@ class _Asked:
 
 def _listeners(config: Config, test: RouteTest) -> list[Listener]:
     wanted = test.request.listener
-    return [listener for listener in config.snapshot.listeners if wanted in ("", listener.name)]
+    return [
+        listener
+        for listener in config.snapshot.listeners
+        if wanted in ("", listener.name) and listener.protocol in (Protocol.HTTP, Protocol.AUTO)
+    ]
 
 
 def _differences(asked: _Asked, outcome: Outcome) -> Iterator[Problem]:

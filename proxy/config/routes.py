@@ -1,4 +1,4 @@
-"""The keys of a route, and how they go together.
+"""The keys of a route of HTTP requests, and how they go together.
 
 Exactly one of service, split, a redirect and a direct response decides what happens to a request; Gateway API's rules
 hold for the rest: a rewrite and a redirect exclude each other, a prefix is replaced only where a prefix was matched.
@@ -6,7 +6,9 @@ hold for the rest: a rewrite and a redirect exclude each other, a prefix is repl
 
 from __future__ import annotations
 
-from discovery.model import Filters, PathKind, Route, RouteMatch, TrafficSplit
+from typing import TypeAlias
+
+from discovery.model import Filters, PathKind, Route, RouteMatch, StreamRoute, TrafficSplit
 from proxy.config.filters import (
     DIRECT_RESPONSE,
     NEW_PREFIX,
@@ -130,5 +132,13 @@ def _build_route(fields: Fields) -> Route:
     )
 
 
-ROUTE = Record("a route", (ROUTE_NAME, MATCH, SERVICE, ROUTE_VERSION, SPLIT, FILTERS, TIMEOUT), _build_route)
-ROUTES = RecordList(ROUTE, (Distinct(ROUTE_NAME, lambda fields: fields.get(ROUTE_NAME, None), "name"),))
+# A list of routes may hold both kinds: see streams.py.
+AnyRoute: TypeAlias = Route | StreamRoute
+
+ROUTE: Record[AnyRoute] = Record(
+    "a route", (ROUTE_NAME, MATCH, SERVICE, ROUTE_VERSION, SPLIT, FILTERS, TIMEOUT), _build_route
+)
+
+
+def route_list(route: Record[AnyRoute]) -> RecordList[AnyRoute]:
+    return RecordList(route, (Distinct(ROUTE_NAME, lambda fields: fields.get(ROUTE_NAME, None), "name"),))

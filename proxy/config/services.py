@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from discovery.model import Endpoint, LoadBalancingStrategy, PoolPolicy, Service, Struct, TrafficSplit
+from discovery.model import (
+    Endpoint,
+    LoadBalancingStrategy,
+    PoolPolicy,
+    ProxyHeader,
+    Service,
+    Struct,
+    TrafficSplit,
+)
 from proxy.config.addresses import parse_endpoint_address, parse_host_name
 from proxy.config.nodes import Node, Path, Scalar
 from proxy.config.reading import Reading
@@ -98,6 +106,11 @@ POOL = StructRecord(
         Key("max_idle", Integer(0, MAX_CONNECTIONS), "idle connections kept per endpoint and worker"),
         IDLE_TIMEOUT,
         Key("max_connections", Integer(0, MAX_CONNECTIONS), "open connections per endpoint and worker; 0 = no limit"),
+        Key(
+            "max_total",
+            Integer(0, MAX_CONNECTIONS),
+            "open connections of the whole service, all workers together; 0 = no limit",
+        ),
         Key("max_pending", Integer(0, MAX_CONNECTIONS), "requests that may wait for a connection; more get 503"),
     ),
     _leave_idle_open,
@@ -108,6 +121,7 @@ class MeshPolicy(Struct):
     """What `mesh` holds in this release."""
 
     timeout: float = 0.0
+    proxy_protocol: ProxyHeader = ProxyHeader.OFF
     mtls: bool = False
     tracing: bool = False
 
@@ -117,6 +131,7 @@ MESH = StructRecord(
     MeshPolicy,
     (
         Key("timeout", Duration(zero="none"), "whole request including replays; 0 = none; a route's own wins"),
+        Key("proxy_protocol", Choice(ProxyHeader), "the PROXY header that connections to its endpoints begin with"),
         Key("mtls", Always(False, "mutual TLS is not in this release"), "mutual TLS", aliases=("mtls_enabled",)),
         Key("tracing", Always(False, "tracing is not in this release"), "trace context", aliases=("tracing_enabled",)),
     ),
@@ -127,7 +142,6 @@ MESH = StructRecord(
         "rate_limit": "rate limits are",
         "mirror": "mirroring is",
         "fault": "fault injection is",
-        "proxy_protocol": "the PROXY protocol is",
     },
 )
 
@@ -169,13 +183,15 @@ POOL_KEY = Key("pool", POOL, "connections kept to its endpoints")
 
 def _build_service(fields: Fields) -> Service:
     check_weights(fields, TRAFFIC_SPLIT)
+    mesh = fields.get(MESH_KEY, MeshPolicy())
     return Service(
         name="",  # its key; ServiceMap fills it in
         domain=fields.get(DOMAIN, ""),
         load_balancing=fields.get(LOAD_BALANCING, LoadBalancingStrategy.ROUND_ROBIN),
         endpoints=fields.get(ENDPOINTS, ()),
         traffic_split=fields.get(TRAFFIC_SPLIT, ()),
-        timeout=fields.get(MESH_KEY, MeshPolicy()).timeout,
+        timeout=mesh.timeout,
+        proxy_protocol=mesh.proxy_protocol,
         pool=fields.get(POOL_KEY, PoolPolicy(idle_timeout=UNSET_IDLE)),
     )
 

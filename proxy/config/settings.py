@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from discovery.model import AccessLog, AdminSettings, Limits, LogFormat, Struct, Timeouts
 from proxy.config.addresses import is_loopback, parse_listen_address
+from proxy.config.listeners import LARGEST_COUNT
 from proxy.config.nodes import shown
 from proxy.config.records import Fields, Key, Record, StructRecord
 from proxy.config.shapes import Choice, Duration, Integer, Json, Size, Text
@@ -16,7 +17,10 @@ MIB = 1024 * KIB
 # ours stays at what the largest cookies need.
 SMALLEST_HEAD = KIB
 LARGEST_HEAD = MIB
-LARGEST_COUNT = 10_000_000
+
+# A hello without extensions has some 50 bytes. What is looked at waits in the socket, whose buffer has 128 KiB.
+SMALLEST_HELLO = 256
+LARGEST_HELLO = 64 * KIB
 LARGEST_BODY = 1 << 50
 
 LIMITS = StructRecord(
@@ -36,6 +40,8 @@ LIMITS = StructRecord(
         Key("connections", Integer(1, LARGEST_COUNT), "client connections of the whole instance"),
         Key("replay_body", Size(0, 16 * MIB), "bytes of a request body kept so that it can be sent again"),
         Key("requests_per_connection", Integer(0, LARGEST_COUNT), "then the connection is closed; 0 = no limit"),
+        Key("client_hello", Size(SMALLEST_HELLO, LARGEST_HELLO), "bytes looked at to find the SNI of a TLS connection"),
+        Key("udp_sessions", Integer(1, LARGEST_COUNT), "datagram sessions of the whole instance"),
     ),
 )
 
@@ -49,7 +55,13 @@ TIMEOUTS = StructRecord(
         Key("connect", Duration(), "to open a connection to an endpoint; then 504"),
         Key("response_header", Duration(), "request sent to response head complete; then 504"),
         Key("upstream_idle", Duration(), "how long an idle connection to an endpoint is kept"),
+        Key("proxy_protocol", Duration(), "connection accepted to PROXY header complete; then it is closed"),
+        Key("detect", Duration(), "how long the first bytes are waited for that tell the protocol or the SNI"),
+        Key("tcp_idle", Duration(), "no byte in either direction of a TCP connection"),
+        Key("udp_idle", Duration(), "no datagram in either direction of a session"),
         Key("drain", Duration(zero="at once"), "how long open requests may take when the program stops"),
+        Key("drain_streams", Duration(zero="at once"), "the same for TCP connections, UDP sessions and upgrades"),
+        Key("worker_hang", Duration(zero="never"), "no sign of life from a worker; then it is replaced; 0 = never"),
         Key("linger", Duration(zero="not at all"), "how long a refused body is read and thrown away"),
     ),
 )

@@ -347,6 +347,23 @@ class ListOf(Shape[tuple[T, ...]]):
         return [self.item.render(item) for item in value]
 
 
+class OneOrMore(ListOf[T]):
+    """A list, or its only item alone."""
+
+    def __init__(self, item: Shape[T], most: int) -> None:
+        super().__init__(item, most, 1, unique=True)
+        self.expected = f"{item.expected}, or a list of them"
+
+    def read(self, node: Node, path: Path, reading: Reading) -> tuple[T, ...] | None:
+        if type(node) is Scalar:
+            value = self.item.read(node, path, reading)
+            return None if value is None else (value,)
+        return super().read(node, path, reading)
+
+    def schema(self, defs: Schema) -> Schema:
+        return {"anyOf": [self.item.schema(defs), super().schema(defs)]}
+
+
 class MapOf(Shape[dict[str, T]]):
     """A mapping whose keys the user chooses. `name` reads a key; two keys that it makes equal are an error."""
 

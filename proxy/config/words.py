@@ -156,3 +156,13 @@ class BoundAddress(Text):
         if text is not None:
             reading.bound_addresses.append((text, node, path))
         return text
+
+
+class BoundDatagrams(Text):
+    """An address that this program receives datagrams at. TCP has ports of its own, so one may be here and above."""
+
+    def read(self, node: Node, path: Path, reading: Reading) -> str | None:
+        text = super().read(node, path, reading)
+        if text is not None:
+            reading.bound_datagrams.append((text, node, path))
+        return text

@@ -33,7 +33,7 @@ def keys_of(snapshot: Snapshot) -> Iterator[str]:
     """The key of every row that `snapshot` needs."""
     for listener in snapshot.listeners:
         yield layout.listener_key(listener.name)
-        for route in listener.routes:
+        for route in listener.all_routes:
             yield layout.route_key(listener.name, route.name)
     for service in snapshot.services:
         yield layout.service_key(service.name)

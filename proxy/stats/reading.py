@@ -96,7 +96,7 @@ class Reading:
                 yield slots.listener_key(listener.name), (listener.name,)
         elif scope is Scope.ROUTE:
             for listener in self.snapshot.listeners:
-                for route in listener.routes:
+                for route in listener.all_routes:
                     yield slots.route_key(listener.name, route.name), (listener.name, route.name)
         elif scope is Scope.SERVICE:
             for service in self.snapshot.services:

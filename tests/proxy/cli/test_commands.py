@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from admin_server import AdminServer
-from fake_agent import FakeAgent
+from fake_agent import FakeAgent, shop
 
-from discovery.model import Position
+from discovery.model import Listener, Position, Protocol, StreamRoute, TrafficSplit
 from proxy.admin.view import ReloadResult
 from proxy.cli.main import cli
 from proxy.config.problems import Problem
@@ -98,6 +99,24 @@ def test_routes(hivemesh: Cli, server: AdminServer) -> None:
     out = hivemesh("--admin", server.url, "routes")
     assert "GET POST *.shop.local/api[/*]" in out
     assert "shop.yaml:7" in out
+
+
+def test_routes_of_connections_and_datagrams(hivemesh: Cli) -> None:
+    streams = (
+        StreamRoute(name="named", sni=("a.local", "*.a.local"), service="api"),
+        StreamRoute(name="rest", clients=("10.0.0.0/8",), split=(TrafficSplit(service="api"),)),
+    )
+    config = shop()
+    [front] = config.snapshot.listeners
+    both = msgspec.structs.replace(front, protocol=Protocol.AUTO, streams=streams[:1])
+    packets = Listener(name="packets", address="127.0.0.1:53", protocol=Protocol.UDP, streams=streams[1:])
+    snapshot = msgspec.structs.replace(config.snapshot, listeners=(both, packets))
+    with AdminServer(FakeAgent(config=msgspec.structs.replace(config, snapshot=snapshot))) as server:
+        rows = hivemesh.rows("--admin", server.url, "routes")
+    assert [(row["LISTENER"], row["ROUTE"], row["MATCH"], row["TO"]) for row in rows[2:]] == [
+        ("front", "named", "tcp a.local, *.a.local", "api"),
+        ("packets", "rest", "udp any session from 10.0.0.0/8", "api 100%"),
+    ]
 
 
 def test_workers(hivemesh: Cli, server: AdminServer) -> None:

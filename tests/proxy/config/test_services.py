@@ -95,7 +95,7 @@ def test_policies(service: Callable[[str], Service]) -> None:
         ("pool: { idle_timeout: 0 }", ".pool.idle_timeout: '0' is no time at all, expected more than 0"),
         ("pool: { max_idle: -1 }", ".pool.max_idle: -1 is out of range"),
         ("timeout: 5s", ".timeout: unknown key, did you mean 'mesh.timeout'?"),
-        ("mesh: 5s", ".mesh: expected mesh policies, a mapping with timeout, mtls, tracing; got '5s'"),
+        ("mesh: 5s", ".mesh: expected mesh policies, a mapping with timeout, proxy_protocol, mtls, tracing; got '5s'"),
         ("load_balancing: fastest", ".load_balancing: 'fastest' is not known, expected round_robin"),
     ],
 )
@@ -118,7 +118,6 @@ def test_what_a_service_may_not_say(service_problems: Callable[[str], list[str]]
         ("mesh: { rate_limit: {} }", ".mesh.rate_limit"),
         ("mesh: { mirror: {} }", ".mesh.mirror"),
         ("mesh: { fault: {} }", ".mesh.fault"),
-        ("mesh: { proxy_protocol: v2 }", ".mesh.proxy_protocol"),
         ("mesh: { mtls: true }", ".mesh.mtls"),
         ("mesh: { mtls_enabled: true }", ".mesh.mtls_enabled"),
         ("mesh: { tracing: true }", ".mesh.tracing"),
@@ -137,22 +136,7 @@ def test_what_later_releases_have_is_said_to_be_missing(
     [
         ("dns: {}", "1:1: dns: DNS is not in this release, expected no such key"),
         ("registry: {}", "1:1: registry: the registry is not in this release, expected no such key"),
-        (
-            "listeners: [ { name: a, address: ':1', protocol: tcp } ]",
-            "1:50: listeners[0].protocol: 'tcp' is not in this r",
-        ),
-        (
-            "listeners: [ { name: a, address: ':1', protocol: udp } ]",
-            "1:50: listeners[0].protocol: 'udp' is not in this r",
-        ),
-        (
-            "listeners: [ { name: a, address: ':1', proxy_protocol: receive } ]",
-            "1:40: listeners[0].proxy_protocol: the PROX",
-        ),
-        (
-            "listeners: [ { name: a, address: ':1', service: b } ]",
-            "1:40: listeners[0].service: a TCP listener's service is",
-        ),
+        ("listeners: [ { name: a, address: ':1', tls: {} } ]", "1:40: listeners[0].tls: TLS is not in this release"),
         ("access_log: { retries: 1 }", "1:15: access_log.retries: the filter by retries is not in this release"),
         ("admin: { allow_command_checks: true }", "1:10: admin.allow_command_checks: command health checks are not in"),
     ],

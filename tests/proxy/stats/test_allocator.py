@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from discovery.model import Endpoint, Listener, Route, Service, Snapshot
+from discovery.model import Endpoint, Listener, Protocol, Route, Service, Snapshot, StreamRoute
 from proxy.stats.allocator import SlotAllocator, TableFull, keys_of
 
 
@@ -18,13 +18,22 @@ def make(size: int = 16) -> tuple[SlotAllocator, list[int]]:
 
 def test_every_listener_route_service_and_endpoint_has_a_key() -> None:
     snapshot = Snapshot(
-        listeners=(Listener(name="web", address="127.0.0.1:80", routes=(Route(name="all", service="app"),)),),
+        listeners=(
+            Listener(
+                name="web",
+                address="127.0.0.1:80",
+                protocol=Protocol.AUTO,
+                routes=(Route(name="all", service="app"),),
+                streams=(StreamRoute(name="rest", service="app"),),
+            ),
+        ),
         services=(Service(name="app", endpoints=(Endpoint(id="1", address="127.0.0.1:81"),)),),
     )
 
     assert list(keys_of(snapshot)) == [
         "listener/web",
         "route/web/all",
+        "route/web/rest",
         "service/app",
         "endpoint/app/1/127.0.0.1:81",
     ]

@@ -10,11 +10,8 @@ aiohttp is imported when the first address is served; requests are not logged. N
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
 import socket
-import stat
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,7 +21,7 @@ import msgspec
 
 from discovery.model import AdminSettings
 from proxy.admin import answers
-from proxy.admin.access import UNIX_PREFIX, Access
+from proxy.admin.access import Access
 from proxy.admin.scrapes import Scrapes
 from proxy.admin.view import AgentView, ReloadResult
 from proxy.config.problems import Problem
@@ -43,49 +40,43 @@ MAX_BODY = 64 * 1024
 # One thread per kind of work: a long scrape does not hold up `hivemesh stats`.
 THREADS = 2
 CLOSE_TIMEOUT = 2.0
+# Clients that wait while the agent is started again; the kernel takes less where net.core.somaxconn is less.
+BACKLOG = 4096
 # Nothing that is served here is to be kept by a cache or guessed at by a browser.
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
-class AddressError(Exception):
-    """The address cannot be listened on. Message: one sentence."""
 
 
 class Server:
     """An address that is served. `address` is as bound, so port 0 has become a port."""
 
-    def __init__(self, runner: web.AppRunner, address: str, threads: ThreadPoolExecutor, path: str) -> None:
+    def __init__(self, runner: web.AppRunner, address: str, threads: ThreadPoolExecutor) -> None:
         self.address = address
         self._runner = runner
         self._threads = threads
-        self._path = path
 
     async def close(self) -> None:
         """Stop listening, give requests in flight a moment, then close what is left."""
         await self._runner.cleanup()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._path:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path)
 
 
-async def serve(view: AgentView, settings: AdminSettings) -> Server:
-    """The whole API on `settings.address`. Raises AddressError."""
-    return await _serve(view, settings.address, Access(settings.address, settings.token), whole=True)
+async def serve(view: AgentView, settings: AdminSettings, sock: socket.socket, bound: str) -> Server:
+    """The whole API on `sock`, which listens on `settings.address` and is this object's from now on; `bound` is the
+    address with the port that it got."""
+    return await _serve(view, sock, bound, Access(settings.address, settings.token), whole=True)
 
 
-async def serve_metrics(view: AgentView, address: str) -> Server:
+async def serve_metrics(view: AgentView, address: str, sock: socket.socket, bound: str) -> Server:
     """Only /metrics, /livez and /readyz. An address that others can reach is reached by names of their choice."""
     from proxy.config.addresses import is_loopback
 
     access = Access(address, any_host=not is_loopback(address))
-    return await _serve(view, address, access, whole=False)
+    return await _serve(view, sock, bound, access, whole=False)
 
 
-async def _serve(view: AgentView, address: str, access: Access, whole: bool) -> Server:
+async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Access, whole: bool) -> Server:
     from aiohttp import web
 
-    sock, bound, path = _listen(address)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="admin")
     api = _Api(view, threads)
     app = web.Application(middlewares=[_guard(access)], client_max_size=MAX_BODY)
@@ -94,64 +85,8 @@ async def _serve(view: AgentView, address: str, access: Access, whole: bool) -> 
         app.add_routes([web.post("/v1/reload", api.reload)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT, handle_signals=False)
     await runner.setup()
-    await web.SockSite(runner, sock).start()
-    return Server(runner, bound, threads, path)
-
-
-# --- the address ------------------------------------------------------------------------------------------------
-
-
-def _listen(address: str) -> tuple[socket.socket, str, str]:
-    """The socket, the address as bound, and the path of a unix socket."""
-    try:
-        if address.startswith(UNIX_PREFIX):
-            path = address.removeprefix(UNIX_PREFIX)
-            return _listen_unix(path), address, path
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, int(port)))
-            sock.listen()
-        except OSError:
-            sock.close()
-            raise
-        return sock, f"{address.rpartition(':')[0]}:{sock.getsockname()[1]}", ""
-    except OSError as error:
-        raise AddressError(f"cannot listen on {address}: {error.strerror or error}") from None
-
-
-def _listen_unix(path: str) -> socket.socket:
-    """Only the user we run as may connect. The file of a process that is gone is replaced, anything else is kept."""
-    if os.path.lexists(path):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise FileExistsError(0, "the path exists and is not a socket")
-        if _answers(path):
-            raise OSError(0, "another process listens there")
-        os.unlink(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The mode must be right from the first moment, so it is set before the file can be connected to.
-    try:
-        sock.bind(path)
-        os.chmod(path, 0o600)
-        sock.listen()
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        except OSError:
-            return True
-        return True
+    await web.SockSite(runner, sock, backlog=BACKLOG).start()
+    return Server(runner, bound, threads)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------

@@ -31,11 +31,12 @@ from proxy.config.problems import Problem
 from proxy.control import logs
 from proxy.control.channel import Channel
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
-from proxy.control.fleet import Fleet
+from proxy.control.fleet import Fleet, Place
 from proxy.control.holder import Holder, Start
 from proxy.control.local import connect_local
 from proxy.control.reload import Load, Reloader
 from proxy.control.rollout import Refused, Rollout, bind_places
+from proxy.control.sockets import BindError
 from proxy.control.watch import FileWatch
 from proxy.control.worker import PlaneFactory
 from proxy.kernel.cells import Table
@@ -49,7 +50,8 @@ class Closable(Protocol):
     async def close(self) -> None: ...
 
 
-ServeAdmin = Callable[[AgentView], Awaitable[Sequence[Closable]]]
+BindAlone = Callable[[str, str], Awaitable[Place]]  # name and address; raises BindError
+ServeAdmin = Callable[[AgentView, BindAlone], Awaitable[Sequence[Closable]]]
 
 
 class CannotStart(Exception):
@@ -132,7 +134,7 @@ class Agent:
             places = await bind_places(self._holder, self.config.snapshot.listeners, count, {})
         except Refused as refused:
             raise CannotStart(refused) from None
-        admin = await self._serve_admin(self)
+        admin = await self._serve_admin(self, self._holder.bind_alone)
         if self.config.workers:
             self._holder.want_workers(count)
         else:
@@ -259,16 +261,20 @@ class Agent:
             self.table.zero(worker, number)
 
 
-async def serve_admin(view: AgentView) -> Sequence[Closable]:
+async def serve_admin(view: AgentView, bind_alone: BindAlone) -> Sequence[Closable]:
     """The addresses of the configuration. Raises CannotStart."""
     from proxy.admin import server
 
+    config = view.config
     try:
-        servers = [await server.serve(view, view.config.admin)]
-        if view.config.metrics_address:
-            servers.append(await server.serve_metrics(view, view.config.metrics_address))
-    except server.AddressError as error:
+        places = [await bind_alone("admin", config.admin.address)]
+        if config.metrics_address:
+            places.append(await bind_alone("metrics", config.metrics_address))
+    except BindError as error:
         raise CannotStart(f"admin: {error}") from None
+    servers = [await server.serve(view, config.admin, places[0].sockets[0], places[0].actual)]
+    for place in places[1:]:
+        servers.append(await server.serve_metrics(view, config.metrics_address, place.sockets[0], place.actual))
     return servers
 
 

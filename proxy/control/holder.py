@@ -54,13 +54,11 @@ class Holder:
 
     async def bind(self, name: str, address: str, count: int) -> Place:
         """Sockets that listen on `address`, one for each of `count` workers. Raises BindError."""
-        number = next(self._numbers)
-        answer = self._bindings[number] = self._loop.create_future()
-        self._send("bind", id=number, name=name, address=address, count=count)
-        message, descriptors = await answer
-        if message["error"]:
-            raise BindError(message["error"])
-        return Place(address, message["address"], [socket.socket(fileno=number) for number in descriptors])
+        return await self._ask("bind", name, address, count=count)
+
+    async def bind_alone(self, name: str, address: str) -> Place:
+        """One socket that listens on `address`, for the admin API. Raises BindError."""
+        return await self._ask("bind_alone", name, address)
 
     def close(self, name: str, place: Place) -> None:
         """The listener is gone from the workers: forget its sockets, here and there."""
@@ -83,6 +81,15 @@ class Holder:
             self._send("keep", [descriptor])
         finally:
             os.close(descriptor)
+
+    async def _ask(self, op: str, name: str, address: str, **fields: int) -> Place:
+        number = next(self._numbers)
+        answer = self._bindings[number] = self._loop.create_future()
+        self._send(op, None, id=number, name=name, address=address, **fields)
+        message, descriptors = await answer
+        if message["error"]:
+            raise BindError(message["error"])
+        return Place(address, message["address"], [socket.socket(fileno=number) for number in descriptors])
 
     def _send(self, op: str, descriptors: list[int] | None = None, **fields: object) -> None:
         self._lines.send(op, descriptors or (), **fields)

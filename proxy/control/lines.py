@@ -2,6 +2,7 @@
 
 agent -> supervisor
     bind     {id, name, address, count}   answered by `bound`; the same name and address give the same sockets again
+    bind_alone {id, name, address}        the same for one socket that nobody shares; it stays until the program ends
     close    {name, address}              forget these sockets; the address is free once the workers let go too
     workers  {count}                      run this many; each is announced by `worker`
     ready    {drain}                      in service; `drain` is the drain deadline in force, sent again if it changes

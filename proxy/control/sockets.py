@@ -88,6 +88,30 @@ def bind(address: str, count: int) -> Bound:
     return Bound(actual, sockets, "")
 
 
+def bind_alone(address: str) -> Bound:
+    """One socket that nobody shares, not even a listener of ours: for the admin API. A unix socket is for the user we
+    run as alone, from its first moment. Raises BindError."""
+    if address.startswith(UNIX_PREFIX):
+        before = os.umask(0o177)
+        try:
+            return _bind_unix(address.removeprefix(UNIX_PREFIX), 1)
+        finally:
+            os.umask(before)
+    host, port = split_address(address)
+    try:
+        family, _, _, _, target = _resolve(host, port)
+    except socket.gaierror as error:
+        raise BindError(f"cannot listen on {address}: {error.strerror}") from None
+    sock = _socket(family, socket.SOCK_STREAM)
+    try:
+        sock.bind(target)
+        sock.listen(_backlog())
+    except OSError as error:
+        sock.close()
+        raise BindError(_explain(address, socket.SOCK_STREAM, port, error)) from None
+    return Bound(f"{address.rpartition(':')[0]}:{sock.getsockname()[1]}", [sock], "")
+
+
 def release(bound: Bound) -> None:
     """Close the sockets; remove the file of a unix socket."""
     _close(bound.sockets)
@@ -173,6 +197,8 @@ def _explain(address: str, kind: socket.SocketKind, port: int, error: OSError) -
     if error.errno == errno.EADDRINUSE:
         holder = occupant(port, kind)
         by = f" by {holder.name} (pid {holder.pid})" if holder else ""
+        if holder and holder.pid == os.getpid():
+            by = " by another address of this program"
         return f"cannot listen on {address}: the port is in use{by}"
     if error.errno == errno.EACCES and port < 1024:
         return (

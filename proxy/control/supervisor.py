@@ -68,6 +68,7 @@ class Supervisor:
         self.config = config
         self.log = EventLog()
         self.bound: dict[str, sockets.Bound] = {}
+        self.bound_alone: dict[str, sockets.Bound] = {}  # of the admin API, by address; until the end
         self.state: int | None = None  # descriptor of what the agent wants its successor to have
         self.agent: Child | None = None
         self.places: list[Place] | None = None
@@ -99,7 +100,7 @@ class Supervisor:
                     self._serve(key.data)
             self._fire_timers()
             self._flush()
-        for bound in self.bound.values():
+        for bound in (*self.bound.values(), *self.bound_alone.values()):
             sockets.release(bound)
         self.log.write("stopped", code=self._exit_code)
         return self._exit_code
@@ -283,6 +284,8 @@ class Supervisor:
         match message["op"]:
             case "bind":
                 self._bind(lines, message)
+            case "bind_alone":
+                self._bind_alone(lines, message)
             case "close":
                 bound = self.bound.pop(sockets.socket_key(message["name"], message["address"]), None)
                 if bound is not None:
@@ -312,6 +315,18 @@ class Supervisor:
                 lines.send("bound", id=number, address=address, error=str(error))
                 return
         lines.send("bound", [sock.fileno() for sock in bound.sockets], id=number, address=bound.address, error="")
+
+    def _bind_alone(self, lines: Lines, message: Message) -> None:
+        address, number = message["address"], message["id"]
+        key = sockets.socket_key(message["name"], address)
+        bound = self.bound_alone.get(key)
+        if bound is None:
+            try:
+                bound = self.bound_alone[key] = sockets.bind_alone(address)
+            except sockets.BindError as error:
+                lines.send("bound", id=number, address=address, error=str(error))
+                return
+        lines.send("bound", [bound.sockets[0].fileno()], id=number, address=bound.address, error="")
 
     def _want_workers(self, count: int) -> None:
         """The first agent decides how many; a successor is connected to those that run."""

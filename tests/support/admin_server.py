@@ -15,6 +15,7 @@ from fake_agent import FakeAgent
 
 from discovery.model import AdminSettings
 from proxy.admin.server import Server, serve, serve_metrics
+from proxy.control.sockets import Bound, bind_alone, release
 
 DEADLINE = 20.0
 
@@ -43,14 +44,17 @@ class AdminServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: Server | None = None
+        self._bound: Bound
 
     def __enter__(self) -> Self:
         self._thread.start()
         try:
+            self._bound = bind_alone(self._settings.address)
+            sock, bound = self._bound.sockets[0].dup(), self._bound.address
             if self._only_metrics:
-                self._server = self.run(serve_metrics(self.agent, self._settings.address))
+                self._server = self.run(serve_metrics(self.agent, self._settings.address, sock, bound))
             else:
-                self._server = self.run(serve(self.agent, self._settings))
+                self._server = self.run(serve(self.agent, self._settings, sock, bound))
         except BaseException:
             self._stop()
             raise
@@ -62,6 +66,7 @@ class AdminServer:
     ) -> None:
         assert self._server is not None
         self.run(self._server.close())
+        release(self._bound)
         self._stop()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

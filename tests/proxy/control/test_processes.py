@@ -193,7 +193,8 @@ def test_an_admin_address_in_use_is_told(tmp_path: Path) -> None:
         )
 
     assert result.returncode == 1
-    assert f"cannot listen on {admin}" in result.stderr
+    assert f"cannot listen on {admin}: the port is in use by " in result.stderr
+    assert f"(pid {os.getpid()})" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -438,6 +439,22 @@ def test_traffic_does_not_notice_a_killed_agent(start: Start) -> None:
     assert {hive.get() for _ in range(20)} == {"two"}
 
 
+def test_who_asks_while_the_agent_is_replaced_waits_and_is_not_refused(start: Start) -> None:
+    metrics = free_address()
+    hive = start(metrics={"address": metrics})
+    before = hive.children()["agent"]
+
+    os.kill(before, signal.SIGSTOP)
+    eventually(lambda: state_of(before) == "T", "the agent is stopped and accepts nothing")
+    with RawClient(hive.config["admin"]["address"]) as admin, RawClient(metrics) as scraper:
+        admin.ask(target="/livez", host="localhost")
+        scraper.ask(target="/livez", host="localhost")
+        os.kill(before, signal.SIGKILL)
+
+        assert admin.response().status == scraper.response().status == 200
+    assert hive.children()["agent"] != before
+
+
 def test_counters_go_on_after_both_kinds_of_crash(start: Start) -> None:
     hive = start()
     for _ in range(3):
@@ -520,7 +537,12 @@ def is_refused(address: str) -> bool:
 
 
 def is_alive(pid: int) -> bool:
+    return state_of(pid) not in ("Z", "")
+
+
+def state_of(pid: int) -> str:
+    """The letter of proc(5), "" for a process that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from proxy.control import sockets
 from proxy.control.occupant import occupant
-from proxy.control.sockets import BindError, Bound, bind, release, socket_key
+from proxy.control.sockets import BindError, Bound, bind, bind_alone, release, socket_key
 
 HOLD_A_PORT = """
 import socket, sys
@@ -250,3 +251,40 @@ def test_datagrams_over_ipv6_leave_ipv4_to_others() -> None:
 def test_what_is_no_address_of_datagrams_is_refused(address: str) -> None:
     with pytest.raises(BindError, match="is not an address"):
         bind(address, 1)
+
+
+# --- an address that nobody shares --------------------------------------------------------------------------------
+
+
+def test_the_admin_address_is_shared_with_no_listener() -> None:
+    alone = bind_alone("127.0.0.1:0")
+    listening = bind("127.0.0.1:0", 2)
+    try:
+        with pytest.raises(BindError, match="the port is in use by another address of this program"):
+            bind(alone.address, 2)
+        with pytest.raises(BindError, match="the port is in use by another address of this program"):
+            bind_alone(listening.address)
+    finally:
+        release(alone)
+        release(listening)
+
+
+def test_an_admin_address_in_use_is_told_with_the_process_that_has_it(
+    other_process: tuple[subprocess.Popen[str], int],
+) -> None:
+    process, port = other_process
+
+    with pytest.raises(BindError, match=rf"127.0.0.1:{port}: the port is in use by .* \(pid {process.pid}\)"):
+        bind_alone(f"127.0.0.1:{port}")
+
+
+def test_an_admin_socket_is_for_its_user_alone_and_its_file_goes_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    bound = bind_alone(f"unix:{path}")
+    try:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with pytest.raises(BindError, match="another process listens there"):
+            bind_alone(f"unix:{path}")
+    finally:
+        release(bound)
+    assert not path.exists()

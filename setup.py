@@ -14,6 +14,7 @@ from setuptools import Extension, setup
 KERNELS = [
     "proxy/kernel/buffer.pyx",
     "proxy/kernel/cells.pyx",
+    "proxy/kernel/datagrams.pyx",
     "proxy/kernel/emit.pyx",
     "proxy/kernel/entropy.pyx",
     "proxy/kernel/netio.pyx",

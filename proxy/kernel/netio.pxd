@@ -10,6 +10,10 @@ cdef class Address:
     cdef readonly str text
 
 
+cdef class BatchEnd:
+    cdef flush(self)
+
+
 cdef class Reactor:
     cdef int epoll
     cdef readonly Buffer rx
@@ -26,6 +30,7 @@ cdef class Reactor:
     cdef public object call_soon
     cdef uint32_t generation
     cdef bint polling
+    cdef public BatchEnd batch_end
     cdef int register(self, Stream stream, uint32_t events) except -1
     cdef int arm(self, Stream stream) except -1
     cdef void unlink(self, Stream stream) noexcept

@@ -12,6 +12,8 @@ class Address:
     text: str
     def __init__(self, text: str) -> None: ...
 
+class BatchEnd: ...
+
 class Reactor:
     rx: Buffer
     tx: Buffer
@@ -19,6 +21,7 @@ class Reactor:
     open_streams: int
     on_bug: Any
     call_soon: Any
+    batch_end: BatchEnd | None
     def fileno(self) -> int: ...
     def micros(self) -> int: ...
     def all_streams(self) -> list[Stream]: ...

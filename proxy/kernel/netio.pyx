@@ -91,6 +91,13 @@ cdef class Address:
             raise ValueError(f"{text!r} is not an address: expected IPv4:port, [IPv6]:port or unix:PATH")
 
 
+cdef class BatchEnd:
+    """What is left to the end of a batch of events, so that it is done once for all of them."""
+
+    cdef flush(self):
+        pass
+
+
 cdef class Reactor:
     """One per event loop and thread. `register_with(loop)` starts it, `close` ends all its streams."""
 
@@ -217,6 +224,8 @@ cdef class Reactor:
                         self.run_woken()
                 if self.woken:
                     self.run_woken()
+                if self.batch_end is not None:
+                    self.batch_end.flush()
                 if count < BATCH and not self.woken:
                     break
         finally:

@@ -30,6 +30,13 @@ CONNECTS = 12
 REQUESTS = 13
 DURATION_MICROSECONDS = 14
 
+# A listener connects to nobody, so in its row these cells, which are otherwise of endpoints, count datagrams.
+DATAGRAMS_IN = 5
+DATAGRAMS_OUT = 6
+DATAGRAMS_OVERSIZE = 7  # dropped: larger than a datagram of UDP can be
+DATAGRAMS_UNROUTED = 11  # dropped: no route, no usable endpoint, or none that could be connected to
+DATAGRAMS_NOT_SENT = 12  # dropped: the kernel did not take them
+
 # What describes the moment. The process that moved these is the only one that moves them back, so when a worker dies
 # the agent sets them to 0 in its block.
 GAUGES = (ACTIVE, CONNECTIONS_ACTIVE, PENDING, POOL_IDLE)

@@ -28,7 +28,7 @@ def test_no_two_cells_of_the_layout_overlap() -> None:
     singles = {
         name: value
         for name, value in vars(slots).items()
-        if name.isupper() and isinstance(value, int) and name not in _NOT_CELLS
+        if name.isupper() and isinstance(value, int) and name not in _NOT_CELLS and not name.startswith("DATAGRAMS_")
     }
     used = [(cell, name) for name, cell in singles.items()]
     used += [(slots.BUCKETS + bucket, "bucket") for bucket in range(len(slots.BUCKET_BOUNDS) + 1)]
@@ -36,6 +36,14 @@ def test_no_two_cells_of_the_layout_overlap() -> None:
     assert not shared
     assert max(cell for cell, _ in used) < slots.CELLS
     assert slots.CODES + 2 * slots.CODE_PAIRS == slots.CELLS
+
+
+def test_a_listener_counts_datagrams_where_only_endpoints_count_otherwise() -> None:
+    datagrams = [value for name, value in vars(slots).items() if name.startswith("DATAGRAMS_")]
+    of_endpoints = (slots.CONNECT_FAILURES, slots.CONNECT_TIMEOUTS, slots.REPLAYS, slots.CONNECT_MICROSECONDS)
+    assert len(datagrams) == len(set(datagrams))
+    assert set(datagrams) <= {*of_endpoints, slots.CONNECTS}
+    assert not set(datagrams) & set(slots.GAUGES)
 
 
 # Sizes and numbers of rows; the worker's own cells lie where other rows keep code pairs.

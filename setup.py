@@ -19,6 +19,7 @@ KERNELS = [
     "proxy/kernel/entropy.pyx",
     "proxy/kernel/netio.pyx",
     "proxy/kernel/scan.pyx",
+    "proxy/kernel/splice.pyx",
 ]
 
 COMPILED = [
@@ -40,6 +41,7 @@ COMPILED = [
     "proxy/http1/phases.py",
     "proxy/http1/settings.py",
     "proxy/http1/upstream.py",
+    "proxy/relay.py",
     "proxy/upstream/endpoint.py",
 ]
 

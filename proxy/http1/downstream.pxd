@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 
 from proxy.http1.body cimport BodyReader
 from proxy.http1.forward cimport Forwarder
-from proxy.http1.parties cimport ClientSide, Exchange, ListenerRuntime, RelayStream, ServerSide
+from proxy.http1.parties cimport ClientSide, Exchange, ListenerRuntime, ServerSide
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.emit cimport FieldEdits, write_chunk, write_response_head, write_trailers

@@ -61,6 +61,7 @@ class Downstream(ClientSide):
 
     def __init__(self, forwarder: Forwarder, listener: ListenerRuntime, peer: bytes, port: int) -> None:
         super().__init__()
+        self.exchange = None
         self.forwarder = forwarder
         self.listener = listener
         self.peer = peer
@@ -418,7 +419,7 @@ class Downstream(ClientSide):
         if self.exchange is None and self.head_began == 0 and not self.lingering and not self.pending():
             self.close()
 
-    def relay_over(self) -> None:
+    def relay_over(self, broken: bool) -> None:
         exchange = self.exchange
         other = self.other
         self.other = None
@@ -427,8 +428,8 @@ class Downstream(ClientSide):
         if exchange is not None:
             self.forwarder.relay_finished(exchange)
         if other is not None:
-            other.close()
-        self.close()
+            other.end_relay(broken)
+        self.end_relay(broken)
 
     def count_relayed(self, count: int) -> None:
         exchange = self.exchange

@@ -6,12 +6,9 @@ from mesh.router cimport Router
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport FieldEdits
-from proxy.kernel.netio cimport Stream
 from proxy.kernel.scan cimport Head
-from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime
-
-
-cdef int AGAIN, RELAY_TURNS
+from proxy.relay cimport RelayStream
+from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 
 
 @cython.final
@@ -87,21 +84,8 @@ cdef class Exchange(RequestView):
     cpdef bytes header(self, bytes name)
 
 
-cdef class RelayStream(PooledStream):
-    cdef public Exchange exchange
-    cdef public RelayStream other
-    cdef public bint relaying
-    cdef public bint held
-    cdef public bint ended
-    cpdef relay(self)
-    cpdef start_relay(self, RelayStream other)
-    cpdef relay_end(self)
-    cpdef relay_drained(self)
-    cpdef relay_over(self)
-    cpdef count_relayed(self, Py_ssize_t count)
-
-
 cdef class ClientSide(RelayStream):
+    cdef public Exchange exchange
     cdef public bytes peer
     cdef public int port
     cdef public bint receiving
@@ -119,6 +103,7 @@ cdef class ClientSide(RelayStream):
 
 
 cdef class ServerSide(RelayStream):
+    cdef public Exchange exchange
     cdef public EndpointRuntime endpoint
     cdef public int interim_count
     cpdef send_request(self, Exchange exchange)

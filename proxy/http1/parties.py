@@ -1,8 +1,7 @@
 """Who takes part in a request: the exchange, the client's side of it, the server's side, and the route it took.
 
 `Exchange` is the record of one request and its answer; it decides nothing. `ClientSide` and `ServerSide` say what the
-two drivers offer each other and the forwarder; Downstream and Upstream are the drivers. What both do alike, passing
-bytes on after a protocol upgrade, is here in `RelayStream`.
+two drivers offer each other and the forwarder; Downstream and Upstream are the drivers.
 """
 
 from __future__ import annotations
@@ -16,16 +15,13 @@ from mesh.router import Router
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
 from proxy.kernel.emit import FieldEdits
-from proxy.kernel.netio import AGAIN
 from proxy.kernel.scan import Head
-from proxy.upstream.endpoint import EndpointRuntime, PooledStream, ServiceRuntime
+from proxy.relay import RelayStream
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
     from proxy.http1.phases import Phase
     from proxy.table import ServiceSplit
-
-# Reads of one relay event; then other connections get their turn.
-RELAY_TURNS = 8
 
 
 class RouteRuntime:
@@ -167,97 +163,10 @@ class Exchange(RequestView):
             self.flags = f"{self.flags},{flag}" if self.flags else flag
 
 
-class RelayStream(PooledStream):
-    """A stream that can pass what it receives straight on to another, and be passed to.
-
-    Both directions are independent: an end is passed on as an end, and when both have ended both are closed.
-    """
-
-    exchange: Exchange | None  # None while idle
-    other: RelayStream | None  # None unless `relaying`, and when that is over
-    relaying: bool
-    held: bool  # nothing is read from here while the other side is full
-    ended: bool
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.exchange = None
-        self.other = None
-        self.relaying = False
-        self.held = False
-        self.ended = False
-
-    def start_relay(self, other: RelayStream) -> None:
-        self.other = other
-        self.relaying = True
-        self.held = False
-        self.ended = False
-
-    def relay(self) -> None:
-        """Pass on what there is, as long as the other side takes it."""
-        other = self.other
-        turns = 0
-        while other is not None and self.fd >= 0 and not self.held and not self.ended:
-            buffer = self.buffer()
-            if self.rx is None or not self.rx.length():
-                got = self.fill()
-                if got == AGAIN:
-                    return
-                if got <= 0:
-                    self.relay_end()
-                    return
-                buffer = self.buffer()
-            count = buffer.length()
-            self.count_relayed(count)
-            result = other.send_range(buffer, buffer.start, count)
-            buffer.consume(count)
-            if self.rx is not None:
-                self.keep()
-            if result < 0:
-                self.relay_over()
-                return
-            if result > 0:
-                self.held = True
-                return
-            turns += 1
-            if turns == RELAY_TURNS:
-                self.reactor.wake(self)
-                return
-
-    def relay_end(self) -> None:
-        """This side sends no more."""
-        self.ended = True
-        other = self.other
-        if other is None or self.error or other.fd < 0:
-            self.relay_over()
-        elif other.pending() == 0:
-            other.shut_write()
-            if other.ended and self.pending() == 0:
-                self.relay_over()
-
-    def relay_drained(self) -> None:
-        """All that was passed to this side is on its way; its source may go on."""
-        other = self.other
-        if other is None:
-            return
-        if other.ended:
-            self.shut_write()
-            if self.ended and other.pending() == 0:
-                self.relay_over()
-        elif other.held:
-            other.held = False
-            self.reactor.wake(other)
-
-    def relay_over(self) -> None:
-        """Both directions have ended, or one is broken."""
-
-    def count_relayed(self, count: int) -> None:
-        """So many bytes have been received from this side."""
-
-
 class ClientSide(RelayStream):
     """What the client's driver offers."""
 
+    exchange: Exchange | None  # None while idle
     peer: bytes  # text of the IP address, b"" on a unix socket
     port: int
     receiving: bool  # the body of the request is still coming
@@ -296,6 +205,7 @@ class ClientSide(RelayStream):
 class ServerSide(RelayStream):
     """What the upstream's driver offers."""
 
+    exchange: Exchange | None  # None while idle
     endpoint: EndpointRuntime
     interim_count: int  # 1xx responses to the present request
 

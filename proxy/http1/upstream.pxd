@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 from proxy.http1.body cimport BodyReader
 from proxy.http1.forward cimport Forwarder
 from proxy.http1.framing cimport ResponseFraming, frame_response
-from proxy.http1.parties cimport ClientSide, Exchange, RelayStream, ServerSide
+from proxy.http1.parties cimport ClientSide, Exchange, ServerSide
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.emit cimport write_chunk, write_trailers

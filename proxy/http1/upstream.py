@@ -44,6 +44,7 @@ class Upstream(ServerSide):
 
     def __init__(self, forwarder: Forwarder, endpoint: EndpointRuntime) -> None:
         super().__init__()
+        self.exchange = None
         self.forwarder = forwarder
         self.endpoint = endpoint
         settings = forwarder.settings
@@ -309,7 +310,7 @@ class Upstream(ServerSide):
             self.close()
         elif self.relaying:
             exchange.add_flag("SI")
-            self.relay_over()
+            self.relay_over(False)
         elif self.connecting:
             self.forwarder.connect_failed(exchange, self, errno.ETIMEDOUT)
         elif self.answering:
@@ -326,9 +327,9 @@ class Upstream(ServerSide):
     def drop(self) -> None:
         self.close()
 
-    def relay_over(self) -> None:
+    def relay_over(self, broken: bool) -> None:
         if self.other is not None:
-            self.other.relay_over()
+            self.other.relay_over(broken)
 
     def count_relayed(self, count: int) -> None:
         exchange = self.exchange

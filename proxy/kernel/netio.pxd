@@ -53,6 +53,8 @@ cdef class Stream:
     cdef readonly bint connecting
     cdef readonly bint write_dead
     cdef readonly int error
+    cdef public bint failed
+    cdef public bint awaits_room
     cdef bint wants_write
     cdef bint registered
     cdef bint is_woken
@@ -69,6 +71,8 @@ cdef class Stream:
     cpdef on_readable(self)
     cpdef on_drained(self)
     cpdef on_progress(self)
+    cpdef on_room(self)
+    cpdef await_room(self)
     cpdef on_timeout(self)
     cpdef on_closed(self)
     cpdef Py_ssize_t fill(self) except -3

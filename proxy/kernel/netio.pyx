@@ -247,10 +247,15 @@ cdef class Reactor:
                 stream.flush()
             if stream.fd < 0 or not flags & EPOLLIN:
                 return
-        elif flags & EPOLLOUT and stream.out is not None:
-            stream.flush()
+        elif flags & EPOLLOUT:
+            if stream.out is not None:
+                stream.flush()
+            if stream.awaits_room and stream.fd >= 0 and stream.out is None:
+                stream.on_room()
             if stream.fd < 0:
                 return
+        if flags & EPOLLERR:
+            stream.failed = True
         if flags & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
             stream.readable = True
             if flags & (EPOLLRDHUP | EPOLLERR | EPOLLHUP):
@@ -376,6 +381,9 @@ cdef class Stream:
 
     cpdef on_progress(self):
         """Some of what waited has been handed to the kernel, and more still waits."""
+
+    cpdef on_room(self):
+        """The socket takes bytes again; told after `await_room`, until `awaits_room` is False."""
 
     cpdef on_timeout(self):
         """The deadline that was set last has passed."""
@@ -517,6 +525,12 @@ cdef class Stream:
                     return
         self.out = None
         self.on_drained()
+
+    cpdef await_room(self):
+        """Call `on_room` when the socket takes bytes again: for who writes to the descriptor without `out`."""
+        self.awaits_room = True
+        if not self.wants_write and self.fd >= 0:
+            self.reactor.arm(self)
 
     cpdef int send(self, Buffer source) except -2:
         """Send all of `source`, which is empty afterwards."""

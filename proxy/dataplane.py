@@ -26,6 +26,7 @@ from proxy.kernel.netio import TICK, Reactor, Stream
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
 from proxy.table import Rows, Tables
 from proxy.upstream.endpoint import EndpointRuntime
+from proxy.upstream.queue import serve
 
 bugs = logging.getLogger("hivemesh.bugs")
 
@@ -99,7 +100,7 @@ class DataPlane:
         self.open_listeners()
         for service in self.tables.services.values():
             if service.pending:
-                self.forwarder.serve_pending(service)
+                serve(service)
 
     def drain(self, deadline: float, done: Callable[[], None]) -> None:
         """Accept nothing more, finish what is open within `deadline` seconds, then call `done`."""

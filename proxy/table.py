@@ -148,6 +148,7 @@ class Tables:
         runtime.service = service
         runtime.timeout = service.timeout
         runtime.max_pending = service.pool.max_pending
+        runtime.max_total = service.pool.max_total
         endpoints: dict[Identity, EndpointRuntime] = {}
         for endpoint in service.endpoints:
             identity = (endpoint.id, endpoint.address)

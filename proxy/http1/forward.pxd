@@ -17,7 +17,7 @@ from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRunti
 
 
 cdef int CONTENT_TYPE, IDEMPOTENT_METHODS
-cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, PENDING, REPLAYS
+cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, REPLAYS
 cdef int MOST_ATTEMPTS, SPARE_HEADS, SPARE_SIZE, MICROS
 
 
@@ -40,7 +40,7 @@ cdef class Forwarder:
     @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide)
     cpdef assign(self, Exchange exchange)
     @cython.locals(service=ServiceRuntime)
-    cdef Balancer balancer_of(self, Exchange exchange)
+    cpdef Balancer balancer_of(self, Exchange exchange)
     cdef bint replayable(self, Exchange exchange)
     cdef attach(self, Exchange exchange, ServerSide server)
     @cython.locals(route=RouteRuntime, forward_as=ForwardAs)

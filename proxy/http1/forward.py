@@ -39,10 +39,10 @@ from proxy.stats.slots import (
     CONNECT_TIMEOUTS,
     CONNECTS,
     OVERFLOWS,
-    PENDING,
     REPLAYS,
 )
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.queue import Waiter, is_free, join, leave, serve
 
 # Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
 # many dead endpoints is not helped by a further one.
@@ -55,6 +55,20 @@ SOON = 0.001
 # Heads kept for reuse, and the largest worth keeping (bytes): one huge request must not occupy memory for ever.
 SPARE_HEADS = 64
 SPARE_SIZE = 4096
+
+
+class WaitingExchange(Waiter):
+    """A request in the queue of its service."""
+
+    def __init__(self, forwarder: Forwarder, exchange: Exchange) -> None:
+        self.forwarder = forwarder
+        self.exchange = exchange
+
+    def may_go(self) -> bool:
+        return is_free(self.exchange.service, self.forwarder.balancer_of(self.exchange))
+
+    def go(self) -> bool:
+        return self.forwarder.leave_queue(self.exchange)
 
 
 class Forwarder:
@@ -219,6 +233,7 @@ class Forwarder:
         self.attach(exchange, server)
         error = server.connect(self.reactor, endpoint.address)
         if error:
+            endpoint.not_opened()
             self.connect_failed(exchange, server, error)
             return
         endpoint.opened()
@@ -230,17 +245,14 @@ class Forwarder:
 
     def queue(self, exchange: Exchange) -> None:
         """All connections the service may have are busy: wait, up to the limit and not longer than a connect may."""
-        service = exchange.service
-        if len(service.pending) >= service.max_pending:
-            service.slot.add(OVERFLOWS, 1)
+        waiter = WaitingExchange(self, exchange)
+        if not join(exchange.service, waiter):
             self.fail(exchange, replies.OVERFLOW, "")
             return
         now = self.reactor.micros()
         if exchange.waits_since == 0:
             exchange.waits_since = now
-        exchange.waiting = True
-        service.pending.append(exchange)
-        service.slot.add(PENDING, 1)
+        exchange.waiting = waiter
         left = self.settings.connect - (now - exchange.waits_since) / MICROS
         if exchange.timeout > 0.0:
             left = min(left, self.total_left(exchange, now))
@@ -251,41 +263,20 @@ class Forwarder:
         return max(exchange.timeout - (now - exchange.received) / MICROS, SOON)
 
     def stop_waiting(self, exchange: Exchange) -> None:
-        exchange.waiting = False
-        exchange.service.pending.remove(exchange)
-        exchange.service.slot.add(PENDING, -1)
+        waiter = exchange.waiting
+        if waiter is not None:
+            exchange.waiting = None
+            leave(exchange.service, waiter)
 
-    def serve_pending(self, service: ServiceRuntime) -> None:
-        """A connection became free, or the endpoints have changed: serve whoever can be served, in order.
-
-        One loop does it however it was called: an exchange that ends in here would call it again, and so on."""
-        if service.serving:
-            return
-        service.serving = True
-        try:
-            while True:
-                exchange = next(filter(self.need_not_wait, service.pending), None)
-                if exchange is None:
-                    break
-                self.stop_waiting(exchange)
-                if exchange.timeout > 0.0:
-                    exchange.downstream.set_timeout(self.total_left(exchange, self.reactor.micros()))
-                else:
-                    exchange.downstream.clear_timeout()
-                self.assign(exchange)
-                if exchange.waiting:
-                    # Only what it has tried already was free.
-                    break
-        finally:
-            service.serving = False
-
-    def need_not_wait(self, exchange: Exchange) -> bool:
-        """Whether an endpoint has a connection or room for one, or there is none to wait for."""
-        balancer = self.balancer_of(exchange)
-        if balancer is None:
-            return True
-        usable = [candidate for candidate in balancer.candidates if candidate.usable and candidate.weight > 0]
-        return not usable or any(not candidate.full for candidate in usable)
+    def leave_queue(self, exchange: Exchange) -> bool:
+        """The turn of an exchange that waited has come. False: it waits again, since only what it has tried was free."""
+        exchange.waiting = None
+        if exchange.timeout > 0.0:
+            exchange.downstream.set_timeout(self.total_left(exchange, self.reactor.micros()))
+        else:
+            exchange.downstream.clear_timeout()
+        self.assign(exchange)
+        return exchange.waiting is None
 
     def write_head(self, exchange: Exchange, out: Buffer) -> None:
         """The request head as the upstream gets it."""
@@ -383,7 +374,7 @@ class Forwarder:
         exchange.downstream = None  # type: ignore[assignment]
         self.give_head(head)
         if service is not None and service.pending:
-            self.serve_pending(service)
+            serve(service)
 
     # --- when it goes wrong ---------------------------------------------------------------------------------------
 
@@ -469,8 +460,7 @@ class Forwarder:
         exchange.add_flag("DC")
         if not exchange.answered:
             exchange.status = 499
-        if exchange.waiting:
-            self.stop_waiting(exchange)
+        self.stop_waiting(exchange)
         self.let_go(exchange)
         self.finish(exchange)
 
@@ -509,14 +499,13 @@ class Forwarder:
         if exchange.answered:
             self.response_broken(exchange, failure, detail)
             return
-        if exchange.waiting:
-            self.stop_waiting(exchange)
+        self.stop_waiting(exchange)
         self.let_go(exchange)
         self.fail(exchange, failure, detail)
 
     def total_timeout(self, exchange: Exchange) -> None:
         """The client side's deadline: the route's total, or the longest wait for a connection."""
-        if exchange.waiting:
+        if exchange.waiting is not None:
             exchange.service.slot.add(OVERFLOWS, 1)
             self.refuse(exchange, replies.PENDING_TIMEOUT, "")
         else:

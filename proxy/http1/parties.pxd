@@ -57,7 +57,7 @@ cdef class Exchange(RequestView):
     cdef public bint idempotent
     cdef public bint request_done
     cdef public bint answered
-    cdef public bint waiting
+    cdef public object waiting
     cdef public bint fresh_only
     cdef public bint to_head
     cdef public bint done

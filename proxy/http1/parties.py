@@ -22,6 +22,7 @@ from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
     from proxy.http1.phases import Phase
     from proxy.table import ServiceSplit
+    from proxy.upstream.queue import Waiter
 
 
 class RouteRuntime:
@@ -85,7 +86,7 @@ class Exchange(RequestView):
     idempotent: bool
     request_done: bool  # nothing more of the request is to come
     answered: bool  # the head of a response is on its way to the client
-    waiting: bool  # in the queue of the service
+    waiting: Waiter | None  # its place in the queue of the service
     fresh_only: bool  # an idle connection turned out to be closed: take no other
     to_head: bool
     done: bool
@@ -131,7 +132,7 @@ class Exchange(RequestView):
         self.idempotent = False
         self.request_done = False
         self.answered = False
-        self.waiting = False
+        self.waiting = None
         self.fresh_only = False
         self.to_head = False
         self.done = False

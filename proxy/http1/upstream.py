@@ -25,6 +25,7 @@ from proxy.kernel.emit import FRAMING_AS_RECEIVED, write_chunk, write_trailers
 from proxy.kernel.netio import AGAIN, BROKEN
 from proxy.kernel.scan import ERRORS, Head, scan_response
 from proxy.upstream.endpoint import EndpointRuntime
+from proxy.upstream.queue import serve
 
 # Reads of one event; then other connections get their turn.
 READ_TURNS = 8
@@ -347,4 +348,4 @@ class Upstream(ServerSide):
             exchange.upstream = None
             self.forwarder.refuse(exchange, replies.INTERNAL, "")
         if endpoint.service.pending:
-            self.forwarder.serve_pending(endpoint.service)
+            serve(endpoint.service)

@@ -12,6 +12,7 @@ cdef class Slot:
         self.cells[cell] += <uint64_t>by
     cpdef void add(self, int cell, int64_t by) noexcept
     cpdef int64_t get(self, int cell) noexcept
+    cpdef int64_t total(self, int cell)
     cpdef void count_request(self, int code, int64_t microseconds, int64_t bytes_in, int64_t bytes_out) noexcept
 
 

@@ -58,6 +58,10 @@ cdef class Slot:
     cpdef int64_t get(self, int cell) noexcept:
         return <int64_t>self.cells[cell] if 0 <= cell < C_CELLS else 0
 
+    cpdef int64_t total(self, int cell):
+        """This cell summed over all workers."""
+        return (<Table>self.owner).total(self.number, cell)
+
     cpdef void count_request(self, int code, int64_t microseconds, int64_t bytes_in, int64_t bytes_out) noexcept:
         """Count a finished request: its code, how long it took, and what went over the wire."""
         cdef uint64_t* cells = self.cells

@@ -34,6 +34,7 @@ cdef class EndpointRuntime(Candidate):
     cpdef bint make_room(self)
     cdef look_full(self)
     cpdef opened(self)
+    cpdef not_opened(self)
     cpdef closed(self, PooledStream stream)
 
 
@@ -49,3 +50,6 @@ cdef class ServiceRuntime:
     cdef public bint serving
     cdef public double timeout
     cdef public long max_pending
+    cdef public long max_total
+    @cython.locals(endpoint=EndpointRuntime, slot=Slot)
+    cpdef bint claim(self)

@@ -21,8 +21,8 @@ from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE
 from proxy.upstream.habits import IdleHabit
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
-    from proxy.http1.parties import Exchange
     from proxy.table import ServiceSplit
+    from proxy.upstream.queue import Waiter
 
 
 class PooledStream(Stream):
@@ -118,11 +118,18 @@ class EndpointRuntime(Candidate):
         return True
 
     def make_room(self) -> bool:
-        """Whether another connection may be opened. At the limit an idle one that was not good enough for a request
-        gives way, the one that has waited longest."""
-        if self.limit and self.open >= self.limit and self.idle:
-            self.idle[0].close()
-        return self.limit == 0 or self.open < self.limit
+        """Whether another connection may be opened; it then counts for the service until `closed`, or `not_opened`.
+        At a limit an idle one that was not good enough for a request gives way, the one that has waited longest."""
+        if self.limit and self.open >= self.limit:
+            if self.idle:
+                self.idle[0].close()
+            if self.open >= self.limit:
+                return False
+        return self.service.claim()
+
+    def not_opened(self) -> None:
+        """There was room for a connection, and it could not be had."""
+        self.service.slot.add(CONNECTIONS_ACTIVE, -1)
 
     def opened(self) -> None:
         self.open += 1
@@ -134,6 +141,7 @@ class EndpointRuntime(Candidate):
         """A connection of ours is gone, idle or not."""
         self.open -= 1
         self.slot.add(CONNECTIONS_ACTIVE, -1)
+        self.service.slot.add(CONNECTIONS_ACTIVE, -1)
         if stream in self.idle:
             self.idle.remove(stream)
             self.slot.add(POOL_IDLE, -1)
@@ -156,7 +164,7 @@ class EndpointRuntime(Candidate):
 
 
 class ServiceRuntime:
-    """A service: its endpoints by identity, a balancer per version, and the requests that wait for a connection."""
+    """A service: its endpoints by identity, a balancer per version, and who waits for a connection."""
 
     name: str
     service: Service
@@ -165,7 +173,8 @@ class ServiceRuntime:
     versions: dict[str, Balancer]
     split: ServiceSplit | None
     endpoints: dict[tuple[str, str], EndpointRuntime]  # by id and address
-    pending: deque[Exchange]
+    pending: deque[Waiter]  # proxy/upstream/queue.py
+    max_total: int  # connections of all workers; 0 for no limit
     timeout: float
     max_pending: int
     serving: bool  # the queue is being looked through
@@ -181,4 +190,27 @@ class ServiceRuntime:
         self.service = service
         self.timeout = service.timeout
         self.max_pending = service.pool.max_pending
+        self.max_total = service.pool.max_total
         self.split = None
+
+    def has_room(self) -> bool:
+        """Whether all workers together may open one more, as far as can be told without taking it."""
+        if self.max_total == 0 or self.slot.total(CONNECTIONS_ACTIVE) < self.max_total:
+            return True
+        return any(endpoint.idle for endpoint in self.endpoints.values())
+
+    def claim(self) -> bool:
+        """Count one more connection, if all workers together may have it. Each publishes its own first and then adds
+        up, so two that ask for the last one may both be refused, and never both get it."""
+        slot = self.slot
+        slot.add(CONNECTIONS_ACTIVE, 1)
+        if self.max_total == 0 or slot.total(CONNECTIONS_ACTIVE) <= self.max_total:
+            return True
+        for endpoint in self.endpoints.values():
+            if endpoint.idle:
+                endpoint.idle[0].close()
+                if slot.total(CONNECTIONS_ACTIVE) <= self.max_total:
+                    return True
+                break
+        slot.add(CONNECTIONS_ACTIVE, -1)
+        return False

@@ -60,6 +60,7 @@ def test_the_connections_are_used_again(origin: Origin) -> None:
             assert book.gauges() == {
                 f"listener/{LISTENER} connections": 1,
                 f"endpoint/app/a/{origin.address} connections": 1,
+                "service/app connections": 1,
                 f"endpoint/app/a/{origin.address} idle": 1,
             }
             if round_ < 4:

@@ -29,6 +29,7 @@ COMPILED = [
     "mesh/paths.py",
     "mesh/request.py",
     "mesh/router.py",
+    "mesh/streams.py",
     "proxy/log.py",
     "proxy/accesslog.py",
     "proxy/streamlog.py",
@@ -41,6 +42,8 @@ COMPILED = [
     "proxy/http1/phases.py",
     "proxy/http1/settings.py",
     "proxy/http1/upstream.py",
+    "proxy/l4/forward.py",
+    "proxy/l4/tunnel.py",
     "proxy/relay.py",
     "proxy/upstream/endpoint.py",
 ]

@@ -14,15 +14,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from discovery.model import AccessLog as LogSettings
-from discovery.model import LogFormat, Settings, Snapshot
+from discovery.model import LogFormat, Protocol, Settings, Snapshot
 from proxy.accesslog import AccessLog
 from proxy.http1.downstream import Downstream, HttpAcceptor
 from proxy.http1.forward import Forwarder
-from proxy.http1.parties import ServerSide
+from proxy.http1.parties import ListenerRuntime, ServerSide
 from proxy.http1.settings import HttpSettings
 from proxy.http1.upstream import Upstream
 from proxy.kernel.cells import Table
-from proxy.kernel.netio import TICK, Reactor, Stream
+from proxy.kernel.netio import TICK, Acceptor, Reactor, Stream
+from proxy.l4.forward import TcpForwarder
+from proxy.l4.tunnel import TcpAcceptor, TcpClient, TcpServer
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
 from proxy.table import Rows, Tables
 from proxy.upstream.endpoint import EndpointRuntime
@@ -70,7 +72,8 @@ class DataPlane:
         self.rows = Rows(table, worker, lambda number: released((number,)))
         self.tables = Tables(self.rows)
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
-        self.acceptors: dict[str, HttpAcceptor] = {}
+        self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, TcpServer)
+        self.acceptors: dict[str, Acceptor] = {}
         self.waiting_sockets: dict[str, socket.socket] = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.poll)
         self.ticker: asyncio.TimerHandle | None = loop.call_later(TICK, self.tick)
@@ -140,12 +143,17 @@ class DataPlane:
             if listener is None:
                 continue
             del self.waiting_sockets[name]
-            acceptor = HttpAcceptor(self.forwarder, listener, self.may_accept)
+            acceptor = self.acceptor_for(listener)
             sock.setblocking(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 listener.port = b"%d" % sock.getsockname()[1]
             acceptor.listen(self.reactor, sock.detach())
             self.acceptors[name] = acceptor
+
+    def acceptor_for(self, listener: ListenerRuntime) -> Acceptor:
+        if listener.protocol is Protocol.TCP:
+            return TcpAcceptor(self.tcp, listener, self.may_accept)
+        return HttpAcceptor(self.forwarder, listener, self.may_accept)
 
     def may_accept(self) -> bool:
         """Whether the instance, all workers together, may have the connection that was just counted."""
@@ -156,6 +164,7 @@ class DataPlane:
             self.open_log(settings.access_log)
         self.settings = settings
         self.forwarder.settings = HttpSettings(settings)
+        self.tcp.apply(settings)
 
     def open_log(self, wanted: LogSettings) -> None:
         """Log as `wanted`. A file that cannot be opened stops no traffic: the log stays what it was, and the next
@@ -172,6 +181,7 @@ class DataPlane:
         self.log = log
         self.log_settings = wanted
         self.forwarder.log = log
+        self.tcp.log = log
 
     def report_log_closed(self, path: str, error: OSError) -> None:
         self.emit("access log not opened", {"path": path, "reason": error.strerror or str(error)})

@@ -1,19 +1,19 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from mesh.request cimport RequestView
 from proxy.kernel.buffer cimport Buffer
 from proxy.upstream.endpoint cimport EndpointRuntime
 
 
 @cython.final
-cdef class StreamRecord:
+cdef class StreamRecord(RequestView):
     cdef public bytes protocol
     cdef public str listener
     cdef public object route
     cdef public str service
     cdef public str version
     cdef public EndpointRuntime endpoint
-    cdef public bytes client
     cdef public int client_port
     cdef public bytes sni
     cdef public int attempts

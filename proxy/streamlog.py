@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from discovery.model import StreamRoute
+from mesh.request import RequestView
 from proxy.kernel.buffer import Buffer
 from proxy.upstream.endpoint import EndpointRuntime
 
@@ -16,8 +17,8 @@ TCP = b"tcp"
 UDP = b"udp"
 
 
-class StreamRecord:
-    """One stream from its first byte to its end.
+class StreamRecord(RequestView):
+    """One stream from its first byte to its end; a balancer is asked with it as with a request.
 
     Times are microseconds of the monotonic clock, 0 while not reached. Bytes are those of the payload: `bytes_in` from
     the client, `bytes_out` to it.
@@ -29,7 +30,6 @@ class StreamRecord:
     service: str  # "" until the route or a split gave one
     version: str
     endpoint: EndpointRuntime | None  # the last that was tried
-    client: bytes  # text of the client's address, b"" for a unix socket
     client_port: int  # 0 for a unix socket
     sni: bytes  # b"" when there was none or nobody looked
     attempts: int  # connections to endpoints that were begun
@@ -49,6 +49,10 @@ class StreamRecord:
         self.protocol = protocol
         self.listener = listener
         self.client = client
+        self.method = b""
+        self.host = b""
+        self.path = b""
+        self.query = b""
         self.client_port = client_port
         self.started = started
         self.received = started

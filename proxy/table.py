@@ -8,21 +8,22 @@ connections. A service or listener whose value did not change is not even looked
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from discovery.model import Endpoint, Listener, Route, Service, Snapshot, TrafficSplit
+from discovery.model import Endpoint, Listener, Route, Service, Snapshot, StreamRoute
 from mesh.balance import Balancer, make_balancer
 from mesh.edits import NO_EDIT, compile_request_edit
 from mesh.router import Router
-from mesh.split import Split
+from mesh.streams import StreamRouter
 from proxy.http1.parties import ListenerRuntime, RouteRuntime
 from proxy.http1.phases import request_phases
 from proxy.kernel.cells import Slot, Table
 from proxy.kernel.emit import FieldEdits
 from proxy.kernel.entropy import random_unit
+from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.slots import endpoint_key, listener_key, route_key, service_key
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.split import ServiceSplit
 
 Identity = tuple[str, str]  # id and address; the service's name is the third part
 
@@ -65,40 +66,6 @@ class Rows:
             row.lease = lease
             self.rows[key] = row
         return row
-
-
-class Drawn(NamedTuple):
-    """What a split gave: `failed_over` when the share that was drawn has no usable endpoint."""
-
-    service: ServiceRuntime | None
-    version: str
-    failed_over: bool
-
-
-class ServiceSplit:
-    """A traffic split over services at run time."""
-
-    def __init__(self, shares: tuple[TrafficSplit, ...], own: str, services: Mapping[str, ServiceRuntime]) -> None:
-        self.split = Split(shares)
-        self.own = own
-        self.services = services
-
-    def service_of(self, share: TrafficSplit) -> ServiceRuntime | None:
-        return self.services.get(share.service or self.own)
-
-    def is_usable(self, share: TrafficSplit) -> bool:
-        service = self.service_of(share)
-        return service is not None and has_usable(service, share.version)
-
-    def draw_usable(self, random: float) -> Drawn:
-        choice = self.split.draw_usable(random, self.is_usable)
-        share = self.split.draw(random) if choice is None else choice.share
-        return Drawn(self.service_of(share), share.version, choice is not None and choice.failed_over)
-
-
-def has_usable(service: ServiceRuntime, version: str) -> bool:
-    balancer = service.versions.get(version) if version else service.balancer
-    return balancer is not None and any(candidate.usable and candidate.weight > 0 for candidate in balancer.candidates)
 
 
 class Tables:
@@ -187,14 +154,21 @@ class Tables:
     # --- listeners ------------------------------------------------------------------------------------------------
 
     def apply_listener(self, listener: Listener) -> None:
-        router = Router([(route, self.route_for(listener, route)) for route in listener.routes])
         runtime = self.listeners.get(listener.name)
         if runtime is None:
-            self.listeners[listener.name] = ListenerRuntime(
-                listener.name, router, self.rows.row(listener_key(listener.name))
-            )
-        else:
-            runtime.router = router
+            runtime = ListenerRuntime(listener.name, listener.protocol, self.rows.row(listener_key(listener.name)))
+            self.listeners[listener.name] = runtime
+        runtime.router = Router([(route, self.route_for(listener, route)) for route in listener.routes])
+        runtime.streams = StreamRouter([(route, self.stream_route_for(listener, route)) for route in listener.streams])
+        runtime.limit(listener.max_connections)
+
+    def stream_route_for(self, listener: Listener, route: StreamRoute) -> StreamRouteRuntime:
+        return StreamRouteRuntime(
+            route,
+            self.rows.row(route_key(listener.name, route.name)),
+            self.services.get(route.service) if route.service else None,
+            ServiceSplit(route.split, route.service, self.services) if route.split else None,
+        )
 
     def route_for(self, listener: Listener, route: Route) -> RouteRuntime:
         runtime = RouteRuntime()

@@ -3,17 +3,17 @@ from libc.stdint cimport int64_t
 
 from proxy.http1.body cimport BodyReader
 from proxy.http1.forward cimport Forwarder
-from proxy.http1.parties cimport ClientSide, Exchange, ListenerRuntime, ServerSide
+from proxy.http1.parties cimport ClientSide, Exchange, LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.emit cimport FieldEdits, write_chunk, write_response_head, write_trailers
-from proxy.kernel.netio cimport Acceptor, Reactor
+from proxy.kernel.netio cimport Reactor
 from proxy.kernel.scan cimport Head, scan_request, skip_blank_lines
 
 
 cdef int AGAIN, CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_NONE
-cdef int CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
+cdef int CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 cdef int READ_TURNS, HEAD_TURNS, DIRECT_SIZE
 cdef bytes CLOSE, KEEP_ALIVE
 
@@ -49,9 +49,8 @@ cdef class Downstream(ClientSide):
     cpdef on_closed(self)
 
 
-cdef class HttpAcceptor(Acceptor):
+cdef class HttpAcceptor(LimitedAcceptor):
     cdef public Forwarder forwarder
-    cdef public ListenerRuntime listener
     cdef public object gate
     @cython.locals(stream=Downstream)
     cpdef accepted(self, int fd, bytes host, int port)

@@ -20,7 +20,7 @@ from proxy.http1 import replies
 from proxy.http1.body import BodyReader
 from proxy.http1.codes import CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
 from proxy.http1.forward import Forwarder
-from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
+from proxy.http1.parties import ClientSide, Exchange, LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.replies import Failure
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.emit import (
@@ -31,9 +31,9 @@ from proxy.kernel.emit import (
     write_response_head,
     write_trailers,
 )
-from proxy.kernel.netio import AGAIN, Acceptor
+from proxy.kernel.netio import AGAIN
 from proxy.kernel.scan import ERRORS, Head, scan_request, skip_blank_lines
-from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
+from proxy.stats.slots import CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 
 # Reads of one event, and requests of one read; then other connections get their turn.
 READ_TURNS = 8
@@ -440,7 +440,7 @@ class Downstream(ClientSide):
             self.other.set_timeout(self.forwarder.settings.stream_idle)
 
     def on_closed(self) -> None:
-        self.listener.slot.add(CONNECTIONS_ACTIVE, -1)
+        self.listener.unclaim()
         self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
         exchange = self.exchange
         if exchange is not None:
@@ -448,16 +448,15 @@ class Downstream(ClientSide):
             self.forwarder.client_gone(exchange)
 
 
-class HttpAcceptor(Acceptor):
+class HttpAcceptor(LimitedAcceptor):
     """A listening socket whose connections speak HTTP. `gate()` says whether the instance may have one more."""
 
     forwarder: Forwarder
-    listener: ListenerRuntime
     gate: Callable[[], bool]
 
     def __init__(self, forwarder: Forwarder, listener: ListenerRuntime, gate: Callable[[], bool]) -> None:
+        super().__init__(listener)
         self.forwarder = forwarder
-        self.listener = listener
         self.gate = gate
 
     def accepted(self, fd: int, host: bytes, port: int) -> None:
@@ -465,7 +464,6 @@ class HttpAcceptor(Acceptor):
         stream.attach(self.reactor, fd)
         slot = self.listener.slot
         slot.add(CONNECTIONS_TOTAL, 1)
-        slot.add(CONNECTIONS_ACTIVE, 1)
         self.forwarder.worker_slot.add(WORKER_CONNECTIONS, 1)
         if not self.gate():
             slot.add(OVERFLOWS, 1)

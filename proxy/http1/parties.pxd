@@ -3,12 +3,17 @@ from libc.stdint cimport int64_t
 
 from mesh.request cimport RequestView
 from mesh.router cimport Router
+from mesh.streams cimport StreamRouter
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport FieldEdits
+from proxy.kernel.netio cimport Acceptor
 from proxy.kernel.scan cimport Head
 from proxy.relay cimport RelayStream
 from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
+
+
+cdef int CONNECTIONS_ACTIVE
 
 
 @cython.final
@@ -31,9 +36,24 @@ cdef class RouteRuntime:
 @cython.final
 cdef class ListenerRuntime:
     cdef public str name
+    cdef public object protocol
     cdef public Router router
+    cdef public StreamRouter streams
     cdef public Slot slot
     cdef public bytes port
+    cdef public long max_connections
+    cdef public list paused
+    @cython.locals(slot=Slot)
+    cpdef bint claim(self)
+    cpdef unclaim(self)
+    cpdef resume(self)
+
+
+cdef class LimitedAcceptor(Acceptor):
+    cdef public ListenerRuntime listener
+    @cython.locals(listener=ListenerRuntime)
+    cpdef bint may_accept(self)
+    cpdef not_accepted(self)
 
 
 cdef class Exchange(RequestView):

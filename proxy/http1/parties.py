@@ -8,16 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from discovery.model import Route, UrlRewrite
+from discovery.model import Protocol, Route, UrlRewrite
 from mesh.balance import Candidate
 from mesh.request import RequestView
 from mesh.router import Router
+from mesh.streams import StreamRouter
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
 from proxy.kernel.emit import FieldEdits
+from proxy.kernel.netio import Acceptor
 from proxy.kernel.scan import Head
 from proxy.relay import RelayStream
+from proxy.stats.slots import CONNECTIONS_ACTIVE
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+
+# How long an acceptor waits for a connection of another worker to end (seconds).
+FULL_PAUSE = 0.05
+
+NO_ROUTES = Router([])
+NO_STREAMS = StreamRouter([])
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
     from proxy.http1.phases import Phase
@@ -48,15 +57,70 @@ class ListenerRuntime:
     for the next request; connections stay."""
 
     name: str
-    router: Router
+    protocol: Protocol
+    router: Router  # of requests
+    streams: StreamRouter  # of what is not taken apart as HTTP
     slot: Slot
     port: bytes  # in decimal, b"" for a unix socket
+    max_connections: int  # of all workers; 0 for no limit
+    paused: list[LimitedAcceptor]  # those that accept nothing because of it
 
-    def __init__(self, name: str, router: Router, slot: Slot) -> None:
+    def __init__(self, name: str, protocol: Protocol, slot: Slot) -> None:
         self.name = name
-        self.router = router
+        self.protocol = protocol
+        self.router = NO_ROUTES
+        self.streams = NO_STREAMS
         self.slot = slot
         self.port = b""
+        self.max_connections = 0
+        self.paused = []
+
+    def limit(self, max_connections: int) -> None:
+        self.max_connections = max_connections
+        self.resume()
+
+    def claim(self) -> bool:
+        """Count one more connection, if all workers together may have it: each publishes its own first, then adds up."""
+        slot = self.slot
+        slot.add(CONNECTIONS_ACTIVE, 1)
+        if self.max_connections == 0 or slot.total(CONNECTIONS_ACTIVE) <= self.max_connections:
+            return True
+        slot.add(CONNECTIONS_ACTIVE, -1)
+        return False
+
+    def unclaim(self) -> None:
+        """A connection has ended, or there was none to accept."""
+        self.slot.add(CONNECTIONS_ACTIVE, -1)
+        if self.paused:
+            self.resume()
+
+    def resume(self) -> None:
+        """There may be room again."""
+        paused = self.paused
+        self.paused = []
+        for acceptor in paused:
+            acceptor.resume()
+
+
+class LimitedAcceptor(Acceptor):
+    """A listening socket that accepts as many connections as its listener may have. The rest waits in the backlog of
+    the socket, until one of this worker's ends, or for a moment if another worker has them."""
+
+    listener: ListenerRuntime
+
+    def __init__(self, listener: ListenerRuntime) -> None:
+        self.listener = listener
+
+    def may_accept(self) -> bool:
+        listener = self.listener
+        if listener.claim():
+            return True
+        listener.paused.append(self)
+        self.pause(FULL_PAUSE)
+        return False
+
+    def not_accepted(self) -> None:
+        self.listener.unclaim()
 
 
 class Exchange(RequestView):

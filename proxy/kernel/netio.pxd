@@ -96,4 +96,7 @@ cdef class Stream:
 cdef class Acceptor(Stream):
     cdef public int batch
     cpdef accepted(self, int fd, bytes host, int port)
+    cpdef bint may_accept(self)
+    cpdef not_accepted(self)
+    cpdef resume(self)
     cpdef pause(self, double seconds)

@@ -653,15 +653,17 @@ cdef class Acceptor(Stream):
 
     cpdef on_readable(self):
         cdef char text[64]
-        cdef int size, port, fd, index
+        cdef int size, port, fd, index, error
         for index in range(self.batch):
-            if self.fd < 0:
+            if self.fd < 0 or not self.may_accept():
                 return
             fd = hm_accept(self.fd, text, &size, &port)
             if fd < 0:
-                if errno == EINTR or errno == ECONNABORTED:
+                error = errno
+                self.not_accepted()
+                if error == EINTR or error == ECONNABORTED:
                     continue
-                if errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                if error in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
                     # Level-triggered: without a pause this would spin until descriptors are free again.
                     self.pause(0.1)
                 return
@@ -670,6 +672,19 @@ cdef class Acceptor(Stream):
             except Exception as bug:
                 # What goes wrong with one connection must not take the listener from all others.
                 self.reactor.tell_bug(self, bug)
+
+    cpdef bint may_accept(self):
+        """Asked before each connection. False: there is no room, and `pause` has been called."""
+        return True
+
+    cpdef not_accepted(self):
+        """There was none after all."""
+
+    cpdef resume(self):
+        """Go on accepting, before the end of a pause."""
+        if self.fd >= 0:
+            self.clear_timeout()
+            self.on_timeout()
 
     cpdef pause(self, double seconds):
         """Accept nothing for a while; clients wait in the backlog."""

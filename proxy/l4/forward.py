@@ -1,0 +1,267 @@
+"""The way of a TCP connection: from accept to an endpoint and back.
+
+    begin -> route -> service, version -> assign
+    assign -> pick an endpoint -> connect | wait in the queue | refuse
+    connected -> both sides relay -> finish
+    no connection -> another endpoint
+
+`finish`, exactly once: statistics, access log. A client that cannot be served is reset: an end could be taken for an
+empty answer. The flags are Envoy's words, as in docs/protocol.md. The drivers (proxy/l4/tunnel.py) call in.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from discovery.model import Settings
+from mesh.balance import Balancer
+from proxy.accesslog import AccessLog
+from proxy.kernel.cells import Slot
+from proxy.kernel.netio import Reactor
+from proxy.stats.slots import (
+    ACTIVE,
+    CONNECT_FAILURES,
+    CONNECT_MICROSECONDS,
+    CONNECT_TIMEOUTS,
+    CONNECTS,
+    OVERFLOWS,
+    REPLAYS,
+)
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.queue import Waiter, is_free, join, leave
+
+if TYPE_CHECKING:  # what stands above this module, and is only called from here
+    from proxy.l4.tunnel import TcpClient, TcpServer
+
+# Endpoints that a connection meets at most. One that has met so many dead ones is not helped by a further one.
+MOST_ATTEMPTS = 5
+
+# Microseconds of a second, and the shortest time for which a deadline is set (seconds).
+MICROS = 1_000_000
+SOON = 0.001
+
+
+class WaitingClient(Waiter):
+    """A connection in the queue of its service."""
+
+    def __init__(self, forwarder: TcpForwarder, client: TcpClient, service: ServiceRuntime) -> None:
+        self.forwarder = forwarder
+        self.client = client
+        self.service = service
+        self.since = forwarder.reactor.micros()
+
+    def may_go(self) -> bool:
+        return is_free(self.service, self.forwarder.balancer_of(self.client))
+
+    def go(self) -> bool:
+        client = self.client
+        client.waiting = None
+        client.clear_timeout()
+        self.forwarder.assign(client)
+        return client.waiting is None
+
+
+class TcpForwarder:
+    """One per worker. `log` is None while there is none."""
+
+    reactor: Reactor
+    worker_slot: Slot
+    log: AccessLog | None
+    connect: float  # seconds
+    idle: float
+    make_server: type[TcpServer]
+
+    def __init__(self, reactor: Reactor, settings: Settings, worker_slot: Slot, make_server: type[TcpServer]) -> None:
+        """`make_server`: the driver of the endpoint's side."""
+        self.reactor = reactor
+        self.worker_slot = worker_slot
+        self.make_server = make_server
+        self.log = None
+        self.connect = 0.0
+        self.idle = 0.0
+        self.apply(settings)
+
+    def apply(self, settings: Settings) -> None:
+        self.connect = settings.timeouts.connect
+        self.idle = settings.timeouts.tcp_idle
+
+    # --- from a connection to an endpoint -----------------------------------------------------------------------
+
+    def begin(self, client: TcpClient) -> None:
+        """All that is to be known of the connection is known."""
+        record = client.record
+        client.listener.slot.add(ACTIVE, 1)
+        route = client.listener.streams.match(record.sni, record.client)
+        if route is None:
+            self.fail(client, "NR", "no route matches")
+            return
+        client.route = route  # type: ignore[assignment]  # what proxy/table.py gave the router
+        self.choose(client)
+
+    def choose(self, client: TcpClient) -> None:
+        """Service and version, and on to an endpoint."""
+        record = client.record
+        route = client.route
+        assert route is not None
+        record.route = route.route
+        drawn = route.choose()
+        service = drawn.service
+        if drawn.failed_over:
+            record.add_flag("fo")
+        if service is None:
+            self.fail(client, "NC", "the route names no service that exists")
+            return
+        client.service = service
+        record.service = service.name
+        record.version = drawn.version
+        service.slot.add(ACTIVE, 1)
+        self.assign(client)
+
+    def balancer_of(self, client: TcpClient) -> Balancer | None:
+        service = client.service
+        if service is None:
+            return None
+        version = client.record.version
+        return service.versions.get(version) if version else service.balancer
+
+    def assign(self, client: TcpClient) -> None:
+        """Give the connection an endpoint, and connect to it."""
+        record = client.record
+        balancer = self.balancer_of(client)
+        endpoint: EndpointRuntime | None = None
+        if balancer is not None:
+            # The candidates of a service's balancers are its endpoints.
+            endpoint = balancer.pick(record, client.tried)  # type: ignore[assignment]
+        if endpoint is None or (client.tried is not None and endpoint in client.tried):
+            if client.tried is None:
+                self.fail(client, "UH", "the service has no usable endpoint")
+            else:
+                self.fail(client, "UF", record.detail)
+            return
+        record.assigned = self.reactor.micros()
+        if not endpoint.make_room():
+            self.queue(client)
+            return
+        record.attempts += 1
+        record.endpoint = endpoint
+        endpoint.slot.add(ACTIVE, 1)
+        server = self.make_server(endpoint, client)
+        client.server = server
+        error = server.connect(self.reactor, endpoint.address)
+        if error:
+            endpoint.not_opened()
+            self.connect_failed(client, server, error)
+            return
+        endpoint.opened()
+        server.set_timeout(self.connect)
+
+    def queue(self, client: TcpClient) -> None:
+        """All connections the service may have are taken: wait, up to the limit and not longer than a connect may."""
+        service = client.service
+        assert service is not None
+        waiter = WaitingClient(self, client, service)
+        if not join(service, waiter):
+            self.fail(client, "UO", "too many wait for a connection")
+            return
+        client.waiting = waiter
+        left = self.connect - (waiter.since - client.record.started) / MICROS
+        client.set_timeout(max(left, SOON))
+
+    def connected(self, client: TcpClient, server: TcpServer) -> None:
+        record = client.record
+        record.connected = self.reactor.micros()
+        slot = server.endpoint.slot
+        slot.add(CONNECTS, 1)
+        slot.add(CONNECT_MICROSECONDS, record.connected - record.assigned)
+        server.clear_timeout()
+        server.start_relay(client)
+        client.start_relay(server)
+        # The idle time of both directions is the client's; it is watched from here on, after its first read.
+        client.relay()
+        if client.fd >= 0:
+            client.set_timeout(self.idle)
+            client.watch()
+
+    # --- when it goes wrong -------------------------------------------------------------------------------------
+
+    def connect_failed(self, client: TcpClient, server: TcpServer, error: int) -> None:
+        """No connection (`error` is an errno, ETIMEDOUT for our own deadline): try another endpoint."""
+        record = client.record
+        endpoint = server.endpoint
+        endpoint.slot.add(CONNECT_TIMEOUTS if error == errno.ETIMEDOUT else CONNECT_FAILURES, 1)
+        self.part(client)
+        server.close()
+        record.detail = f"{endpoint.endpoint.address}: {errno.errorcode.get(error, str(error))}"
+        if client.tried is None:
+            client.tried = []
+        client.tried.append(endpoint)
+        if record.attempts >= MOST_ATTEMPTS:
+            self.fail(client, "UF", record.detail)
+            return
+        if client.service is not None:
+            client.service.slot.add(REPLAYS, 1)
+        self.assign(client)
+
+    def part(self, client: TcpClient) -> TcpServer | None:
+        """Separate the two sides; who called has the endpoint's side to close."""
+        server = client.server
+        if server is not None:
+            client.server = None
+            client.other = None
+            server.client = None
+            server.other = None
+            server.endpoint.slot.add(ACTIVE, -1)
+        return server
+
+    def fail(self, client: TcpClient, flag: str, detail: str) -> None:
+        client.record.add_flag(flag)
+        client.record.detail = detail
+        self.end(client, True)
+
+    def end(self, client: TcpClient, broken: bool) -> None:
+        """Close both sides; with a reset if one is `broken`."""
+        self.finish(client)
+        server = self.part(client)
+        if server is not None:
+            server.end_relay(broken)
+        client.end_relay(broken)
+
+    def refuse_new(self, client: TcpClient) -> None:
+        """The instance has as many connections as it may."""
+        client.listener.slot.add(ACTIVE, 1)
+        client.listener.slot.add(OVERFLOWS, 1)
+        self.fail(client, "UO", "limits.connections is reached")
+
+    def waited_too_long(self, client: TcpClient) -> None:
+        if client.waiting is not None:
+            assert client.service is not None
+            client.service.slot.add(OVERFLOWS, 1)
+        self.fail(client, "UO", "no connection became free in time")
+
+    def client_gone(self, client: TcpClient) -> None:
+        """The client has reset the connection before it was connected to an endpoint."""
+        self.fail(client, "DC", "")
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def finish(self, client: TcpClient) -> None:
+        """The one end of every connection: count it and log it."""
+        if client.done:
+            return
+        client.done = True
+        record = client.record
+        record.finished = self.reactor.micros()
+        client.listener.slot.add(ACTIVE, -1)
+        service = client.service
+        if service is not None:
+            service.slot.add(ACTIVE, -1)
+            if client.waiting is not None:
+                leave(service, client.waiting)
+                client.waiting = None
+        if self.log is not None:
+            try:
+                self.log.write_stream(record)
+            except Exception as bug:
+                # All else about the connection is done.
+                self.reactor.tell_bug(client, bug)

@@ -1,0 +1,174 @@
+"""The two sides of a TCP connection that is passed through, and the socket that accepts it.
+
+A client's bytes stay in its socket until the endpoint is connected: nothing is read, and the client is not even
+watched, since a first read then finds what it has sent meanwhile. From there on both sides relay (proxy/relay.py).
+What happens to a connection is the forwarder's business.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from mesh.balance import Candidate
+from proxy.http1.parties import LimitedAcceptor, ListenerRuntime
+from proxy.l4.forward import TcpForwarder, WaitingClient
+from proxy.l4.routes import StreamRouteRuntime
+from proxy.relay import RelayStream
+from proxy.stats.slots import BYTES_IN, BYTES_OUT, CONNECTIONS_TOTAL, WORKER_CONNECTIONS
+from proxy.streamlog import TCP, StreamRecord
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.queue import serve
+
+
+class TcpClient(RelayStream):
+    """A connection from a client, from accept to its end."""
+
+    forwarder: TcpForwarder
+    listener: ListenerRuntime
+    record: StreamRecord
+    route: StreamRouteRuntime | None
+    service: ServiceRuntime | None
+    server: TcpServer | None
+    tried: list[Candidate] | None  # endpoints that could not be connected to
+    waiting: WaitingClient | None  # its place in the queue of the service
+    done: bool
+
+    def __init__(
+        self, forwarder: TcpForwarder, listener: ListenerRuntime, peer: bytes, port: int, started: int
+    ) -> None:
+        super().__init__()
+        self.forwarder = forwarder
+        self.listener = listener
+        self.record = StreamRecord(TCP, listener.name, peer, port, started)
+        self.route = None
+        self.service = None
+        self.server = None
+        self.tried = None
+        self.waiting = None
+        self.done = False
+
+    def on_readable(self) -> None:
+        if self.relaying:
+            self.relay()
+        elif self.failed:
+            self.forwarder.client_gone(self)
+
+    def on_drained(self) -> None:
+        if self.relaying:
+            self.relay_drained()
+
+    def on_timeout(self) -> None:
+        if self.relaying:
+            self.record.add_flag("SI")
+            self.relay_over(False)
+        else:
+            self.forwarder.waited_too_long(self)
+
+    def count_relayed(self, count: int) -> None:
+        self.record.bytes_in += count
+        self.listener.slot.add(BYTES_IN, count)
+        if self.route is not None:
+            self.route.slot.add(BYTES_IN, count)
+        server = self.server
+        if server is not None:
+            server.endpoint.slot.add(BYTES_OUT, count)
+            server.endpoint.service.slot.add(BYTES_OUT, count)
+        self.set_timeout(self.forwarder.idle)
+
+    def relay_over(self, broken: bool) -> None:
+        if broken:
+            self.record.add_flag("DC" if self.error or self.failed else "UR")
+        self.forwarder.end(self, broken)
+
+    def on_closed(self) -> None:
+        self.listener.unclaim()
+        self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
+        if not self.done:
+            # Closed by a bug of ours: nobody else would end it.
+            self.forwarder.end(self, True)
+
+
+class TcpServer(RelayStream):
+    """The connection to an endpoint that belongs to it."""
+
+    endpoint: EndpointRuntime
+    client: TcpClient | None  # None when it is on its own: about to be closed
+
+    def __init__(self, endpoint: EndpointRuntime, client: TcpClient) -> None:
+        super().__init__()
+        self.endpoint = endpoint
+        self.client = client
+
+    def on_connected(self, error: int) -> None:
+        client = self.client
+        if client is None:
+            self.close()
+        elif error:
+            client.forwarder.connect_failed(client, self, error)
+        else:
+            client.forwarder.connected(client, self)
+
+    def on_readable(self) -> None:
+        if self.relaying:
+            self.relay()
+
+    def on_drained(self) -> None:
+        if self.relaying:
+            self.relay_drained()
+
+    def on_timeout(self) -> None:
+        client = self.client
+        if client is not None:
+            client.forwarder.connect_failed(client, self, errno.ETIMEDOUT)
+
+    def count_relayed(self, count: int) -> None:
+        endpoint = self.endpoint
+        endpoint.slot.add(BYTES_IN, count)
+        endpoint.service.slot.add(BYTES_IN, count)
+        client = self.client
+        if client is None:
+            return
+        client.record.bytes_out += count
+        client.listener.slot.add(BYTES_OUT, count)
+        if client.route is not None:
+            client.route.slot.add(BYTES_OUT, count)
+        client.set_timeout(client.forwarder.idle)
+
+    def relay_over(self, broken: bool) -> None:
+        client = self.client
+        if client is not None:
+            client.relay_over(broken)
+
+    def on_closed(self) -> None:
+        endpoint = self.endpoint
+        endpoint.closed(self)
+        client = self.client
+        if client is not None:
+            # Closed by a bug of ours.
+            client.relay_over(True)
+        if endpoint.service.pending:
+            serve(endpoint.service)
+
+
+class TcpAcceptor(LimitedAcceptor):
+    """A listening socket whose connections are passed through. `gate()` says whether the instance may have one more."""
+
+    forwarder: TcpForwarder
+    gate: Callable[[], bool]
+
+    def __init__(self, forwarder: TcpForwarder, listener: ListenerRuntime, gate: Callable[[], bool]) -> None:
+        super().__init__(listener)
+        self.forwarder = forwarder
+        self.gate = gate
+
+    def accepted(self, fd: int, host: bytes, port: int) -> None:
+        forwarder = self.forwarder
+        client = TcpClient(forwarder, self.listener, host, port, self.reactor.micros())
+        client.attach(self.reactor, fd)
+        self.listener.slot.add(CONNECTIONS_TOTAL, 1)
+        forwarder.worker_slot.add(WORKER_CONNECTIONS, 1)
+        if self.gate():
+            forwarder.begin(client)
+        else:
+            forwarder.refuse_new(client)

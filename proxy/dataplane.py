@@ -24,7 +24,7 @@ from proxy.http1.upstream import Upstream
 from proxy.kernel.cells import Table
 from proxy.kernel.netio import TICK, Acceptor, Reactor, Stream
 from proxy.l4.forward import TcpForwarder
-from proxy.l4.tunnel import TcpAcceptor, TcpClient, TcpServer
+from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
 from proxy.table import Rows, Tables
 from proxy.upstream.endpoint import EndpointRuntime

@@ -41,7 +41,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import Waiter, is_free, join, leave, serve
 
 # Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
@@ -269,7 +269,7 @@ class Forwarder:
             leave(exchange.service, waiter)
 
     def leave_queue(self, exchange: Exchange) -> bool:
-        """The turn of an exchange that waited has come. False: it waits again, since only what it has tried was free."""
+        """The turn of an exchange that waited has come. False: it waits again: only what it has tried was free."""
         exchange.waiting = None
         if exchange.timeout > 0.0:
             exchange.downstream.set_timeout(self.total_left(exchange, self.reactor.micros()))

@@ -30,8 +30,8 @@ NO_STREAMS = StreamRouter([])
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
     from proxy.http1.phases import Phase
-    from proxy.table import ServiceSplit
     from proxy.upstream.queue import Waiter
+    from proxy.upstream.split import ServiceSplit
 
 
 class RouteRuntime:

@@ -21,8 +21,8 @@ from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE
 from proxy.upstream.habits import IdleHabit
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
-    from proxy.table import ServiceSplit
     from proxy.upstream.queue import Waiter
+    from proxy.upstream.split import ServiceSplit
 
 
 class PooledStream(Stream):

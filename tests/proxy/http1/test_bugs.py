@@ -178,7 +178,9 @@ def test_a_bug_while_a_request_waits(origin: Origin) -> None:
         second.send(GET)
         upstream = origin.accept()
         waiting = next(
-            stream for stream in book.downstreams() if stream.exchange is not None and stream.exchange.waiting is not None
+            stream
+            for stream in book.downstreams()
+            if stream.exchange is not None and stream.exchange.waiting is not None
         )
         book.plane.reactor.report(waiting, OurBug("inside"))
         assert second.is_ended_by_peer()

@@ -33,6 +33,9 @@ PURE = (
     "proxy/http1/framing.py",
     "proxy/http1/phases.*",
     "proxy/http1/replies.py",
+    "proxy/preface/client_hello.py",
+    "proxy/preface/detect.py",
+    "proxy/preface/proxy_protocol.py",
 )
 IMPURE = ("asyncio", "logging", "os", "random", "select", "socket", "ssl", "structlog", "threading", "time", "uvloop")
 

@@ -1,0 +1,1 @@
+"""What comes before HTTP and before the bytes of a tunnel: the PROXY header, a ClientHello, the first bytes."""

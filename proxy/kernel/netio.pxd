@@ -77,6 +77,8 @@ cdef class Stream:
     cpdef on_closed(self)
     cpdef Py_ssize_t fill(self) except -3
     cpdef Buffer buffer(self)
+    cpdef bytes peek(self, Py_ssize_t size)
+    cpdef bint skip(self, Py_ssize_t count) except -1
     cpdef keep(self)
     cpdef int send(self, Buffer source) except -2
     cpdef int send_range(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2
@@ -88,6 +90,7 @@ cdef class Stream:
     cpdef clear_timeout(self)
     cpdef shut_write(self)
     cpdef close(self)
+    cpdef int detach(self) except -2
     cpdef abort(self)
     cdef int push(self, const char* first, Py_ssize_t first_size, const char* second, Py_ssize_t second_size) except -2
     cdef flush(self)

@@ -24,7 +24,7 @@ from libc.stdlib cimport calloc, free
 from proxy.kernel.buffer cimport Buffer
 
 cdef extern from "netio.h":
-    int EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CLOEXEC
+    int EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
     int SHUT_WR, MSG_DONTWAIT, MSG_PEEK, MSG_NOSIGNAL, SOL_SOCKET, SO_LINGER
     ctypedef union epoll_data:
         uint64_t u64
@@ -442,6 +442,41 @@ cdef class Stream:
                 self.readable = False
                 return -2
 
+    cpdef bytes peek(self, Py_ssize_t size):
+        """The first bytes that wait in the socket, at most `size` (and RX_SIZE), without taking them; `fill` and whoever
+        gets the descriptor find them still there. b"" when there are none: `readable` is false then, and `peer_closed`
+        or `error` say whether some may still come.
+
+        What is left in the socket is no event; the next is told when there is more of it."""
+        cdef char into[RX_SIZE]
+        cdef ssize_t got
+        if self.fd < 0 or size <= 0:
+            return b""
+        while True:
+            got = recv(self.fd, into, min(size, RX_SIZE), MSG_DONTWAIT | MSG_PEEK)
+            if got > 0:
+                return PyBytes_FromStringAndSize(into, got)
+            if got < 0 and errno == EINTR:
+                continue
+            self.readable = False
+            if got == 0:
+                self.peer_closed = True
+            elif errno != EAGAIN:
+                self.error = errno
+            return b""
+
+    cpdef bint skip(self, Py_ssize_t count) except -1:
+        """Take the first `count` bytes, which have been seen by `peek`, and forget them. False: they are not there."""
+        cdef char into[RX_SIZE]
+        cdef ssize_t got
+        while self.fd >= 0 and count > 0:
+            got = recv(self.fd, into, min(count, RX_SIZE), MSG_DONTWAIT)
+            if got > 0:
+                count -= got
+            elif got == 0 or errno != EINTR:
+                return False
+        return self.fd >= 0
+
     cpdef keep(self):
         """Keep what was read and not consumed past this event; own no buffer when there is nothing."""
         cdef Buffer shared, own
@@ -622,6 +657,25 @@ cdef class Stream:
         self.readable = False
         c_close(fd)
         self.on_closed()
+
+    cpdef int detach(self) except -2:
+        """Let go of the descriptor, open and watched by nobody, and return it; -1 when it is closed already. For a
+        stream that owns no bytes: what was read, or waits to be sent, would be lost. `on_closed` is not told."""
+        cdef int fd = self.fd
+        if fd < 0:
+            return -1
+        if self.rx is not None or self.out is not None:
+            raise ValueError("a stream that owns bytes cannot let go of its descriptor")
+        self.fd = -1
+        self.reactor.unlink(self)
+        self.reactor.open_streams -= 1
+        self.reactor.held.append(self)
+        if self.registered:
+            self.registered = False
+            self.reactor.streams[fd] = None
+            hm_epoll_ctl(self.reactor.epoll, EPOLL_CTL_DEL, fd, 0, 0)
+        self.readable = False
+        return fd
 
     cpdef abort(self):
         """Close with a reset, so that the peer cannot take what it got for complete."""

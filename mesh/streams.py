@@ -29,7 +29,7 @@ class StreamRule:
 
 
 class StreamRouter:
-    """Decides by the routes of `pairs`; each comes with its target. `looks_at_sni`: some route asks for a server name."""
+    """Decides by the routes of `pairs`; each comes with its target. `looks_at_sni`: some route names a server."""
 
     def __init__(self, pairs: Iterable[tuple[StreamRoute, object]]) -> None:
         """NetworkError when a client's network is none."""

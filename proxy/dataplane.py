@@ -16,13 +16,13 @@ from typing import Any
 from discovery.model import AccessLog as LogSettings
 from discovery.model import LogFormat, Protocol, Settings, Snapshot
 from proxy.accesslog import AccessLog
-from proxy.http1.downstream import Downstream, HttpAcceptor
+from proxy.http1.downstream import HttpAcceptor
 from proxy.http1.forward import Forwarder
 from proxy.http1.parties import ListenerRuntime, ServerSide
 from proxy.http1.settings import HttpSettings
 from proxy.http1.upstream import Upstream
 from proxy.kernel.cells import Table
-from proxy.kernel.netio import TICK, Acceptor, Reactor, Stream
+from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_REQUEST, TICK, Acceptor, Reactor, Stream
 from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
@@ -31,6 +31,9 @@ from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import serve
 
 bugs = logging.getLogger("hivemesh.bugs")
+
+# A listening socket: name of its listener, and which of the listener's sockets it is.
+Place = tuple[str, int]
 
 # How often a draining data plane looks whether it is empty (seconds).
 DRAIN_LOOK = 0.05
@@ -73,25 +76,26 @@ class DataPlane:
         self.tables = Tables(self.rows)
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
         self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, TcpServer)
-        self.acceptors: dict[str, Acceptor] = {}
-        self.waiting_sockets: dict[str, socket.socket] = {}
+        self.acceptors: dict[Place, Acceptor] = {}
+        self.waiting_sockets: dict[Place, socket.socket] = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.poll)
         self.ticker: asyncio.TimerHandle | None = loop.call_later(TICK, self.tick)
 
     # --- what the worker asks for ---------------------------------------------------------------------------------
 
-    def listen(self, name: str, sock: socket.socket) -> None:
-        """Own a listening socket and accept for the listener `name`, as soon as a snapshot knows it."""
-        self.unlisten(name)
-        self.waiting_sockets[name] = sock
+    def listen(self, name: str, sock: socket.socket, number: int = 0) -> None:
+        """Own a listening socket, the one with this number of several, and accept for the listener `name`, as soon as
+        a snapshot knows it."""
+        self.unlisten(name, number)
+        self.waiting_sockets[name, number] = sock
         self.open_listeners()
 
-    def unlisten(self, name: str) -> None:
-        """Stop accepting; what is open stays open."""
-        waiting = self.waiting_sockets.pop(name, None)
+    def unlisten(self, name: str, number: int = 0) -> None:
+        """Stop accepting on this socket; what is open stays open."""
+        waiting = self.waiting_sockets.pop((name, number), None)
         if waiting is not None:
             waiting.close()
-        acceptor = self.acceptors.pop(name, None)
+        acceptor = self.acceptors.pop((name, number), None)
         if acceptor is not None:
             acceptor.close()
 
@@ -105,15 +109,15 @@ class DataPlane:
             if service.pending:
                 serve(service)
 
-    def drain(self, deadline: float, done: Callable[[], None]) -> None:
-        """Accept nothing more, finish what is open within `deadline` seconds, then call `done`."""
-        for name in [*self.acceptors, *self.waiting_sockets]:
-            self.unlisten(name)
+    def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None:
+        """Accept nothing more, finish requests within `deadline` seconds and streams within `streams`, then call
+        `done`."""
+        self.unlisten_all()
         self.forwarder.draining = True
         for stream in self.reactor.all_streams():
-            if isinstance(stream, Downstream):
-                stream.drain()
-        self.look_drained(self.loop.time() + deadline, done)
+            stream.drain()
+        now = self.loop.time()
+        self.look_drained(now + deadline, now + streams, done)
 
     def reopen_logs(self) -> None:
         """Go on in the files that have our names now; where that fails, in those that we have."""
@@ -128,8 +132,7 @@ class DataPlane:
         if self.ticker is not None:
             self.ticker.cancel()
             self.ticker = None
-        for name in [*self.acceptors, *self.waiting_sockets]:
-            self.unlisten(name)
+        self.unlisten_all()
         self.loop.remove_reader(self.reactor.fileno())
         self.reactor.close()
         if self.log is not None:
@@ -137,18 +140,22 @@ class DataPlane:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
+    def unlisten_all(self) -> None:
+        for name, number in [*self.acceptors, *self.waiting_sockets]:
+            self.unlisten(name, number)
+
     def open_listeners(self) -> None:
-        for name, sock in list(self.waiting_sockets.items()):
-            listener = self.tables.listeners.get(name)
+        for place, sock in list(self.waiting_sockets.items()):
+            listener = self.tables.listeners.get(place[0])
             if listener is None:
                 continue
-            del self.waiting_sockets[name]
+            del self.waiting_sockets[place]
             acceptor = self.acceptor_for(listener)
             sock.setblocking(False)
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 listener.port = b"%d" % sock.getsockname()[1]
             acceptor.listen(self.reactor, sock.detach())
-            self.acceptors[name] = acceptor
+            self.acceptors[place] = acceptor
 
     def acceptor_for(self, listener: ListenerRuntime) -> Acceptor:
         if listener.protocol is Protocol.TCP:
@@ -204,13 +211,20 @@ class DataPlane:
             self.log.flush()
         self.ticker = self.loop.call_later(TICK, self.tick)
 
-    def look_drained(self, deadline: float, done: Callable[[], None]) -> None:
-        busy = [stream for stream in self.reactor.all_streams() if isinstance(stream, Downstream)]
-        if busy and self.loop.time() < deadline:
-            self.loop.call_later(DRAIN_LOOK, self.look_drained, deadline, done)
+    def look_drained(self, deadline: float, streams_deadline: float, done: Callable[[], None]) -> None:
+        now = self.loop.time()
+        busy = False
+        for stream in self.reactor.all_streams():
+            kind = stream.drain_kind()
+            if kind == DRAIN_NOTHING:
+                continue
+            if now < (deadline if kind == DRAIN_REQUEST else streams_deadline):
+                busy = True
+            else:
+                stream.abort()
+        if busy:
+            self.loop.call_later(DRAIN_LOOK, self.look_drained, deadline, streams_deadline, done)
             return
-        for stream in busy:
-            stream.abort()
         if self.log is not None:
             self.log.flush()
         done()

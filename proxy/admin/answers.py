@@ -139,6 +139,7 @@ class Worker(Answer, frozen=True):
     state: str
     version: int  # of the snapshot in force there
     heartbeat_age: float | None
+    connections: int  # of clients, open
     access_log_dropped: int
 
 
@@ -317,6 +318,7 @@ def _worker(reading: Reading, status: WorkerStatus, own: list[list[int]]) -> Wor
         state=status.state,
         version=status.version,
         heartbeat_age=max(0.0, reading.now - heartbeat / 1000) if heartbeat else None,
+        connections=cells[slots.WORKER_CONNECTIONS],
         access_log_dropped=cells[slots.WORKER_LOG_DROPPED],
     )
 

@@ -138,7 +138,7 @@ def workers(options: Options) -> None:
     if options.as_json:
         return output.print_json(found)
     output.print_table(
-        (">WORKER", ">PID", "STATE", ">SNAPSHOT", ">LAST SEEN", ">LOG LINES LOST"),
+        (">WORKER", ">PID", "STATE", ">SNAPSHOT", ">LAST SEEN", ">CONNECTIONS", ">LOG LINES LOST"),
         (
             (
                 worker["worker"],
@@ -146,6 +146,7 @@ def workers(options: Options) -> None:
                 worker["state"],
                 worker["version"],
                 output.seconds(worker["heartbeat_age"]),
+                worker["connections"],
                 worker["access_log_dropped"],
             )
             for worker in found

@@ -129,23 +129,25 @@ class Agent:
         self.table = Table(TABLE_DESCRIPTOR, count)
         is_successor = start.generation > 0
         allocator = SlotAllocator(self.table.slots, self._clear_row, is_fresh=not is_successor)
-        self._fleet = Fleet(count, allocator, self.table, self._on_worker_event, self._on_progress, is_successor)
+        fleet = Fleet(count, allocator, self.table, self._on_worker_event, self._on_progress, is_successor)
+        self._fleet = fleet
         try:
             places = await bind_places(self._holder, self.config.snapshot.listeners, count, {})
         except Refused as refused:
             raise CannotStart(refused) from None
         admin = await self._serve_admin(self, self._holder.bind_alone)
         if self.config.workers:
-            self._holder.want_workers(count)
+            await self._holder.want_workers(count)
         else:
             connect_local(self._loop, self._fleet, self._plane, self.table)
-        await self._within(self._fleet.greeted())
+        await self._within(fleet.greeted())
         self._rollout = Rollout(self._fleet, self._holder, places, self._fleet.known_version)
         try:
             await self._rollout.apply(self.config.snapshot)
         except Refused as refused:
             raise CannotStart(refused) from None
-        await self._within(self._fleet.ready())
+        if not is_successor:  # for a successor those that are in service are enough
+            await self._within(self._fleet.ready())
         await self._serve_until_stopped(is_successor)
         for server in admin:
             await server.close()
@@ -165,6 +167,7 @@ class Agent:
         watch = FileWatch(self._path, self._reload_soon)
         self._took_effect(reloader)
         self.ready = True
+        self._on_progress()
         for name, place in self._rollout.places.items():
             self._log.info("listening", listener=name, address=place.actual)
         self._log.info("started", pid=os.getpid(), config=self._path, workers=self.config.workers)
@@ -182,8 +185,9 @@ class Agent:
         self.reloads = reloader.counts
         self.last_reload = reloader.last_success
         if is_new:
+            timeouts = self.snapshot.settings.timeouts
             self._holder.keep(msgspec.msgpack.encode(self.config))
-            self._holder.ready(self.snapshot.settings.timeouts.drain)
+            self._holder.ready(max(timeouts.drain, timeouts.drain_streams))
 
     async def _within(self, condition: Coroutine[Any, Any, None]) -> None:
         try:
@@ -195,7 +199,8 @@ class Agent:
 
     async def _drain(self) -> None:
         self._rollout.close_sockets()
-        self._fleet.drain(self.snapshot.settings.timeouts.drain)
+        timeouts = self.snapshot.settings.timeouts
+        self._fleet.drain(timeouts.drain, timeouts.drain_streams)
         await self._fleet.ended()
         self._end(0)
 

@@ -87,10 +87,11 @@ class Embedded:
         await self._rollout.apply(snapshot)
         return self._rollout.snapshot
 
-    async def drain(self, deadline: float) -> None:
-        """Accept nothing more, and wait until what is open has ended or `deadline` seconds are over."""
+    async def drain(self, deadline: float, streams: float | None = None) -> None:
+        """Accept nothing more, and wait until what is open has ended or `deadline` seconds are over; `streams`: the
+        same for what has no end of its own, if it is to be another time."""
         self._rollout.close_sockets()
-        self._fleet.drain(deadline)
+        self._fleet.drain(deadline, deadline if streams is None else streams)
         await self._fleet.ended()
 
     @property
@@ -115,6 +116,9 @@ class _OwnSockets:
     async def bind(self, name: str, address: str, count: int) -> Place:
         bound = sockets.bind(address, count)
         return Place(address, bound.address, bound.sockets)
+
+    async def want_workers(self, count: int) -> None:
+        assert count == 1, "an embedded data plane is one worker"
 
     def close(self, name: str, place: Place) -> None:
         path = place.address.removeprefix(sockets.UNIX_PREFIX) if place.address.startswith(sockets.UNIX_PREFIX) else ""

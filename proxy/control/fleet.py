@@ -7,6 +7,9 @@ drained it compares again, with whatever is wanted by then, so a slow worker ski
 A worker that is new, one that was started again, and one that stayed while the agent was started again differ only in
 what they say they have.
 
+Who accepts on which socket is decided anew whenever a worker is ready, leaves or dies (proxy/control/assignment.py).
+Workers numbered from `count` on are leaving: they drain, are sent nothing more, and are forgotten when they are gone.
+
 Rows are given out and taken back by proxy/stats/allocator.py; this file tells it who holds what.
 Never waits for a worker; who wants to know when something has arrived awaits `settled`.
 """
@@ -22,6 +25,7 @@ from typing import NamedTuple
 from discovery.delta import delta
 from discovery.model import Snapshot
 from proxy.admin.view import WorkerStatus
+from proxy.control.assignment import accepting, accepting_on_one
 from proxy.control.channel import Message, Wire
 from proxy.control.messages import (
     Applied,
@@ -29,6 +33,7 @@ from proxy.control.messages import (
     Delta,
     Drain,
     Drained,
+    Draining,
     Event,
     Hello,
     Listen,
@@ -36,19 +41,29 @@ from proxy.control.messages import (
     ReopenLogs,
     Unlisten,
 )
+from proxy.control.sockets import UNIX_PREFIX
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator
 from proxy.stats.slots import GAUGES, WORKER_CONNECTIONS, WORKER_SLOT
 
+Numbered = tuple[str, int]  # one of a listener's sockets: the listener's name and the socket's number
 OnEvent = Callable[[int, str, Mapping[str, str | int | float]], None]
 
 
 class Place(NamedTuple):
-    """Where a listener accepts: its address as configured and as bound, and a socket for each worker."""
+    """Where a listener accepts: its address as configured and as bound, and its sockets, at least one per worker
+    unless it is a unix socket, which all share."""
 
     address: str
     actual: str
     sockets: Sequence[socket.socket]
+
+    @property
+    def is_shared(self) -> bool:
+        return self.address.startswith(UNIX_PREFIX)
+
+    def socket(self, number: int) -> socket.socket:
+        return self.sockets[0] if self.is_shared else self.sockets[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +84,40 @@ class Link:
     wire: Wire | None = None
     is_greeted: bool = False
     sent: State | None = None
-    listeners: dict[str, str] = field(default_factory=dict)  # name -> address, as it has them
+    listening: dict[Numbered, str] = field(default_factory=dict)  # the address of each socket that it accepts on
+    is_leaving: bool = False  # it drains, or is about to
 
-    def push(self, wanted: State) -> set[int]:
+    @property
+    def is_staying(self) -> bool:
+        return self.pid != 0 and not self.is_leaving
+
+    def push(self, wanted: State, assigned: Mapping[Numbered, Place]) -> set[int]:
         """Send what is missing, if the channel has room. The rows that the worker was told of."""
-        if self.wire is None or not self.is_greeted or self.wire.backlog or self.sent is wanted:
+        wire = self.wire
+        if wire is None or not self.is_greeted or self.is_leaving or wire.backlog:
             return set()
-        wire, sent = self.wire, self.sent
-        places = wanted.places
-        for name, address in list(self.listeners.items()):
-            if name not in places or places[name].address != address:
-                wire.send(Unlisten(name=name))
-                del self.listeners[name]
+        for (name, number), address in list(self.listening.items()):
+            place = assigned.get((name, number))
+            if place is None or place.address != address:
+                wire.send(Unlisten(name=name, number=number))
+                del self.listening[name, number]
+        told = self._push_state(wire, wanted)
+        for (name, number), place in assigned.items():
+            if (name, number) not in self.listening:
+                wire.send(Listen(name=name, address=place.address, number=number), place.socket(number))
+                self.listening[name, number] = place.address
+        return told
+
+    def _push_state(self, wire: Wire, wanted: State) -> set[int]:
+        sent = self.sent
+        if sent is wanted:
+            return set()
         if sent is None:
             told = dict(wanted.slots)
             wire.send(Apply(snapshot=wanted.snapshot, slots=told))
         else:
             told = {key: number for key, number in wanted.slots.items() if sent.slots.get(key) != number}
             wire.send(Delta(change=delta(sent.snapshot, wanted.snapshot), slots=told))
-        for name, place in places.items():
-            if name not in self.listeners:
-                wire.send(Listen(name=name, address=place.address), place.sockets[self.number])
-                self.listeners[name] = place.address
         self.sent = wanted
         return set(told.values())
 
@@ -107,7 +134,8 @@ class Fleet:
     ) -> None:
         """`on_progress` is called when a worker has moved on. `is_successor`: an agent before this one had the same
         workers and the same table."""
-        self.links = [Link(number) for number in range(count)]
+        self.count = count
+        self.links = {number: Link(number) for number in range(count)}
         self.allocator = allocator
         self.known_version = 0  # the highest that a worker came with
         self._table = table
@@ -122,29 +150,57 @@ class Fleet:
 
     def connect(self, number: int, pid: int, wire: Wire) -> None:
         """Worker `number` is process `pid` and reachable over `wire`, whose messages go to `receive`."""
-        link = self.links[number] = Link(number, pid, "starting", wire=wire)
-        wire.drained = lambda: self._push(link)
+        self._table.grow(number + 1)
+        self.links[number] = Link(number, pid, "starting", wire=wire)
+        wire.drained = self._push
 
     def gone(self, number: int, pid: int) -> None:
-        """The process has ended: it holds no rows, and what it was doing is over."""
-        link = self.links[number]
-        if link.pid != pid:
+        """The process has ended: it holds no rows, what it was doing is over, and others accept in its place."""
+        link = self.links.get(number)
+        if link is None or link.pid != pid:
             return
         if link.wire is not None:
             link.wire.close()
-        self.links[number] = Link(number)
+        if number < self.count:
+            self.links[number] = Link(number)
+        else:
+            del self.links[number]
         self._reset_gauges(number, self.allocator.in_use(number))
         self.allocator.gone(number)
+        self._push()
         self._progress()
 
+    def resize(self, count: int) -> None:
+        """This many workers are to stay; those beyond are given no more to do, until `retire` makes them end."""
+        self._table.grow(count)
+        self.count = count
+        for number in range(count):
+            self.links.setdefault(number, Link(number))
+        for number in [number for number, link in self.links.items() if number >= count and not link.pid]:
+            del self.links[number]
+
+    def retire(self) -> None:
+        """Let the workers beyond `count` drain and end. The supervisor must know by then, or it starts them again."""
+        for link in self.links.values():
+            if link.number >= self.count and not link.is_leaving:
+                self._retire(link)
+
     def receive(self, number: int, message: Message) -> None:
-        link = self.links[number]
+        link = self.links.get(number)
+        if link is None:
+            return  # it was leaving, and is gone
         match message:
             case Hello():
                 self._greet(link, message)
             case Applied(version=version):
                 link.version = version
-                link.state = "draining" if self._is_draining else "ready"
+                if link.state == "starting":
+                    link.state = "draining" if self._is_draining else "ready"
+                    self._push()  # whoever accepted in its place lets go
+            case Draining():
+                link.state = "draining"
+                link.is_leaving = True
+                self._push()
             case Released(slots=slots, version=version):
                 self.allocator.released(number, slots, version)
             case Event(name=name, fields=fields):
@@ -158,49 +214,51 @@ class Fleet:
     def statuses(self) -> tuple[WorkerStatus, ...]:
         return tuple(
             WorkerStatus(worker=link.number, pid=link.pid, version=link.version, state=link.state)
-            for link in self.links
+            for link in self.links.values()
         )
 
     # --- what they should have ------------------------------------------------------------------------------------
 
     def publish(self, wanted: State) -> None:
         if self._wanted is None and self._is_successor:
-            for link in self.links:
-                if link.is_greeted and not link.version:
-                    self._reset_gauges(link.number, wanted.slots.values())
+            for number in range(self._table.workers):
+                link = self.links.get(number)
+                if link is None or not link.version:  # it died while there was no agent
+                    self._reset_gauges(number, self.allocator.rows())
         self._wanted = wanted
-        for link in self.links:
-            self._push(link)
+        self._push()
 
-    def drain(self, deadline: float) -> None:
+    def drain(self, deadline: float, streams: float) -> None:
         self._is_draining = True
-        for link in self.links:
+        for link in self.links.values():
             if link.wire is not None:
                 link.state = "draining"
-                link.wire.send(Drain(deadline=deadline))
+                link.wire.send(Drain(deadline=deadline, streams=streams))
 
     def reopen_logs(self) -> None:
-        for link in self.links:
+        for link in self.links.values():
             if link.wire is not None:
                 link.wire.send(ReopenLogs())
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
     async def greeted(self) -> None:
-        """Until every worker has said what it has."""
-        await self._until(lambda: all(link.is_greeted for link in self.links))
+        """Until every worker that has a process, and of the first agent every worker, has said what it has."""
+        await self._until(
+            lambda: all(link.is_greeted or (self._is_successor and not link.pid) for link in self.links.values())
+        )
 
     async def settled(self, version: int) -> None:
-        """Until every worker that has a process decides by `version` or a later one."""
-        await self._until(lambda: all(link.version >= version for link in self.links if link.pid))
+        """Until every worker that has a process and stays decides by `version` or a later one."""
+        await self._until(lambda: all(link.version >= version for link in self.links.values() if link.is_staying))
 
     async def ready(self) -> None:
         """Until every worker is in service."""
-        await self._until(lambda: all(link.state == "ready" for link in self.links))
+        await self._until(lambda: all(link.state == "ready" for link in self.links.values()))
 
     async def ended(self) -> None:
         """Until no worker is left."""
-        await self._until(lambda: all(link.state == "gone" for link in self.links))
+        await self._until(lambda: all(link.state == "gone" for link in self.links.values()))
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         if not condition():
@@ -224,20 +282,50 @@ class Fleet:
 
     def _greet(self, link: Link, hello: Hello) -> None:
         link.is_greeted = True
-        link.listeners = dict(hello.listeners)
+        link.listening = {(listen.name, listen.number): listen.address for listen in hello.listening}
         link.version = hello.version
+        if hello.version:
+            link.state = "ready"  # it serves, and was told to by the agent before this one
         self.known_version = max(self.known_version, hello.version)
         if hello.version:
             self.allocator.adopt(link.number, hello.slots, hello.lingering)
         elif self._is_successor and self._wanted is not None:
-            self._reset_gauges(link.number, self._wanted.slots.values())
-        self._push(link)
+            self._reset_gauges(link.number, self.allocator.rows())
+        if link.number >= self.count and self._wanted is not None:
+            self._retire(link)
+        self._push()
 
-    def _push(self, link: Link) -> None:
-        if self._wanted is not None and not self._is_draining:
-            told = link.push(self._wanted)
+    def _retire(self, link: Link) -> None:
+        if link.wire is not None and self._wanted is not None:
+            timeouts = self._wanted.snapshot.settings.timeouts
+            link.state = "draining"
+            link.is_leaving = True
+            link.wire.send(Drain(deadline=timeouts.drain, streams=timeouts.drain_streams))
+
+    def _push(self) -> None:
+        """Send every worker what it lacks of what is wanted now."""
+        wanted = self._wanted
+        if wanted is None or self._is_draining:
+            return
+        assigned = self._assign(wanted.places)
+        for link in list(self.links.values()):
+            told = link.push(wanted, assigned.get(link.number, {}))
             if told:
                 self.allocator.sent(link.number, told)
+
+    def _assign(self, places: Mapping[str, Place]) -> dict[int, dict[Numbered, Place]]:
+        staying = {link.number for link in self.links.values() if link.is_staying and link.number < self.count}
+        in_service = {number for number in staying if self.links[number].state == "ready"}
+        assigned: dict[int, dict[Numbered, Place]] = {worker: {} for worker in staying}
+        for name, place in places.items():
+            if place.is_shared:
+                numbers_of = accepting_on_one(staying)
+            else:
+                numbers_of = accepting(len(place.sockets), staying, in_service)
+            for worker, numbers in numbers_of.items():
+                for number in numbers:
+                    assigned[worker][name, number] = place
+        return assigned
 
     def _reset_gauges(self, number: int, rows: Iterable[int]) -> None:
         """A dead worker cannot take back what its gauges say."""

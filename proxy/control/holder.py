@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import os
 import socket
+from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.control.fleet import Place
@@ -33,7 +34,6 @@ class Start:
 
     def __init__(self, message: Message, descriptors: list[int]) -> None:
         self.generation: int = message["generation"]
-        self.workers: int | None = message["workers"]
         self.state: bytes | None = None
         if descriptors:
             with os.fdopen(descriptors[0], "rb") as file:
@@ -48,17 +48,17 @@ class Holder:
         self._loop = loop
         self._lines = Lines(sock)
         self._numbers = itertools.count(1)
-        self._bindings: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
+        self._answers: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
         self._is_writing = False
         loop.add_reader(sock, self._on_readable)
 
     async def bind(self, name: str, address: str, count: int) -> Place:
-        """Sockets that listen on `address`, one for each of `count` workers. Raises BindError."""
-        return await self._ask("bind", name, address, count=count)
+        """Sockets that listen on `address`, at least one for each of `count` workers. Raises BindError."""
+        return await self._bound("bind", name, address, count=count)
 
     async def bind_alone(self, name: str, address: str) -> Place:
         """One socket that listens on `address`, for the admin API. Raises BindError."""
-        return await self._ask("bind_alone", name, address)
+        return await self._bound("bind_alone", name, address)
 
     def close(self, name: str, place: Place) -> None:
         """The listener is gone from the workers: forget its sockets, here and there."""
@@ -66,8 +66,9 @@ class Holder:
             sock.close()
         self._send("close", name=name, address=place.address)
 
-    def want_workers(self, count: int) -> None:
-        self._send("workers", count=count)
+    async def want_workers(self, count: int) -> None:
+        """Returns when the supervisor has announced every worker that runs."""
+        await self._ask("workers", count=count)
 
     def ready(self, drain: float) -> None:
         self._send("ready", drain=drain)
@@ -82,17 +83,21 @@ class Holder:
         finally:
             os.close(descriptor)
 
-    async def _ask(self, op: str, name: str, address: str, **fields: int) -> Place:
-        number = next(self._numbers)
-        answer = self._bindings[number] = self._loop.create_future()
-        self._send(op, None, id=number, name=name, address=address, **fields)
-        message, descriptors = await answer
+    async def _bound(self, op: str, name: str, address: str, **fields: int) -> Place:
+        message, descriptors = await self._ask(op, name=name, address=address, **fields)
         if message["error"]:
             raise BindError(message["error"])
         return Place(address, message["address"], [socket.socket(fileno=number) for number in descriptors])
 
-    def _send(self, op: str, descriptors: list[int] | None = None, **fields: object) -> None:
-        self._lines.send(op, descriptors or (), **fields)
+    async def _ask(self, op: str, **fields: object) -> tuple[Message, list[int]]:
+        number = next(self._numbers)
+        answer: asyncio.Future[tuple[Message, list[int]]] = self._loop.create_future()
+        self._answers[number] = answer
+        self._send(op, id=number, **fields)
+        return await answer
+
+    def _send(self, op: str, descriptors: Sequence[int] = (), /, **fields: object) -> None:
+        self._lines.send(op, descriptors, **fields)
         if self._lines.stream.backlog and not self._is_writing:
             self._is_writing = True
             self._loop.add_writer(self._lines.stream.sock, self._on_writable)
@@ -118,8 +123,8 @@ class Holder:
         if op == "start":
             self.started.set_result(Start(message, descriptors))
             return
-        if op == "bound":
-            self._bindings.pop(message["id"]).set_result((message, descriptors))
+        if op in ("bound", "announced"):
+            self._answers.pop(message["id"]).set_result((message, descriptors))
             return
         assert self.news is not None
         match op:

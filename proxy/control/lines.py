@@ -1,15 +1,18 @@
 """The supervisor's language: one JSON object per line, `op` says which, descriptors beside it.
 
 agent -> supervisor
-    bind     {id, name, address, count}   answered by `bound`; the same name and address give the same sockets again
+    bind     {id, name, address, count}   answered by `bound`; the same name and address give the same sockets again,
+                                          and more if they are fewer than `count`
     bind_alone {id, name, address}        the same for one socket that nobody shares; it stays until the program ends
     close    {name, address}              forget these sockets; the address is free once the workers let go too
-    workers  {count}                      run this many; each is announced by `worker`
+    workers  {id, count}                  run this many; each is announced by `worker`, then `announced` answers. Those
+                                          beyond are not started again; the agent makes them end
     ready    {drain}                      in service; `drain` is the drain deadline in force, sent again if it changes
     keep     {} + 1 descriptor            opaque state that a successor of this agent receives in `start`
 supervisor -> agent
-    start    {generation, workers, state} first message; `workers` is null if none run yet; `state`: 1 descriptor or 0
-    bound    {id, address, error} + count descriptors: the address as bound (port 0 resolved), or one sentence
+    start    {generation, state}          first message; `state`: 1 descriptor or 0
+    bound    {id, address, error} + descriptors: the address as bound (port 0 resolved), or one sentence
+    announced {id}                        every worker that runs has been announced
     worker   {worker, pid} + 1 descriptor: the agent's end of a new channel to that worker
     gone     {worker, pid, status}        reaped; `status` is the exit code or minus the signal
     reload, reopen_logs, drain {}

@@ -16,16 +16,19 @@ from discovery.model import Snapshot, Struct
 
 
 class Listen(Struct, tag="listen"):
-    """Accept on the attached socket for the listener called `name`; `address` as the configuration spells it."""
+    """Accept on the attached socket for the listener called `name`; `address` as the configuration spells it.
+    `number`: which of the listener's sockets it is (proxy/control/assignment.py)."""
 
     name: str
     address: str = ""
+    number: int = 0
 
 
 class Unlisten(Struct, tag="unlisten"):
-    """Stop accepting for `name`; what is open stays open and drains."""
+    """Stop accepting on this socket of `name`; what is open stays open."""
 
     name: str
+    number: int = 0
 
 
 class Apply(Struct, tag="apply"):
@@ -44,9 +47,11 @@ class Delta(Struct, tag="delta"):
 
 
 class Drain(Struct, tag="drain"):
-    """Finish what is open within `deadline` seconds, then say Drained and exit."""
+    """Accept nothing more, finish requests within `deadline` seconds and what has no end of its own (upgraded
+    connections, TCP, UDP) within `streams`, then say Drained and exit."""
 
     deadline: float
+    streams: float
 
 
 class ReopenLogs(Struct, tag="reopen_logs"):
@@ -59,7 +64,7 @@ class Hello(Struct, tag="hello"):
     worker: int
     pid: int
     version: int = 0
-    listeners: dict[str, str] = msgspec.field(default_factory=dict)  # name -> address
+    listening: tuple[Listen, ...] = ()  # the sockets it accepts on, as it was told
     slots: dict[str, int] = msgspec.field(default_factory=dict)
     lingering: tuple[int, ...] = ()  # rows that no key names any more and that were not released yet
 
@@ -85,9 +90,13 @@ class Event(Struct, tag="event"):
     fields: dict[str, str | int | float]
 
 
+class Draining(Struct, tag="draining"):
+    """It has begun to drain, by Drain or because it was told to end by a signal: it accepts nothing more."""
+
+
 class Drained(Struct, tag="drained"):
     pass
 
 
 ToWorker = Listen | Unlisten | Apply | Delta | Drain | ReopenLogs
-ToAgent = Hello | Applied | Released | Event | Drained
+ToAgent = Hello | Applied | Released | Event | Draining | Drained

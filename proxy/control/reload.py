@@ -25,6 +25,7 @@ Load = Callable[[str], Awaitable[Loaded]]
 
 _CONFIG = "config"  # sources of problems
 _RESTART = "restart"
+_SOCKETS = "sockets"
 
 
 class Reloader:
@@ -82,9 +83,11 @@ class Reloader:
         return ReloadResult(ok=True, changed=changed, version=version, problems=self.problems())
 
     async def _put_in_force(self, config: Config) -> None:
-        await self._rollout.apply(config.snapshot)
-        self.config, problems = with_running(config, self.config)
+        in_force, problems = with_running(config, self.config)
+        await self._rollout.apply(config.snapshot, in_force.workers or None)
+        self.config = in_force
         self.report(_RESTART, problems)
+        self.report(_SOCKETS, self._rollout.problems)
 
     def _failed(self, problems: tuple[Problem, ...]) -> ReloadResult:
         self.report(_CONFIG, problems)
@@ -97,8 +100,11 @@ class Reloader:
 
 def with_running(config: Config, running: Config) -> tuple[Config, tuple[Problem, ...]]:
     """`config` with what only a restart can change taken from `running`, and a problem for each difference."""
+    # Between the agent's process and others, that is; how many others there are is no matter.
+    is_moved = (config.workers == 0) != (running.workers == 0)
+    workers = running.workers if is_moved else config.workers
     fixed: Mapping[str, tuple[object, object]] = {
-        "workers": (config.workers, running.workers),
+        "workers": (config.workers, workers),
         "admin.address": (config.admin.address, running.admin.address),
         "metrics.address": (config.metrics_address, running.metrics_address),
     }
@@ -113,7 +119,7 @@ def with_running(config: Config, running: Config) -> tuple[Config, tuple[Problem
     )
     in_force = msgspec.structs.replace(
         config,
-        workers=running.workers,
+        workers=workers,
         admin=msgspec.structs.replace(config.admin, address=running.admin.address),
         metrics_address=running.metrics_address,
     )

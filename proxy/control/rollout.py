@@ -2,8 +2,9 @@
 
 Whatever can go wrong (an address in use, a full table) is tried before anything changes; from then on nothing can, so
 a configuration is in force whole or not at all. Sockets of listeners that are gone are closed once every worker has
-stopped accepting on them. Where sockets come from is the `Binder`'s business: the supervisor for the agent, this very
-process for `Embedded`.
+stopped accepting on them. More workers bring more sockets to each listener; fewer workers share the sockets that are
+there, because closing one would refuse who waits in its backlog. Where sockets and workers come from is the `Binder`'s
+business: the supervisor for the agent, this very process for `Embedded`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ _SETTLE = 5.0  # seconds that a worker may take to decide by a new snapshot; one
 
 class Binder(Protocol):
     async def bind(self, name: str, address: str, count: int) -> Place:
-        """Raises BindError."""
+        """A place with at least `count` sockets; for an address that is bound already those that it has, and more if
+        they are too few. Raises BindError."""
+        ...
+
+    async def want_workers(self, count: int) -> None:
+        """Have this many; those beyond are not started again when they end."""
         ...
 
     def close(self, name: str, place: Place) -> None: ...
@@ -72,12 +78,28 @@ async def bind_places(
     return places
 
 
+async def widen(binder: Binder, places: dict[str, Place], count: int) -> tuple[Problem, ...]:
+    """Replace those of `places` that have fewer sockets than `count` by wider ones. A socket that listens gets its
+    share of connections at once, so there is no way back: where one cannot be had, the listener keeps what it has,
+    its workers without a socket idle, and that is returned as a problem."""
+    problems = []
+    for name, place in list(places.items()):
+        if place.is_shared or len(place.sockets) >= count:
+            continue
+        try:
+            places[name] = await binder.bind(name, place.address, count)
+        except BindError as error:
+            problems.append(Problem(message=f"{error}; not all workers accept there", key=f"listeners.{name}.address"))
+    return tuple(problems)
+
+
 class Rollout:
     """What is in force. `places` are the sockets that were bound beforehand, if any."""
 
     def __init__(self, fleet: Fleet, binder: Binder, places: Mapping[str, Place], version: int = 0) -> None:
         """Counting goes on from `version`."""
         self.places = dict(places)
+        self.problems: tuple[Problem, ...] = ()  # what is not as it should be although it is in force
         self.slots: Mapping[str, int] = {}
         self._fleet = fleet
         self._binder = binder
@@ -87,17 +109,25 @@ class Rollout:
     def snapshot(self) -> Snapshot:
         return self._registry.snapshot
 
-    async def apply(self, base: Snapshot) -> None:
-        """Put `base` in force and wait until the workers decide by it. Raises Refused."""
-        places = await bind_places(self._binder, base.listeners, len(self._fleet.links), self.places)
+    async def apply(self, base: Snapshot, workers: int | None = None) -> None:
+        """Put `base` in force and wait until the workers decide by it. `workers`: how many there are to be from now
+        on. Raises Refused."""
+        count = self._fleet.count if workers is None else workers
+        places = await bind_places(self._binder, base.listeners, count, self.places)
         try:
             slots = self._fleet.allocator.assign(keys_of(base), self.snapshot.version + 1)
         except TableFull as error:
             self._close_all_but(self.places, places)
             raise Refused([Problem(message=str(error))]) from None
+        self.problems = await widen(self._binder, places, count)
         before, self.places, self.slots = self.places, places, slots
         snapshot = self._registry.apply(base)
+        is_resized = count != self._fleet.count
+        self._fleet.resize(count)
         self._fleet.publish(State(snapshot, slots, places))
+        if is_resized:
+            await self._binder.want_workers(count)
+        self._fleet.retire()
         try:
             async with asyncio.timeout(_SETTLE):
                 await self._fleet.settled(snapshot.version)
@@ -114,6 +144,10 @@ class Rollout:
     def _close_all_but(self, kept: Mapping[str, Place], places: Mapping[str, Place]) -> None:
         """Close those of `places` that nobody in `kept` uses, under whatever name."""
         keys = {socket_key(name, place.address) for name, place in kept.items()}
+        kept_sockets = {id(place.sockets) for place in kept.values()}
         for name, place in places.items():
             if socket_key(name, place.address) not in keys:
                 self._binder.close(name, place)
+            elif id(place.sockets) not in kept_sockets:  # widened: these are duplicates of some that it has
+                for sock in place.sockets:
+                    sock.close()

@@ -6,7 +6,7 @@ without SO_REUSEPORT goes first and reports a port in use. Options that accepted
 set here, once per listener. An IPv6 address listens for IPv6 only: `[::]:80` and `0.0.0.0:80` do not collide.
 UDP, written `udp:host:port` here: the same, and none of what is TCP's. Ports of TCP and UDP are apart, so listeners of
 both may have one address.
-Unix: one socket, shared by all workers; the file of a process that died is replaced, anything else is an error.
+Unix: one socket for all workers; the file of a process that died is replaced, anything else is an error.
 Standard library only. `BindError` is one sentence for the user.
 """
 
@@ -58,9 +58,10 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def bind(address: str, count: int) -> Bound:
-    """`count` sockets that listen on `address`. Raises BindError; then nothing stays bound."""
+    """`count` sockets that listen on `address`, or one if it is a unix socket. Raises BindError; then nothing stays
+    bound."""
     if address.startswith(UNIX_PREFIX):
-        return _bind_unix(address.removeprefix(UNIX_PREFIX), count)
+        return _bind_unix(address.removeprefix(UNIX_PREFIX))
     kind = socket.SOCK_DGRAM if address.startswith(UDP_PREFIX) else socket.SOCK_STREAM
     address = address.removeprefix(UDP_PREFIX)
     host, port = split_address(address)
@@ -68,22 +69,13 @@ def bind(address: str, count: int) -> Bound:
         family, _, _, _, target = _resolve(host, port)
     except socket.gaierror as error:
         raise BindError(f"cannot listen on {address}: {error.strerror}") from None
-    sockets: list[socket.socket] = []
     try:
         if port:
             _probe(family, kind, target, port)
-        for _ in range(count):
-            sock = _socket(family, kind)
-            sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            sock.bind(target)
-            target = sock.getsockname()  # with port 0 the first one chooses for all
-        if kind == socket.SOCK_STREAM:
-            for sock in sockets:
-                sock.listen(_backlog())
+        sockets = _listening(family, kind, target, count)
     except OSError as error:
-        _close(sockets)
         raise BindError(_explain(address, kind, port, error)) from None
+    target = sockets[0].getsockname()
     actual = f"[{target[0]}]:{target[1]}" if family == socket.AF_INET6 else f"{target[0]}:{target[1]}"
     return Bound(actual, sockets, "")
 
@@ -94,7 +86,7 @@ def bind_alone(address: str) -> Bound:
     if address.startswith(UNIX_PREFIX):
         before = os.umask(0o177)
         try:
-            return _bind_unix(address.removeprefix(UNIX_PREFIX), 1)
+            return _bind_unix(address.removeprefix(UNIX_PREFIX))
         finally:
             os.umask(before)
     host, port = split_address(address)
@@ -112,6 +104,19 @@ def bind_alone(address: str) -> Bound:
     return Bound(f"{address.rpartition(':')[0]}:{sock.getsockname()[1]}", [sock], "")
 
 
+def widen(bound: Bound, count: int) -> None:
+    """Sockets for more workers, beside those that listen already. A unix socket has as many as anybody needs. Raises
+    BindError; then nothing has changed."""
+    missing = count - len(bound.sockets)
+    if bound.path or missing <= 0:
+        return
+    first = bound.sockets[0]
+    try:
+        bound.sockets.extend(_listening(first.family, first.type, first.getsockname(), missing))
+    except OSError as error:
+        raise BindError(_explain(bound.address, first.type, first.getsockname()[1], error)) from None
+
+
 def release(bound: Bound) -> None:
     """Close the sockets; remove the file of a unix socket."""
     _close(bound.sockets)
@@ -126,7 +131,25 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, int, int, str,
     return found[0]  # type: ignore[return-value]
 
 
-def _socket(family: socket.AddressFamily, kind: socket.SocketKind) -> socket.socket:
+def _listening(family: int, kind: int, target: tuple[str, int], count: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sock = _socket(family, kind)
+            sockets.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(target)
+            target = sock.getsockname()  # with port 0 the first one chooses for all
+        if kind == socket.SOCK_STREAM:
+            for sock in sockets:
+                sock.listen(_backlog())
+    except OSError:
+        _close(sockets)
+        raise
+    return sockets
+
+
+def _socket(family: int, kind: int) -> socket.socket:
     sock = socket.socket(family, kind)
     if kind == socket.SOCK_STREAM:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # with UDP it would be what SO_REUSEPORT is
@@ -156,7 +179,7 @@ def _probe(family: socket.AddressFamily, kind: socket.SocketKind, target: tuple[
                 raise
 
 
-def _bind_unix(path: str, count: int) -> Bound:
+def _bind_unix(path: str) -> Bound:
     address = UNIX_PREFIX + path
     if not path:
         raise BindError("unix: is not an address: expected unix:PATH")
@@ -168,7 +191,7 @@ def _bind_unix(path: str, count: int) -> Bound:
     except OSError as error:
         sock.close()
         raise BindError(f"cannot listen on {address}: {error.strerror or error}") from None
-    return Bound(address, [sock, *(sock.dup() for _ in range(count - 1))], path)
+    return Bound(address, [sock], path)
 
 
 def _remove_stale(path: str) -> None:

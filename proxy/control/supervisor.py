@@ -10,8 +10,8 @@ One loop over a selector: signals through a wake-up descriptor, messages (proxy/
 children reaped with waitpid(-1), orphans included, because in a container this is process 1.
 
 Standard library only, and small: it reads no configuration and nothing from the network, so that it has no reason to
-fail. Seams for what comes later: `_worker_gone` is where siblings are to be given the orphaned socket until the
-replacement listens; `bound` and `state` are what a SIGUSR2 upgrade hands to the next supervisor's children.
+fail. A seam for what comes later: `bound` and `state` are what a SIGUSR2 upgrade hands to the next supervisor's
+children.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from proxy.control import sockets
 from proxy.control.children import SIGNALS, Backoff, spawn
@@ -71,11 +72,13 @@ class Supervisor:
         self.bound_alone: dict[str, sockets.Bound] = {}  # of the admin API, by address; until the end
         self.state: int | None = None  # descriptor of what the agent wants its successor to have
         self.agent: Child | None = None
-        self.places: list[Place] | None = None
+        self.places: list[Place] | None = None  # never fewer than there once were
+        self.count = 0  # workers that are to run; those in places beyond are leaving
         self._children: dict[int, Child] = {}
         self._agent_backoff = Backoff()
         self._generation = 0
         self._in_service = False
+        self._is_connected = False  # this agent has been connected to the workers that ran before it
         self._drain = _DEFAULT_DRAIN
         self._stopping = False
         self._exit_code = 0
@@ -172,28 +175,26 @@ class Supervisor:
     # --- children -----------------------------------------------------------------------------------------------
 
     def _start_agent(self) -> None:
-        places = self.places
         descriptors = [] if self.state is None else [self.state]
         self.agent = self._spawn(AGENT, ["--config", self.config], None)
         if self.agent is None:
             self._after(_SPAWN_AGAIN, self._start_agent)
             return
-        workers = None if places is None else len(places)
-        self.agent.lines.send(
-            "start", descriptors, generation=self._generation, workers=workers, state=len(descriptors)
-        )
+        self._is_connected = False
+        self.agent.lines.send("start", descriptors, generation=self._generation, state=len(descriptors))
         self._generation += 1
 
     def _start_worker(self, worker: int) -> None:
         assert self.places is not None
-        arguments = ["--worker", str(worker), "--workers", str(len(self.places))]
-        child = self._spawn(WORKER, arguments, worker)
+        if worker >= self.count or self.places[worker].child is not None:
+            return  # it was wanted when the timer was set
+        child = self._spawn(WORKER, ["--worker", str(worker)], worker)
         if child is None:
             self._after(_SPAWN_AGAIN, lambda: self._start_worker(worker))
             return
         self.places[worker].child = child
         self.log.write("worker started", worker=worker, pid=child.pid)
-        if self.agent is not None:
+        if self.agent is not None and self._is_connected:
             self._connect(child)
 
     def _spawn(self, module: str, arguments: list[str], worker: int | None) -> Child | None:
@@ -252,9 +253,9 @@ class Supervisor:
         assert self.places is not None
         place = self.places[worker]
         place.child = None
-        if self.agent is not None:
+        if self.agent is not None and self._is_connected:
             self.agent.lines.send("gone", worker=worker, pid=child.pid, status=code)
-        if self._stopping:
+        if self._stopping or worker >= self.count:
             self.log.write("worker exited", worker=worker, pid=child.pid, status=code)
             return
         delay = place.backoff.after(time.monotonic() - child.started)
@@ -292,6 +293,7 @@ class Supervisor:
                     sockets.release(bound)
             case "workers":
                 self._want_workers(message["count"])
+                lines.send("announced", id=message["id"])
             case "ready":
                 self._drain = message["drain"]
                 self._in_service = True
@@ -306,14 +308,16 @@ class Supervisor:
         address, count, number = message["address"], message["count"], message["id"]
         key = sockets.socket_key(message["name"], address)
         bound = self.bound.get(key)
-        if bound is None:
-            try:
-                if self._stopping:
-                    raise sockets.BindError(f"cannot listen on {address}: the program is stopping")
+        try:
+            if bound is not None:
+                sockets.widen(bound, count)
+            elif self._stopping:
+                raise sockets.BindError(f"cannot listen on {address}: the program is stopping")
+            else:
                 bound = self.bound[key] = sockets.bind(address, count)
-            except sockets.BindError as error:
-                lines.send("bound", id=number, address=address, error=str(error))
-                return
+        except sockets.BindError as error:
+            lines.send("bound", id=number, address=address, error=str(error))
+            return
         lines.send("bound", [sock.fileno() for sock in bound.sockets], id=number, address=bound.address, error="")
 
     def _bind_alone(self, lines: Lines, message: Message) -> None:
@@ -329,17 +333,31 @@ class Supervisor:
         lines.send("bound", [bound.sockets[0].fileno()], id=number, address=bound.address, error="")
 
     def _want_workers(self, count: int) -> None:
-        """The first agent decides how many; a successor is connected to those that run."""
+        """Connect a new agent to those that run, the leaving ones included; start what is missing; see to it that
+        who is to leave does."""
         if self._stopping:
             return
         if self.places is None:
-            self.places = [Place() for _ in range(count)]
-            for worker in range(count):
-                self._start_worker(worker)
-            return
-        for place in self.places:
+            self.places = []
+        if not self._is_connected:
+            self._is_connected = True
+            for place in self.places:
+                if place.child is not None:
+                    self._connect(place.child)
+        before, self.count = self.count, count
+        self.places += [Place() for _ in range(count - len(self.places))]
+        for worker in range(before, count):
+            self._start_worker(worker)  # unless the one that was leaving is still there: then after it
+        for place in self.places[count:before]:
             if place.child is not None:
-                self._connect(place.child)
+                child = place.child
+                self.log.write("worker leaving", worker=child.worker, pid=child.pid, deadline=self._drain)
+                self._after(self._drain + _GRACE, partial(self._kill_if_leaving, child))
+
+    def _kill_if_leaving(self, child: Child) -> None:
+        if self._children.get(child.pid) is child and child.worker is not None and child.worker >= self.count:
+            self.log.write("worker killed", "warning", worker=child.worker, pid=child.pid, reason="it did not drain")
+            os.kill(child.pid, signal.SIGKILL)
 
     # --- the loop's own ------------------------------------------------------------------------------------------
 

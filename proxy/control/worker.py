@@ -33,6 +33,7 @@ from proxy.control.messages import (
     Delta,
     Drain,
     Drained,
+    Draining,
     Event,
     Hello,
     Listen,
@@ -53,10 +54,10 @@ EXIT_BUG = 70  # EX_SOFTWARE: an exception of ours while obeying; the supervisor
 class Plane(Protocol):
     """The data plane as the worker sees it (proxy/dataplane.py)."""
 
-    def listen(self, name: str, sock: socket.socket) -> None: ...
-    def unlisten(self, name: str) -> None: ...
+    def listen(self, name: str, sock: socket.socket, number: int = 0) -> None: ...
+    def unlisten(self, name: str, number: int = 0) -> None: ...
     def apply(self, snapshot: Snapshot, slots: dict[str, int]) -> None: ...
-    def drain(self, deadline: float, done: Callable[[], None]) -> None: ...
+    def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None: ...
     def reopen_logs(self) -> None: ...
     def close(self) -> None: ...
 
@@ -93,7 +94,7 @@ class Worker:
         self._row = table.slot(number, WORKER_SLOT)
         self._applied = applied
         self._ended = ended
-        self._listeners: dict[str, str] = {}
+        self._listening: dict[tuple[str, int], Listen] = {}
         self._lingering: set[int] = set()
         self._unsaid: list[int] = []  # rows that were let go of and are not reported yet
         self._wire: Wire | None = None
@@ -116,11 +117,13 @@ class Worker:
                 worker=self._number,
                 pid=os.getpid(),
                 version=self.snapshot.version,
-                listeners=self._listeners.copy(),
+                listening=tuple(self._listening.values()),
                 slots=self.slots,
                 lingering=tuple(self._lingering),
             )
         )
+        if self._is_draining:
+            wire.send(Draining())
 
     def detach(self) -> None:
         """The channel is gone. Everything goes on as it was."""
@@ -134,29 +137,37 @@ class Worker:
                 snapshot = merge(self.snapshot, change)
                 known = self.slots | slots
                 self._apply(snapshot, {key: known[key] for key in keys_of(snapshot)})
-            case Listen(name=name, address=address):
+            case Listen(name=name, number=number):
                 assert sock is not None
-                self._listeners[name] = address
-                self._plane.listen(name, sock)
-            case Unlisten(name=name):
-                if self._listeners.pop(name, None) is not None:
-                    self._plane.unlisten(name)
-            case Drain(deadline=deadline):
-                self.drain(deadline)
+                if self._is_draining:  # the two messages crossed
+                    sock.close()
+                    return
+                self._listening[name, number] = message
+                self._plane.listen(name, sock, number)
+            case Unlisten(name=name, number=number):
+                if self._listening.pop((name, number), None) is not None:
+                    self._plane.unlisten(name, number)
+            case Drain(deadline=deadline, streams=streams):
+                self.drain(deadline, streams)
             case ReopenLogs():
                 self._plane.reopen_logs()
             case _:
                 raise ValueError(f"a worker does not take {type(message).__name__}")
 
-    def drain(self, deadline: float | None = None) -> None:
-        """Finish what is open, within `deadline` seconds or what the settings say, and end."""
+    def drain(self, deadline: float | None = None, streams: float | None = None) -> None:
+        """Finish requests within `deadline` seconds and streams within `streams`, or within what the settings say,
+        and end."""
         if self._is_draining:
             return
         self._is_draining = True
-        seconds = self.snapshot.settings.timeouts.drain if deadline is None else deadline
-        self._plane.drain(seconds, self._drained)
+        self._listening.clear()
+        self._send(Draining())
+        timeouts = self.snapshot.settings.timeouts
+        for_requests = timeouts.drain if deadline is None else deadline
+        for_streams = timeouts.drain_streams if streams is None else streams
+        self._plane.drain(for_requests, for_streams, self._drained)
         if not self._is_closed:
-            self._loop.call_later(seconds + _DRAIN_OVERTIME, self._drained)
+            self._loop.call_later(max(for_requests, for_streams) + _DRAIN_OVERTIME, self._drained)
 
     def close(self) -> None:
         """End at once."""
@@ -217,11 +228,11 @@ class Worker:
 class Process:
     """Everything about a worker that only a process of its own has."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, plane: PlaneFactory, number: int, workers: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, plane: PlaneFactory, number: int) -> None:
         self._loop = loop
         self._lines = Lines(socket.socket(fileno=FIRST_DESCRIPTOR))
         self._is_frozen = False
-        table = Table(TABLE_DESCRIPTOR, workers)
+        table = Table(TABLE_DESCRIPTOR, number + 1)
         self._worker = Worker(loop, plane, number=number, table=table, applied=self._freeze, ended=loop.stop)
         loop.add_reader(self._lines.stream.sock, self._from_supervisor)
         loop.add_signal_handler(signal.SIGTERM, self._worker.drain)
@@ -263,12 +274,12 @@ def main(arguments: list[str]) -> int:
 
     from proxy.dataplane import DataPlane
 
-    number, workers = (int(arguments[arguments.index(name) + 1]) for name in ("--worker", "--workers"))
+    number = int(arguments[arguments.index("--worker") + 1])
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor hears these and says what to do
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
-    process = Process(loop, DataPlane, number, workers)
+    process = Process(loop, DataPlane, number)
     loop.call_soon(unblock_signals)  # uvloop loses what comes before it runs
     loop.run_forever()
     del process

@@ -11,11 +11,12 @@ from proxy.kernel.netio cimport Reactor
 from proxy.kernel.scan cimport Head, scan_request, skip_blank_lines
 
 
-cdef int AGAIN, CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
+cdef int AGAIN, DRAIN_REQUEST, DRAIN_STREAM, CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_NONE
 cdef int CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 cdef int READ_TURNS, HEAD_TURNS, DIRECT_SIZE
 cdef bytes CLOSE, KEEP_ALIVE
+cdef double DRAIN_IDLE
 
 
 cdef class Downstream(ClientSide):
@@ -46,6 +47,8 @@ cdef class Downstream(ClientSide):
     cpdef finished(self)
     cdef next_request(self)
     cpdef leave(self)
+    cpdef drain(self)
+    cpdef int drain_kind(self) except -1
     cpdef on_closed(self)
 
 

@@ -31,7 +31,7 @@ from proxy.kernel.emit import (
     write_response_head,
     write_trailers,
 )
-from proxy.kernel.netio import AGAIN
+from proxy.kernel.netio import AGAIN, DRAIN_REQUEST, DRAIN_STREAM
 from proxy.kernel.scan import ERRORS, Head, scan_request, skip_blank_lines
 from proxy.stats.slots import CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 
@@ -41,6 +41,10 @@ HEAD_TURNS = 16
 
 # A response piece at least this large is sent from where it was received; smaller ones are collected.
 DIRECT_SIZE = 4096
+
+# A request that crosses the close of its idle connection is lost to its client, so while the worker stops an idle
+# connection may begin one more for so long (seconds), whose answer tells that it is the last.
+DRAIN_IDLE = 0.25
 
 CLOSE = b"close"
 KEEP_ALIVE = b"keep-alive"
@@ -117,7 +121,7 @@ class Downstream(ClientSide):
                 break
         if self.watch() and self.exchange is None and self.head_began == 0:
             # A new connection on which nothing complete has come yet.
-            self.set_timeout(self.forwarder.settings.keep_alive)
+            self.set_timeout(DRAIN_IDLE if self.forwarder.draining else self.forwarder.settings.keep_alive)
 
     def advance(self) -> None:
         """Understand what has been received as far as it goes, and a few requests at most: others have a turn too."""
@@ -414,10 +418,13 @@ class Downstream(ClientSide):
             self.refuse(replies.SLOW_HEAD)
 
     def drain(self) -> None:
-        """The worker is stopping: idle connections go now, busy ones after their answer."""
+        """The worker is stopping: idle connections go soon, busy ones after their answer."""
         self.keep_alive = False
         if self.exchange is None and self.head_began == 0 and not self.lingering and not self.pending():
-            self.close()
+            self.set_timeout(DRAIN_IDLE)
+
+    def drain_kind(self) -> int:
+        return DRAIN_STREAM if self.relaying else DRAIN_REQUEST
 
     def relay_over(self, broken: bool) -> None:
         exchange = self.exchange

@@ -19,7 +19,8 @@ cdef class Slot:
 cdef class Table:
     cdef void* base
     cdef readonly size_t size
-    cdef readonly int workers
+    cdef readonly int blocks
     cdef readonly int slots
+    cdef int used(self) noexcept
     cpdef Slot slot(self, int worker, int number)
     cpdef int64_t total(self, int number, int cell) noexcept

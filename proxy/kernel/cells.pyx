@@ -25,6 +25,7 @@ cdef enum:
     C_CODES = 32
     C_CODE_PAIRS = 16
     C_BOUNDS = 15
+    C_BLOCKS = 53  # of row 0 of block 0
 
 cdef int64_t BOUNDS[C_BOUNDS]
 if len(layout.BUCKET_BOUNDS) != C_BOUNDS:
@@ -45,6 +46,7 @@ def constants():
         "BUCKET_BOUNDS": tuple([BOUNDS[index] / 1_000_000.0 for index in range(C_BOUNDS)]),
         "CODES": C_CODES,
         "CODE_PAIRS": C_CODE_PAIRS,
+        "TABLE_BLOCKS": C_BLOCKS,
     }
 
 
@@ -85,29 +87,53 @@ cdef class Slot:
 
 
 cdef class Table:
-    """The whole table, mapped from the file descriptor `fd` (which stays the caller's)."""
+    """The whole table, mapped from the file descriptor `fd` (which stays the caller's).
+
+    All blocks that the file has room for are mapped; the first `workers` of them are in use. How many stands in the
+    table itself, so it is the same in every process at once, and it only grows: the block of a worker that has ended
+    keeps what it counted. `workers` is how many the caller needs.
+    """
 
     def __cinit__(self, int fd, int workers, int slots=layout.SLOTS_PER_WORKER):
         if workers < 1 or slots < 1:
             raise ValueError(f"a table needs at least one worker and one slot, not {workers} and {slots}")
-        self.workers = workers
-        self.slots = slots
-        self.size = <size_t>workers * <size_t>slots * <size_t>(C_CELLS * 8)
+        cdef size_t block = <size_t>slots * <size_t>(C_CELLS * 8)
         # Touching a page beyond the end of the file would kill the process with SIGBUS.
-        if <size_t>os.fstat(fd).st_size < self.size:
-            raise ValueError(f"the file holds {os.fstat(fd).st_size} bytes, the statistics table needs {self.size}")
+        cdef size_t held = <size_t>os.fstat(fd).st_size
+        if held < <size_t>workers * block:
+            raise ValueError(f"the file holds {held} bytes, the statistics table needs {<size_t>workers * block}")
+        self.slots = slots
+        self.blocks = <int>(held // block)
+        self.size = <size_t>self.blocks * block
         self.base = mmap(NULL, self.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
         if self.base == MAP_FAILED:
             self.base = NULL
             raise MemoryError(f"cannot map the statistics table of {self.size} bytes")
+        self.grow(workers)
 
     def __dealloc__(self):
         if self.base != NULL:
             munmap(self.base, self.size)
 
+    @property
+    def workers(self):
+        return self.used()
+
+    def grow(self, int workers):
+        """Blocks up to this number are in use from now on."""
+        if workers > self.blocks:
+            raise ValueError(f"the statistics table has room for {self.blocks} workers, not for {workers}")
+        if workers > self.used():
+            (<uint64_t*>self.base)[C_BLOCKS] = <uint64_t>workers
+
+    cdef int used(self) noexcept:
+        """What the table says, held to what is mapped."""
+        cdef uint64_t used = (<uint64_t*>self.base)[C_BLOCKS]
+        return <int>used if used <= <uint64_t>self.blocks else self.blocks
+
     cpdef Slot slot(self, int worker, int number):
         """The row `number` of `worker`, for writing."""
-        if not (0 <= worker < self.workers and 0 <= number < self.slots):
+        if not (0 <= worker < self.blocks and 0 <= number < self.slots):
             raise IndexError(f"slot {number} of worker {worker} is outside the table")
         cdef Slot slot = Slot.__new__(Slot)
         slot.cells = <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * C_CELLS
@@ -121,7 +147,7 @@ cdef class Table:
         cdef int worker
         if not (0 <= number < self.slots and 0 <= cell < C_CELLS):
             return 0
-        for worker in range(self.workers):
+        for worker in range(self.used()):
             total += <int64_t>(
                 <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * C_CELLS
             )[cell]
@@ -132,7 +158,7 @@ cdef class Table:
         cdef Slot slot
         cdef int worker, cell
         rows = []
-        for worker in range(self.workers):
+        for worker in range(self.used()):
             slot = self.slot(worker, number)
             rows.append([<int64_t>slot.cells[cell] for cell in range(C_CELLS)])
         return rows
@@ -148,7 +174,7 @@ cdef class Table:
             raise IndexError(f"slot {number} is outside the table")
         memset(sums, 0, sizeof(sums))
         codes = {}
-        for worker in range(self.workers):
+        for worker in range(self.used()):
             cells = <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * C_CELLS
             for cell in range(C_PLAIN):
                 sums[cell] += <int64_t>cells[cell]

@@ -58,6 +58,7 @@ cdef class Stream:
     cdef bint wants_write
     cdef bint registered
     cdef bint is_woken
+    cdef public bint shared
     cdef public Buffer rx
     cdef readonly Buffer out
     cdef int64_t deadline
@@ -75,6 +76,8 @@ cdef class Stream:
     cpdef await_room(self)
     cpdef on_timeout(self)
     cpdef on_closed(self)
+    cpdef drain(self)
+    cpdef int drain_kind(self) except -1
     cpdef Py_ssize_t fill(self) except -3
     cpdef Buffer buffer(self)
     cpdef bytes peek(self, Py_ssize_t size)

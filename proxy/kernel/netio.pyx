@@ -24,7 +24,8 @@ from libc.stdlib cimport calloc, free
 from proxy.kernel.buffer cimport Buffer
 
 cdef extern from "netio.h":
-    int EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+    int EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP
+    int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
     int SHUT_WR, MSG_DONTWAIT, MSG_PEEK, MSG_NOSIGNAL, SOL_SOCKET, SO_LINGER
     ctypedef union epoll_data:
         uint64_t u64
@@ -54,6 +55,11 @@ cdef extern from "netio.h":
 END = 0  # the peer has finished sending
 AGAIN = -1  # nothing to read now
 BROKEN = -2  # the connection is gone; `error` says how
+
+# Results of Stream.drain_kind: what a stopping worker waits for, and by which deadline.
+DRAIN_NOTHING = 0  # what serves another stream ends with that one
+DRAIN_REQUEST = 1  # timeouts.drain
+DRAIN_STREAM = 2  # timeouts.drain_streams: it has no end of its own
 
 cdef enum:
     RX_SIZE = 65536
@@ -391,6 +397,15 @@ cdef class Stream:
     cpdef on_closed(self):
         """The stream has been closed, by whomever; told once."""
 
+    # Stopping.
+
+    cpdef drain(self):
+        """The worker is stopping: end now if nothing is lost by it, and otherwise as soon as that is so."""
+
+    cpdef int drain_kind(self) except -1:
+        """What the worker waits for, one of the constants above; asked again until its deadline is over."""
+        return DRAIN_NOTHING
+
     # Reading.
 
     cpdef Buffer buffer(self):
@@ -652,6 +667,9 @@ cdef class Stream:
         if self.registered:
             self.registered = False
             self.reactor.streams[fd] = None
+            if self.shared:
+                # Other processes hold the same socket, so that closing ours alone would not end the watching.
+                hm_epoll_ctl(self.reactor.epoll, EPOLL_CTL_DEL, fd, 0, 0)
         self.rx = None
         self.out = None
         self.readable = False
@@ -698,6 +716,7 @@ cdef class Acceptor(Stream):
 
     def listen(self, Reactor reactor, int fd):
         """Own a listening, non-blocking socket and accept on it."""
+        self.shared = True
         self.attach(reactor, fd)
         reactor.register(self, EPOLLIN)
 

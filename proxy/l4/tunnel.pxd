@@ -8,6 +8,7 @@ from proxy.streamlog cimport StreamRecord
 from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 
 
+cdef int DRAIN_NOTHING, DRAIN_STREAM
 cdef int BYTES_IN, BYTES_OUT, CONNECTIONS_TOTAL, WORKER_CONNECTIONS
 
 
@@ -24,6 +25,7 @@ cdef class TcpClient(RelayStream):
     cdef public list tried
     cdef public object waiting
     cdef public bint done
+    cpdef int drain_kind(self) except -1
     @cython.locals(server=TcpServer, slot=Slot, endpoint=EndpointRuntime)
     cpdef count_relayed(self, Py_ssize_t count)
 
@@ -31,6 +33,7 @@ cdef class TcpClient(RelayStream):
 cdef class TcpServer(RelayStream):
     cdef public EndpointRuntime endpoint
     cdef public TcpClient client
+    cpdef int drain_kind(self) except -1
     @cython.locals(client=TcpClient, endpoint=EndpointRuntime, slot=Slot)
     cpdef count_relayed(self, Py_ssize_t count)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from mesh.balance import Candidate
 from proxy.http1.parties import LimitedAcceptor, ListenerRuntime
+from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_STREAM
 from proxy.l4.forward import TcpForwarder, WaitingClient
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.relay import RelayStream
@@ -85,8 +86,11 @@ class TcpClient(RelayStream):
         self.listener.unclaim()
         self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
         if not self.done:
-            # Closed by a bug of ours: nobody else would end it.
+            # Closed by a bug of ours, or cut off by the end of a drain: nobody else would end it.
             self.forwarder.end(self, True)
+
+    def drain_kind(self) -> int:
+        return DRAIN_STREAM
 
 
 class TcpServer(RelayStream):
@@ -149,6 +153,10 @@ class TcpServer(RelayStream):
             client.relay_over(True)
         if endpoint.service.pending:
             serve(endpoint.service)
+
+    def drain_kind(self) -> int:
+        """Until it is connected nothing is watched of its client, which is then not looked at by itself."""
+        return DRAIN_NOTHING if self.relaying else DRAIN_STREAM
 
 
 class TcpAcceptor(LimitedAcceptor):

@@ -112,6 +112,10 @@ class SlotAllocator:
         """The rows that `worker` may write to."""
         return list(self._held.get(worker, ()))
 
+    def rows(self) -> range:
+        """The rows that were ever given out, as far as this agent knows; the others are cleared before they are."""
+        return range(layout.WORKER_SLOT + 1, self._next)
+
     @property
     def retired(self) -> int:
         """How many rows wait for a worker to let go."""

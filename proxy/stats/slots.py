@@ -11,7 +11,7 @@ CELLS = 64
 CELL_SIZE = 8
 SLOT_SIZE = CELLS * CELL_SIZE
 SLOTS_PER_WORKER = 65_536  # 32 MiB of address space per worker; pages never written cost nothing
-MAX_WORKERS = 64  # blocks in the memory; a process maps only those of the workers that run
+MAX_WORKERS = 64  # blocks in the memory
 
 # Gauges and counters.
 ACTIVE = 0  # gauge: requests in flight
@@ -56,6 +56,7 @@ WORKER_HEARTBEAT = 49  # milliseconds of the monotonic clock
 WORKER_VERSION = 50  # snapshot version in force
 WORKER_LOG_DROPPED = 51  # access log lines given up because the sink was too slow
 WORKER_CONNECTIONS = 52  # gauge: client connections
+TABLE_BLOCKS = 53  # of block 0 only, for the whole table: blocks that are or were in use; never falls
 
 
 def listener_key(name: str) -> str:

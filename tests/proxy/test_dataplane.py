@@ -41,7 +41,7 @@ def test_a_listener_waits_until_a_snapshot_knows_it(origin: Origin) -> None:
         client = socket.create_connection(address)
         book.settle()
         assert book.downstreams() == []  # it waits in the backlog
-        assert list(book.plane.acceptors) == [LISTENER]
+        assert list(book.plane.acceptors) == [(LISTENER, 0)]
         book.plane.unlisten("later")
         client.close()
         assert book.plane.waiting_sockets == {}
@@ -71,6 +71,36 @@ def test_listening_again_replaces_the_socket(origin: Origin) -> None:
         client.send(GET)
         origin.accept().answer()
         assert client.response().status == 200
+
+
+def test_a_listener_may_have_several_sockets(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        mine = book.address
+        orphan = socket.create_server(("127.0.0.1", 0))
+        book.plane.listen(LISTENER, orphan.dup(), 1)
+        first = book.client()
+        book.address = f"127.0.0.1:{orphan.getsockname()[1]}"
+        second = book.client()
+        first.send(GET)
+        upstream = origin.accept()
+        upstream.answer()
+        assert first.response().status == 200
+        second.send(GET)
+        upstream.answer()
+        assert second.response().status == 200
+        assert book.cell(f"listener/{LISTENER}", slots.CONNECTIONS_TOTAL) == 2
+        # Letting go of one leaves the other, the connections, and whoever else holds the socket.
+        book.plane.unlisten(LISTENER, 1)
+        waiting = book.client()
+        book.address = mine
+        third = book.client()
+        third.send(GET)
+        assert book.cell(f"listener/{LISTENER}", slots.CONNECTIONS_TOTAL) == 3
+        orphan.accept()[0].close()
+        assert waiting.is_ended_by_peer()
+        orphan.close()
+        upstream.answer()
+        assert third.response().status == 200
 
 
 def test_connections_over_the_limit_are_answered_503(origin: Origin) -> None:
@@ -298,7 +328,7 @@ def test_draining_ends_idle_connections_at_once_and_busy_ones_after_their_answer
         upstream = origin.accept()
         upstream.head()
         done: list[bool] = []
-        book.plane.drain(10.0, lambda: done.append(True))
+        book.plane.drain(10.0, 10.0, lambda: done.append(True))
         assert idle.is_ended_by_peer() and idle.received == b""
         with pytest.raises(ConnectionRefusedError):
             book.client()
@@ -316,6 +346,21 @@ def test_draining_ends_idle_connections_at_once_and_busy_ones_after_their_answer
         assert done == [True]
 
 
+def test_a_request_that_crosses_the_drain_is_answered(origin: Origin) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        client = book.client()
+        client.send(GET)
+        upstream = origin.accept()
+        upstream.answer()
+        assert client.response().header("connection") is None
+        done: list[bool] = []
+        book.plane.drain(10.0, 10.0, lambda: done.append(True))
+        client.send(GET)
+        upstream.answer()
+        assert client.response().header("connection") == "close"
+        book.until(lambda: done, "drained")
+
+
 def test_draining_has_an_end(origin: Origin) -> None:
     with Playbook(service("app", origin), origins=(origin,)) as book:
         client = book.client()
@@ -323,7 +368,7 @@ def test_draining_has_an_end(origin: Origin) -> None:
         upstream = origin.accept()
         upstream.head()
         done: list[bool] = []
-        book.plane.drain(0.1, lambda: done.append(True))
+        book.plane.drain(0.1, 10.0, lambda: done.append(True))
         book.until(lambda: done, "the deadline")
         assert client.is_ended_by_peer() and client.was_reset
         assert upstream.is_ended_by_peer()
@@ -333,7 +378,7 @@ def test_draining_has_an_end(origin: Origin) -> None:
 def test_draining_nothing_is_done_at_once(origin: Origin) -> None:
     with Playbook(service("app", origin), origins=(origin,)) as book:
         done: list[bool] = []
-        book.plane.drain(10.0, lambda: done.append(True))
+        book.plane.drain(10.0, 10.0, lambda: done.append(True))
         assert done == [True]
 
 
@@ -367,7 +412,7 @@ def test_a_bug_is_reported_with_its_stream_and_not_too_often(origin: Origin, cap
         plane = book.plane
         with caplog.at_level(logging.ERROR, "hivemesh.bugs"):
             for _ in range(5):
-                plane.report_bug(plane.acceptors[LISTENER], ZeroDivisionError("a bug"))
+                plane.report_bug(plane.acceptors[LISTENER, 0], ZeroDivisionError("a bug"))
         assert len(caplog.records) == 1
         assert [name for name, _ in book.events] == ["bug"]
         assert "ZeroDivisionError" in book.events[0][1]["error"]

@@ -26,22 +26,22 @@ class FakePlane:
     ) -> None:
         self.snapshot = Snapshot()
         self.slots: dict[str, int] = {}
-        self.sockets: dict[str, socket.socket] = {}
+        self.sockets: dict[tuple[str, int], socket.socket] = {}
         self.calls: list[str] = []
         self.emit = emit
         self.holds_rows = False
         self.done: Callable[[], None] | None = None
-        self.deadline = 0.0
+        self.deadline = self.streams = 0.0
         self._released = released
         self._held: set[int] = set()
 
-    def listen(self, name: str, sock: socket.socket) -> None:
-        self.calls.append(f"listen {name}")
-        self.sockets[name] = sock
+    def listen(self, name: str, sock: socket.socket, number: int = 0) -> None:
+        self.calls.append(f"listen {_place(name, number)}")
+        self.sockets[name, number] = sock
 
-    def unlisten(self, name: str) -> None:
-        self.calls.append(f"unlisten {name}")
-        self.sockets.pop(name).close()
+    def unlisten(self, name: str, number: int = 0) -> None:
+        self.calls.append(f"unlisten {_place(name, number)}")
+        self.sockets.pop((name, number)).close()
 
     def apply(self, snapshot: Snapshot, slots: dict[str, int]) -> None:
         self.calls.append(f"apply {snapshot.version}")
@@ -56,10 +56,10 @@ class FakePlane:
         if gone:
             self._released(tuple(gone))
 
-    def drain(self, deadline: float, done: Callable[[], None]) -> None:
+    def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None:
         """Drained when the test calls `done`."""
         self.calls.append("drain")
-        self.deadline, self.done = deadline, done
+        self.deadline, self.streams, self.done = deadline, streams, done
 
     def reopen_logs(self) -> None:
         self.calls.append("reopen_logs")
@@ -68,3 +68,7 @@ class FakePlane:
         self.calls.append("close")
         for sock in self.sockets.values():
             sock.close()
+
+
+def _place(name: str, number: int) -> str:
+    return f"{name} {number}" if number else name

@@ -19,7 +19,7 @@ Got = asyncio.Queue[tuple[Message, socket.socket | None]]
 numbers = st.integers(0, 65_535)
 messages = st.one_of(
     st.builds(Unlisten, name=st.text(max_size=20)),
-    st.builds(Drain, deadline=st.floats(0, 100)),
+    st.builds(Drain, deadline=st.floats(0, 100), streams=st.floats(0, 100)),
     st.builds(ReopenLogs),
     st.builds(Hello, worker=st.integers(0, 9), pid=st.integers(1, 9), slots=st.dictionaries(st.text(), numbers)),
     st.builds(Released, slots=st.lists(st.integers(0, 99)).map(tuple), version=numbers),

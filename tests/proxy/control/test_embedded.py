@@ -61,7 +61,7 @@ def test_a_configuration_is_in_force_when_it_has_been_entered() -> None:
                 "service/app",
                 "endpoint/app/a/127.0.0.1:9001",
             ]
-            assert plane.sockets["web"].getsockname() == ("127.0.0.1", hive.port("web"))
+            assert plane.sockets["web", 0].getsockname() == ("127.0.0.1", hive.port("web"))
             with socket.create_connection(("127.0.0.1", hive.port("web"))):
                 pass
         assert plane.calls[-1] == "close"
@@ -220,12 +220,12 @@ def test_a_listener_that_changes_to_datagrams_gets_another_socket_for_the_same_a
         both = Listener(name="dns-tcp", address=address, protocol=Protocol.TCP)
         async with Embedded(Snapshot(listeners=(tcp,)), plane=planes, ephemeral=False) as hive:
             (plane,) = planes.made
-            assert plane.sockets["dns"].type == socket.SOCK_STREAM
+            assert plane.sockets["dns", 0].type == socket.SOCK_STREAM
 
             await hive.apply(Snapshot(listeners=(udp, both)))
 
-            assert plane.sockets["dns"].type == socket.SOCK_DGRAM
-            assert plane.sockets["dns-tcp"].type == socket.SOCK_STREAM
+            assert plane.sockets["dns", 0].type == socket.SOCK_DGRAM
+            assert plane.sockets["dns-tcp", 0].type == socket.SOCK_STREAM
             assert hive.address("dns") == hive.address("dns-tcp") == address
 
     run(scenario)

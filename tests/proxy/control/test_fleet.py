@@ -10,12 +10,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from discovery.model import Service, Snapshot
 from proxy.control.channel import Message
 from proxy.control.fleet import Fleet, Place, State
-from proxy.control.messages import Applied, Apply, Delta, Drain, Drained, Hello, Listen, Released, ReopenLogs, Unlisten
+from proxy.control.messages import (
+    Applied,
+    Apply,
+    Delta,
+    Drain,
+    Drained,
+    Draining,
+    Hello,
+    Listen,
+    Released,
+    ReopenLogs,
+    Unlisten,
+)
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator, keys_of
 from proxy.stats.slots import ACTIVE, REQUESTS, SLOT_SIZE
 
 ROWS = 16
+BLOCKS = 4
 
 
 class Wire:
@@ -49,7 +62,7 @@ class Bench:
 
     def __init__(self, workers: int = 1, is_successor: bool = False) -> None:
         descriptor = os.memfd_create("table")
-        os.ftruncate(descriptor, workers * ROWS * SLOT_SIZE)
+        os.ftruncate(descriptor, BLOCKS * ROWS * SLOT_SIZE)
         self.table = Table(descriptor, workers, ROWS)
         os.close(descriptor)
         self.events: list[str] = []
@@ -59,6 +72,7 @@ class Bench:
         )
         self.wires = [self.start(number) for number in range(workers)]
         self.version = 0
+        self.sockets = 0  # of a listener, if more than workers
 
     def start(self, number: int, pid: int = 1) -> Wire:
         wire = Wire()
@@ -68,6 +82,10 @@ class Bench:
     def greet(self, number: int = 0, **has: object) -> None:
         self.fleet.receive(number, Hello(worker=number, pid=1, **has))  # type: ignore[arg-type]
 
+    def serve(self, number: int = 0) -> None:
+        """The worker has what is wanted and is in service."""
+        self.fleet.receive(number, Applied(version=self.version))
+
     def want(self, services: str, listeners: Sequence[str] = ()) -> State:
         """`listeners`: name=address each."""
         self.version += 1
@@ -75,7 +93,8 @@ class Bench:
         slots = self.fleet.allocator.assign(keys_of(snapshot), self.version)
         pairs = (listener.split("=") for listener in listeners)
         sock = socket.socket()
-        places = {name: Place(address, address, [sock] * len(self.fleet.links)) for name, address in pairs}
+        sockets = [sock] * max(self.sockets, self.fleet.count)
+        places = {name: Place(address, address, sockets) for name, address in pairs}
         state = State(snapshot, slots, places)
         self.fleet.publish(state)
         return state
@@ -206,7 +225,7 @@ def test_news_of_a_process_that_was_replaced_is_ignored() -> None:
 def test_a_successor_leaves_alone_what_a_worker_has() -> None:
     bench = Bench(is_successor=True)
     bench.version = 7
-    bench.greet(version=7, listeners={"web": "1"}, slots={"service/a": 5})
+    bench.greet(version=7, listening=(Listen(name="web", address="1"),), slots={"service/a": 5})
 
     state = bench.want("ab", ["web=1"])
 
@@ -265,8 +284,8 @@ def test_draining_is_told_to_all_and_ends_when_all_have_ended() -> None:
         bench.greet(1)
         ended = asyncio.ensure_future(bench.fleet.ended())
 
-        bench.fleet.drain(3.0)
-        assert [wire.said[-1] for wire in bench.wires] == [Drain(deadline=3.0)] * 2
+        bench.fleet.drain(3.0, 5.0)
+        assert [wire.said[-1] for wire in bench.wires] == [Drain(deadline=3.0, streams=5.0)] * 2
         assert [status.state for status in bench.fleet.statuses()] == ["draining"] * 2
         bench.fleet.receive(0, Drained())
         bench.fleet.gone(1, 1)
@@ -274,6 +293,166 @@ def test_draining_is_told_to_all_and_ends_when_all_have_ended() -> None:
         await ended
 
     run(scenario)
+
+
+def sockets_of(messages: Sequence[Message]) -> list[str]:
+    """+ for Listen and - for Unlisten, with the number of the socket."""
+    words = []
+    for message in messages:
+        if isinstance(message, Listen | Unlisten):
+            words.append(f"{'+' if isinstance(message, Listen) else '-'}{message.number}")
+    return words
+
+
+def serving(workers: int = 2, sockets: int = 0) -> Bench:
+    """With one listener, and all workers in service."""
+    bench = Bench(workers=workers)
+    bench.sockets = sockets
+    bench.want("a", ["web=1"])
+    for number in range(workers):
+        bench.greet(number)
+    for number in range(workers):
+        bench.serve(number)
+        bench.wires[number].take()
+    for wire in bench.wires:
+        wire.take()
+    return bench
+
+
+def test_a_sibling_accepts_for_a_dead_worker_until_the_next_one_is_in_service() -> None:
+    bench = serving()
+
+    bench.fleet.gone(1, 1)
+    assert sockets_of(bench.wires[0].take()) == ["+1"]
+    replacement = bench.start(1, pid=2)
+    bench.greet(1)
+    assert kinds(replacement.take()) == ["Apply", "Listen"]
+    assert bench.wires[0].take() == []
+    bench.serve(1)
+
+    assert sockets_of(bench.wires[0].take()) == ["-1"]
+    assert replacement.take() == []
+
+
+def test_a_sibling_accepts_for_a_worker_that_drains_by_itself() -> None:
+    bench = serving()
+
+    bench.fleet.receive(1, Draining())
+
+    assert sockets_of(bench.wires[0].take()) == ["+1"]
+    assert bench.wires[1].take() == []
+    assert [status.state for status in bench.fleet.statuses()] == ["ready", "draining"]
+
+
+def test_a_unix_socket_needs_nobody_to_stand_in() -> None:
+    bench = Bench(workers=2)
+    bench.want("a", ["web=unix:/a"])
+    for number in range(2):
+        bench.greet(number)
+        bench.serve(number)
+
+    assert [sockets_of(wire.take()) for wire in bench.wires] == [["+0"], ["+1"]]
+    bench.fleet.gone(1, 1)
+    assert bench.wires[0].take() == []
+
+
+def test_with_fewer_workers_those_that_stay_take_the_sockets_and_the_others_drain() -> None:
+    bench = serving(workers=3)
+
+    bench.fleet.resize(1)
+    bench.sockets = 3
+    bench.want("b", ["web=1"])
+    bench.fleet.retire()
+    bench.fleet.retire()
+
+    assert sockets_of(bench.wires[0].take()) == ["+1", "+2"]
+    for wire in bench.wires[1:]:
+        assert kinds(wire.take()) == ["Unlisten", "Delta", "Drain"]
+    assert [status.state for status in bench.fleet.statuses()] == ["ready", "draining", "draining"]
+    bench.want("c", ["web=1"])
+    assert bench.wires[1].take() == []
+    for number in (1, 2):
+        bench.fleet.receive(number, Drained())
+        bench.fleet.gone(number, 1)
+    assert [(status.worker, status.state) for status in bench.fleet.statuses()] == [(0, "ready")]
+    assert [kinds(wire.take()) for wire in bench.wires] == [["Delta"], [], []]
+
+
+def test_the_counters_of_a_worker_that_left_stay_and_its_gauges_do_not() -> None:
+    bench = serving(workers=2)
+    state = bench.want("a", ["web=1"])
+    row = bench.table.slot(1, state.slots["service/a"])
+    row.add(ACTIVE, 3)
+    row.add(REQUESTS, 5)
+    bench.fleet.resize(1)
+    bench.fleet.retire()
+
+    cells, _ = bench.table.totals(state.slots["service/a"])
+    assert (cells[ACTIVE], cells[REQUESTS]) == (3, 5)
+    bench.fleet.gone(1, 1)
+
+    cells, _ = bench.table.totals(state.slots["service/a"])
+    assert (cells[ACTIVE], cells[REQUESTS]) == (0, 5)
+
+
+def test_with_more_workers_the_new_ones_get_sockets_of_their_own() -> None:
+    bench = serving(workers=1)
+
+    bench.fleet.resize(2)
+    bench.want("a", ["web=1"])
+    assert sockets_of(bench.wires[0].take()) == ["+1"]
+    wire = bench.start(1)
+    bench.greet(1)
+    bench.serve(1)
+
+    assert sockets_of(wire.take()) == ["+1"]
+    assert sockets_of(bench.wires[0].take()) == ["-1"]
+
+
+def test_a_worker_that_is_wanted_again_while_it_leaves_is_replaced_when_it_is_gone() -> None:
+    bench = serving(workers=2)
+    bench.fleet.resize(1)
+    bench.fleet.retire()
+    bench.wires[0].take()
+
+    bench.fleet.resize(2)
+    bench.want("b", ["web=1"])
+    assert kinds(bench.wires[0].take()) == ["Delta", "Listen"]
+    assert kinds(bench.wires[1].take()) == ["Drain"]
+    bench.fleet.gone(1, 1)
+    wire = bench.start(1, pid=2)
+    bench.greet(1)
+
+    assert kinds(wire.take()) == ["Apply", "Listen"]
+
+
+def test_a_successor_makes_a_leaving_worker_end_and_keeps_what_its_siblings_accept_on() -> None:
+    bench = Bench(workers=1, is_successor=True)
+    bench.version = 7
+    leaving = bench.start(1)
+    had = (Listen(name="web", address="1"), Listen(name="web", address="1", number=1))
+    bench.greet(0, version=7, slots={"service/a": 5}, listening=had)
+    bench.greet(1, version=7, slots={"service/a": 5})
+    bench.sockets = 2
+
+    bench.want("a", ["web=1"])
+    bench.fleet.retire()
+
+    assert kinds(bench.wires[0].take()) == ["Apply"]
+    assert kinds(leaving.take()) == ["Apply", "Drain"]
+
+
+def test_a_successor_resets_the_gauges_of_a_worker_that_is_not_there_any_more() -> None:
+    bench = Bench(workers=1, is_successor=True)
+    bench.table.grow(2)  # once there were two
+    bench.version = 7
+    for worker in range(2):
+        bench.table.slot(worker, 5).add(ACTIVE, 9)
+    bench.greet(0, version=7, slots={"service/a": 5})
+
+    bench.want("a")
+
+    assert bench.table.totals(5)[0][ACTIVE] == 9
 
 
 def test_reopening_logs_is_told_to_all() -> None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import pytest
 from ports import free_address, split_address
 from program import ROOT, Program
 from raw_client import RawClient
-from raw_origin import OK, RawOrigin
+from raw_origin import OK, RawOrigin, Upstream
 from waiting import eventually
 
 
@@ -364,17 +366,79 @@ def test_a_connection_lives_through_reloads(start: Start) -> None:
         assert client.response().text == "two"
 
 
-def test_more_workers_take_a_restart_and_the_rest_of_the_file_does_not(start: Start) -> None:
+def test_the_number_of_workers_changes_by_reload_and_no_request_fails(start: Start) -> None:
     hive = start()
-    hive.config["workers"] = 2
+    with Load(hive.config["listeners"][0]["address"]) as load:
+        for workers in (3, 1, 2):
+            hive.config["workers"] = workers
+            hive.write()
+            assert hive.admin("POST", "/v1/reload")[0] == 200
+            wanted = ["agent", *(f"worker {number}" for number in range(workers))]
+            eventually(lambda wanted=wanted: sorted(hive.children()) == wanted, f"{workers} workers")
+            load.goes_on()
+    assert hive.problems() == []
+    assert not load.failures
+    eventually(lambda: requests_of_web(hive) == load.answered, "every request is counted, those of who left too")
+    eventually(lambda: gauge(hive, "hivemesh_downstream_connections_active") == 0, "no connection is counted as open")
+    assert [entry["status"] for entry in hive.entries() if entry["event"] == "worker exited"] == [0, 0]
+
+
+def test_a_worker_that_leaves_finishes_its_requests_first(start: Start) -> None:
+    with RawOrigin() as origin:
+        services = {"app": {"endpoints": [{"id": "a", "address": origin.address}]}}
+        hive = start(workers=2, routes=[{"name": "all", "service": "app"}], services=services)
+        clients, upstreams = busy(hive, origin)
+        hive.config["workers"] = 1
+        hive.write()
+
+        assert hive.admin("POST", "/v1/reload")[0] == 200
+        leaving = hive.await_event("worker leaving")
+        assert (leaving["worker"], leaving["pid"]) == (1, hive.children()["worker 1"])
+        for upstream in upstreams:
+            upstream.request()
+            upstream.send(OK)
+
+        assert {client.response().status for client in clients} == {200}
+        eventually(lambda: sorted(hive.children()) == ["agent", "worker 0"], "worker 1 has ended")
+        for client in clients:
+            client.close()
+
+
+def test_between_workers_and_none_lies_a_restart(start: Start) -> None:
+    hive = start()
+    hive.config["workers"] = 0
     hive.config["listeners"][0]["routes"] = [answering("two")]
     hive.write()
 
     assert hive.admin("POST", "/v1/reload")[0] == 200
 
-    assert hive.problems() == ["2 takes effect after a restart, 1 is in force until then"]
+    assert hive.problems() == ["0 takes effect after a restart, 1 is in force until then"]
     assert hive.get() == "two"
     assert sorted(hive.children()) == ["agent", "worker 0"]
+
+
+def test_an_agent_that_dies_while_a_worker_leaves_is_replaced_and_knows(start: Start) -> None:
+    with RawOrigin() as origin:
+        services = {"app": {"endpoints": [{"id": "a", "address": origin.address}]}}
+        hive = start(workers=2, routes=[{"name": "all", "service": "app"}], services=services)
+        clients, upstreams = busy(hive, origin)
+        hive.config["workers"] = 1
+        hive.write()
+        assert hive.admin("POST", "/v1/reload")[0] == 200
+        hive.await_event("worker leaving")
+
+        os.kill(hive.children()["agent"], signal.SIGKILL)
+        hive.await_event("started", count=2)
+        workers = json.loads(hive.admin("GET", "/v1/workers")[1])
+        assert [(worker["worker"], worker["state"]) for worker in workers] == [(0, "ready"), (1, "draining")]
+        for upstream in upstreams:
+            upstream.request()
+            upstream.send(OK)
+
+        assert {client.response().status for client in clients} == {200}
+        for client in clients:
+            client.close()
+        eventually(lambda: sorted(hive.children()) == ["agent", "worker 0"], "worker 1 has ended")
 
 
 def test_an_upgrade_is_refused_in_one_sentence(start: Start) -> None:
@@ -526,6 +590,79 @@ def requests_of_web(hive: Hive) -> float:
     text = hive.admin("GET", "/metrics")[1]
     lines = [line for line in text.splitlines() if line.startswith("hivemesh_downstream_requests_total{")]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'listener="web"' in line)
+
+
+def gauge(hive: Hive, family: str) -> float:
+    """The sum of the family's samples."""
+    text = hive.admin("GET", "/metrics")[1]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if re.match(rf"{family}[ {{]", line))
+
+
+def busy(hive: Hive, origin: RawOrigin) -> tuple[list[RawClient], list[Upstream]]:
+    """Requests that are under way, in every worker some, and the origin's side of them."""
+    clients, upstreams = [], []
+
+    def is_everywhere() -> bool:
+        clients.append(RawClient(hive.config["listeners"][0]["address"]))
+        clients[-1].ask()
+        upstreams.append(origin.accept())
+        return all(worker["connections"] for worker in json.loads(hive.admin("GET", "/v1/workers")[1]))
+
+    eventually(is_everywhere, "every worker has a request")
+    return clients, upstreams
+
+
+class Load:
+    """Requests on new and on kept connections, without a pause, from threads of its own."""
+
+    def __init__(self, address: str, threads: int = 4) -> None:
+        self.failures: list[str] = []
+        self.answered = 0
+        self._address = address
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(threads)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def goes_on(self, count: int = 100) -> None:
+        """Wait until so many more requests have been answered."""
+        wanted = self.answered + count
+        eventually(lambda: self.answered >= wanted, f"{count} more answers")
+
+    def _run(self, number: int) -> None:
+        per_connection = 1 + 9 * (number % 2)
+        while not self._stop.is_set():
+            connection = HTTPConnection(*split_address(self._address), timeout=10)
+            answered = 0
+            try:
+                for _ in range(per_connection):
+                    connection.request("GET", "/")
+                    response = connection.getresponse()
+                    response.read()
+                    answered += 1
+                    with self._lock:
+                        self.answered += 1
+                    if response.status != 200:
+                        self.failures.append(f"status {response.status}")
+                    if response.will_close:
+                        break
+            except RemoteDisconnected:
+                # A connection that was idle may be closed: a client asks again on another.
+                if answered == 0:
+                    self.failures.append("closed without an answer")
+            except OSError as error:
+                self.failures.append(repr(error))
+            finally:
+                connection.close()
 
 
 def is_refused(address: str) -> bool:

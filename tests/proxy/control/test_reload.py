@@ -17,10 +17,13 @@ class Rollout:
     def __init__(self) -> None:
         self.snapshot = Snapshot(version=1)
         self.refuse: tuple[Problem, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
+        self.workers: int | None = None
 
-    async def apply(self, base: Snapshot) -> None:
+    async def apply(self, base: Snapshot, workers: int | None = None) -> None:
         if self.refuse:
             raise Refused(self.refuse)
+        self.workers = workers
         self.snapshot = Snapshot(version=self.snapshot.version + 1, services=base.services)
 
 
@@ -170,13 +173,13 @@ def test_who_stops_waiting_does_not_stop_the_reload() -> None:
 def test_what_takes_a_restart_is_a_problem_and_everything_else_is_in_force() -> None:
     async def scenario() -> None:
         admin = AdminSettings(address="127.0.0.1:1", token="new")
-        reloader, rollout, _ = make(config("two", workers=4, admin=admin, metrics_address="127.0.0.1:2"))
+        reloader, rollout, _ = make(config("two", workers=0, admin=admin, metrics_address="127.0.0.1:2"))
 
         result = await reloader.reload()
 
         assert (result.ok, result.changed) == (True, True)
         assert [str(problem) for problem in result.problems] == [
-            "workers: 4 takes effect after a restart, 1 is in force until then",
+            "workers: 0 takes effect after a restart, 1 is in force until then",
             "admin.address: 127.0.0.1:1 takes effect after a restart, 127.0.0.1:9900 is in force until then",
             "metrics.address: 127.0.0.1:2 takes effect after a restart, nothing is in force until then",
         ]
@@ -184,6 +187,28 @@ def test_what_takes_a_restart_is_a_problem_and_everything_else_is_in_force() -> 
         assert rollout.snapshot.services == (Service(name="two"),)
         in_force = reloader.config
         assert (in_force.workers, in_force.admin, in_force.metrics_address) == (1, AdminSettings(token="new"), "")
+
+    run(scenario)
+
+
+def test_another_number_of_workers_is_put_in_force() -> None:
+    async def scenario() -> None:
+        reloader, rollout, _ = make(config("two", workers=4))
+
+        assert (await reloader.reload()).problems == ()
+
+        assert (rollout.workers, reloader.config.workers) == (4, 4)
+
+    run(scenario)
+
+
+def test_what_is_in_force_but_not_as_it_should_be_is_a_problem() -> None:
+    async def scenario() -> None:
+        reloader, rollout, _ = make(config("two"), config("three"))
+        rollout.problems = BAD
+        assert (await reloader.reload()).problems == BAD
+        rollout.problems = ()
+        assert (await reloader.reload()).problems == ()
 
     run(scenario)
 

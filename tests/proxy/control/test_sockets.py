@@ -15,7 +15,7 @@ import pytest
 
 from proxy.control import sockets
 from proxy.control.occupant import occupant
-from proxy.control.sockets import BindError, Bound, bind, bind_alone, release, socket_key
+from proxy.control.sockets import BindError, Bound, bind, bind_alone, release, socket_key, widen
 
 HOLD_A_PORT = """
 import socket, sys
@@ -135,13 +135,28 @@ def test_ipv6_listens_for_ipv6_only() -> None:
     release(made)
 
 
+def test_more_workers_get_sockets_beside_those_that_listen() -> None:
+    made = bind("127.0.0.1:0", 1)
+    first = made.sockets[0]
+
+    widen(made, 3)
+    widen(made, 2)
+
+    assert made.sockets[0] is first
+    assert [sock.getsockname() for sock in made.sockets] == [first.getsockname()] * 3
+    assert all(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for sock in made.sockets)
+    release(made)
+
+
 def test_workers_share_one_unix_socket_and_its_file_goes_with_it(tmp_path: Path) -> None:
     path = tmp_path / "web.sock"
     made = bound(f"unix:{path}", 2)
+    widen(made, 3)
+    assert len(made.sockets) == 1
 
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-        connection, _ = made.sockets[1].accept()
+        connection, _ = made.sockets[0].accept()
         connection.close()
 
     release(made)

@@ -21,6 +21,7 @@ from proxy.control.messages import (
     Delta,
     Drain,
     Drained,
+    Draining,
     Event,
     Hello,
     Listen,
@@ -99,7 +100,7 @@ def bench() -> Bench:
 def of(*names: str, version: int = 1, drain: float = 30.0) -> Snapshot:
     return Snapshot(
         version=version,
-        settings=Settings(timeouts=Timeouts(drain=drain)),
+        settings=Settings(timeouts=Timeouts(drain=drain, drain_streams=drain)),
         services=tuple(Service(name=name) for name in names),
     )
 
@@ -191,7 +192,7 @@ def test_on_a_new_channel_it_says_what_it_has(bench: Bench) -> None:
             worker=0,
             pid=os.getpid(),
             version=2,
-            listeners={"web": "127.0.0.1:80"},
+            listening=(Listen(name="web", address="127.0.0.1:80"),),
             slots={"service/a": 1},
             lingering=(2,),
         )
@@ -204,6 +205,27 @@ def test_listeners_come_and_go(bench: Bench) -> None:
     assert bench.plane.calls == ["listen web", "unlisten web"]
 
 
+def test_a_listener_may_have_several_sockets(bench: Bench) -> None:
+    bench.tell(Listen(name="web"), Listen(name="web", number=1), Unlisten(name="web", number=1))
+
+    assert bench.plane.calls == ["listen web", "listen web 1", "unlisten web 1"]
+    assert list(bench.plane.sockets) == [("web", 0)]
+
+
+def test_a_draining_worker_says_so_and_listens_no_more(bench: Bench) -> None:
+    bench.tell(Apply(snapshot=of("a"), slots={"service/a": 1}), Listen(name="web"))
+
+    bench.worker.drain()
+    assert bench.tell(Listen(name="late")) == [Draining()]
+    successor = Wire()
+    bench.worker.attach(successor)
+
+    assert bench.plane.calls == ["apply 1", "listen web", "drain"]
+    hello, draining = successor.said
+    assert isinstance(hello, Hello) and hello.listening == ()
+    assert draining == Draining()
+
+
 def test_logs_are_reopened_and_events_passed_on(bench: Bench) -> None:
     bench.tell(ReopenLogs())
     bench.plane.emit("log failed", {"path": "x"})
@@ -213,8 +235,9 @@ def test_logs_are_reopened_and_events_passed_on(bench: Bench) -> None:
 
 
 def test_it_ends_when_it_has_drained(bench: Bench) -> None:
-    assert bench.tell(Drain(deadline=5.0), Drain(deadline=5.0)) == []
-    assert (bench.plane.calls, bench.plane.deadline, bench.ended) == (["drain"], 5.0, 0)
+    assert bench.tell(Drain(deadline=5.0, streams=9.0), Drain(deadline=1.0, streams=1.0)) == [Draining()]
+    assert (bench.plane.calls, bench.plane.deadline, bench.plane.streams) == (["drain"], 5.0, 9.0)
+    assert bench.ended == 0
 
     assert bench.plane.done is not None
     bench.plane.done()

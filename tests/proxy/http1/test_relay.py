@@ -220,6 +220,28 @@ def test_many_at_once_and_all_end_with_the_data_plane(origin: Origin) -> None:
         for number, (client, upstream) in enumerate(pairs):
             client.send(b"%d" % number)
             assert upstream.read_exactly(1) == b"%d" % number
-        book.plane.drain(0.0, lambda: None)
+        book.plane.drain(0.0, 0.0, lambda: None)
         for client, upstream in pairs:
             assert client.is_ended_by_peer() and upstream.is_ended_by_peer()
+
+
+def test_draining_gives_upgraded_connections_a_time_of_their_own(origin: Origin) -> None:
+    with book_of(origin) as book:
+        client, upstream = upgraded(book, origin)
+        done: list[bool] = []
+        book.plane.drain(0.0, 10.0, lambda: done.append(True))
+        client.send(b"still here")
+        assert upstream.read_exactly(10) == b"still here"
+        assert not done
+        client.close()
+        book.until(lambda: done, "drained")
+
+
+def test_an_upgraded_connection_is_cut_off_at_its_own_deadline(origin: Origin) -> None:
+    with book_of(origin) as book:
+        client, upstream = upgraded(book, origin)
+        done: list[bool] = []
+        book.plane.drain(10.0, 0.1, lambda: done.append(True))
+        book.until(lambda: done, "the deadline")
+        assert client.is_ended_by_peer() and client.was_reset
+        assert upstream.is_ended_by_peer()

@@ -81,6 +81,25 @@ def test_a_gauge_that_one_worker_raised_and_another_lowered_is_their_sum() -> No
     assert table.read(1)[0][slots.ACTIVE] == -2
 
 
+def test_a_table_grows_for_everyone_who_has_mapped_it() -> None:
+    fd = os.memfd_create("cells")
+    os.ftruncate(fd, 3 * 4 * slots.SLOT_SIZE)
+    mine, other = Table(fd, 1, 4), Table(fd, 1, 4)
+    os.close(fd)
+    assert (mine.workers, mine.blocks) == (1, 3)
+    late = other.slot(2, 1)
+    late.add(slots.ACTIVE, 5)
+    assert mine.total(1, slots.ACTIVE) == 0
+
+    other.grow(3)
+    other.grow(2)
+
+    assert (mine.workers, mine.total(1, slots.ACTIVE), len(mine.read(1))) == (3, 5, 3)
+    assert mine.totals(1)[0][slots.ACTIVE] == 5
+    with pytest.raises(ValueError, match="room for 3 workers, not for 4"):
+        mine.grow(4)
+
+
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(100, 130)), max_size=200))
 def test_no_request_is_lost_however_many_codes_occur(requests: list[tuple[int, int]]) -> None:
     table = make_table()

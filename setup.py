@@ -45,6 +45,8 @@ COMPILED = [
     "proxy/l4/forward.py",
     "proxy/l4/tunnel.py",
     "proxy/relay.py",
+    "proxy/udp/forward.py",
+    "proxy/udp/session.py",
     "proxy/upstream/endpoint.py",
 ]
 

@@ -27,6 +27,8 @@ from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
 from proxy.table import Rows, Tables
+from proxy.udp.forward import UdpForwarder
+from proxy.udp.session import UdpServer, UdpSession
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import serve
 
@@ -76,7 +78,8 @@ class DataPlane:
         self.tables = Tables(self.rows)
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
         self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, TcpServer)
-        self.acceptors: dict[Place, Acceptor] = {}
+        self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
+        self.acceptors: dict[Place, Acceptor | UdpServer] = {}
         self.waiting_sockets: dict[Place, socket.socket] = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.poll)
         self.ticker: asyncio.TimerHandle | None = loop.call_later(TICK, self.tick)
@@ -96,7 +99,9 @@ class DataPlane:
         if waiting is not None:
             waiting.close()
         acceptor = self.acceptors.pop((name, number), None)
-        if acceptor is not None:
+        if isinstance(acceptor, UdpServer):
+            acceptor.hand_over()
+        elif acceptor is not None:
             acceptor.close()
 
     def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
@@ -105,6 +110,7 @@ class DataPlane:
         if snapshot.settings != self.settings or snapshot.settings.access_log != self.log_settings:
             self.apply_settings(snapshot.settings)
         self.open_listeners()
+        self.udp.review(snapshot)
         for service in self.tables.services.values():
             if service.pending:
                 serve(service)
@@ -112,7 +118,13 @@ class DataPlane:
     def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None:
         """Accept nothing more, finish requests within `deadline` seconds and streams within `streams`, then call
         `done`."""
-        self.unlisten_all()
+        for server in list(self.udp.servers):
+            server.leave()  # the clients of its sessions are heard until those end, or somebody else has the socket
+        for place, acceptor in list(self.acceptors.items()):
+            if not isinstance(acceptor, UdpServer):
+                self.unlisten(*place)
+        for place in list(self.waiting_sockets):
+            self.unlisten(*place)
         self.forwarder.draining = True
         for stream in self.reactor.all_streams():
             stream.drain()
@@ -157,7 +169,9 @@ class DataPlane:
             acceptor.listen(self.reactor, sock.detach())
             self.acceptors[place] = acceptor
 
-    def acceptor_for(self, listener: ListenerRuntime) -> Acceptor:
+    def acceptor_for(self, listener: ListenerRuntime) -> Acceptor | UdpServer:
+        if listener.protocol is Protocol.UDP:
+            return UdpServer(self.udp, listener, self.tables.applied[listener.name].address)
         if listener.protocol is Protocol.TCP:
             return TcpAcceptor(self.tcp, listener, self.may_accept)
         return HttpAcceptor(self.forwarder, listener, self.may_accept)
@@ -172,6 +186,7 @@ class DataPlane:
         self.settings = settings
         self.forwarder.settings = HttpSettings(settings)
         self.tcp.apply(settings)
+        self.udp.apply(settings)
 
     def open_log(self, wanted: LogSettings) -> None:
         """Log as `wanted`. A file that cannot be opened stops no traffic: the log stays what it was, and the next
@@ -189,6 +204,7 @@ class DataPlane:
         self.log_settings = wanted
         self.forwarder.log = log
         self.tcp.log = log
+        self.udp.log = log
 
     def report_log_closed(self, path: str, error: OSError) -> None:
         self.emit("access log not opened", {"path": path, "reason": error.strerror or str(error)})

@@ -158,6 +158,7 @@ class Tables:
         if runtime is None:
             runtime = ListenerRuntime(listener.name, listener.protocol, self.rows.row(listener_key(listener.name)))
             self.listeners[listener.name] = runtime
+        runtime.protocol = listener.protocol
         runtime.router = Router([(route, self.route_for(listener, route)) for route in listener.routes])
         runtime.streams = StreamRouter([(route, self.stream_route_for(listener, route)) for route in listener.streams])
         runtime.limit(listener.max_connections)

@@ -41,10 +41,10 @@ from proxy.control.messages import (
     ReopenLogs,
     Unlisten,
 )
-from proxy.control.sockets import UNIX_PREFIX
+from proxy.control.sockets import UDP_PREFIX, UNIX_PREFIX
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator
-from proxy.stats.slots import GAUGES, WORKER_CONNECTIONS, WORKER_SLOT
+from proxy.stats.slots import GAUGES, WORKER_GAUGES, WORKER_SLOT
 
 Numbered = tuple[str, int]  # one of a listener's sockets: the listener's name and the socket's number
 OnEvent = Callable[[int, str, Mapping[str, str | int | float]], None]
@@ -200,6 +200,7 @@ class Fleet:
             case Draining():
                 link.state = "draining"
                 link.is_leaving = True
+                self._take_datagrams(link)
                 self._push()
             case Released(slots=slots, version=version):
                 self.allocator.released(number, slots, version)
@@ -300,7 +301,16 @@ class Fleet:
             timeouts = self._wanted.snapshot.settings.timeouts
             link.state = "draining"
             link.is_leaving = True
+            self._take_datagrams(link)
             link.wire.send(Drain(deadline=timeouts.drain, streams=timeouts.drain_streams))
+
+    def _take_datagrams(self, link: Link) -> None:
+        """A worker that drains accepts no connections, but it reads datagrams for the sessions that it has, unless it
+        is told that others have its sockets."""
+        for (name, number), address in list(link.listening.items()):
+            if address.startswith(UDP_PREFIX) and link.wire is not None:
+                link.wire.send(Unlisten(name=name, number=number))
+                del link.listening[name, number]
 
     def _push(self) -> None:
         """Send every worker what it lacks of what is wanted now."""
@@ -329,6 +339,6 @@ class Fleet:
 
     def _reset_gauges(self, number: int, rows: Iterable[int]) -> None:
         """A dead worker cannot take back what its gauges say."""
-        self._table.zero(number, WORKER_SLOT, (WORKER_CONNECTIONS,))
+        self._table.zero(number, WORKER_SLOT, WORKER_GAUGES)
         for row in rows:
             self._table.zero(number, row, GAUGES)

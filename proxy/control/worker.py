@@ -43,7 +43,7 @@ from proxy.control.messages import (
 )
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import keys_of
-from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
+from proxy.stats.slots import WORKER_GAUGES, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
 
 _HEARTBEAT = 0.5  # seconds between two signs of life
 _DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say that it is done
@@ -100,7 +100,8 @@ class Worker:
         self._wire: Wire | None = None
         self._is_draining = False
         self._is_closed = False
-        self._set(WORKER_CONNECTIONS, 0)  # whoever was this worker before took its connections along
+        for gauge in WORKER_GAUGES:
+            self._set(gauge, 0)  # whoever was this worker before took its connections along
         self._plane = plane(loop, table=table, worker=number, emit=self._emit, released=self._released)
         self._set(WORKER_PID, os.getpid())
         self._set(WORKER_VERSION, 0)

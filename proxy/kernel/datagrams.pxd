@@ -37,7 +37,7 @@ cdef class DatagramServer(DatagramSocket):
     cdef readonly dict sessions
     cdef bint says_local
     cdef DatagramSession recent
-    cpdef listen(self, Batch batch, Reactor reactor, int fd, Slot slot)
+    cpdef serve(self, Batch batch, Reactor reactor, int fd, Slot slot)
     cpdef DatagramSession open_session(self, bytes key)
     cpdef stop_reading(self)
     cdef dispatch(self, int item)
@@ -53,9 +53,11 @@ cdef class DatagramSession(DatagramSocket):
     cdef readonly int64_t bytes_out
     cdef readonly int64_t datagrams_in
     cdef readonly int64_t datagrams_out
+    cdef public Slot route_slot
     cdef public Slot service_slot
     cdef public Slot endpoint_slot
     cpdef int open(self, DatagramServer server, bytes key, Address address, double idle) except -2
     cpdef bytes client(self)
     cpdef int client_port(self) noexcept
+    cpdef limit_idle(self, double idle)
     cdef void touch(self) noexcept

@@ -226,7 +226,7 @@ cdef class DatagramServer(DatagramSocket):
     def __cinit__(self):
         self.sessions = {}
 
-    cpdef listen(self, Batch batch, Reactor reactor, int fd, Slot slot):
+    cpdef serve(self, Batch batch, Reactor reactor, int fd, Slot slot):
         """Own a bound, non-blocking socket and serve whoever sends to it. `slot`: where it is counted."""
         cdef int family = 0
         cdef int wildcard = hm_is_wildcard(fd, &family)
@@ -316,6 +316,8 @@ cdef class DatagramServer(DatagramSocket):
             session.endpoint_slot.cells[BYTES_OUT] += message.msg_len
         if session.service_slot is not None:
             session.service_slot.cells[BYTES_OUT] += message.msg_len
+        if session.route_slot is not None:
+            session.route_slot.cells[BYTES_IN] += message.msg_len
         room.pieces[item].iov_len = message.msg_len
         session.touch()
         session.queue(item, None)
@@ -355,6 +357,13 @@ cdef class DatagramSession(DatagramSocket):
 
     cpdef int client_port(self) noexcept:
         return hm_peer_port(&self.peer)
+
+    cpdef limit_idle(self, double idle):
+        """From now on this many seconds of silence are enough, if they are fewer than before."""
+        cdef int64_t limit = <int64_t>(idle * 1000)
+        if self.idle_ms == 0 or limit < self.idle_ms:
+            self.idle_ms = limit
+            self.set_timeout(idle)
 
     cdef void touch(self) noexcept:
         """A datagram came or went."""
@@ -419,6 +428,8 @@ cdef class DatagramSession(DatagramSocket):
                     self.endpoint_slot.cells[BYTES_IN] += size
                 if self.service_slot is not None:
                     self.service_slot.cells[BYTES_IN] += size
+                if self.route_slot is not None:
+                    self.route_slot.cells[BYTES_OUT] += size
                 server.queue(item, self)
             self.touch()
             if last < PLACES:

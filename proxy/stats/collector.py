@@ -201,6 +201,9 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
         elif family.shape is Shape.CONNECT_TIME:
             yield Sample(f"{name}_count", labels, row.cells[slots.CONNECTS])
             yield Sample(f"{name}_sum", labels, row.cells[slots.CONNECT_MICROSECONDS] / 1e6)
+        elif family.shape is Shape.DROPS:
+            for reason, cell in families.DROP_REASONS:
+                yield Sample(name, {**labels, "reason": reason}, row.cells[cell])
         else:
             idle = row.cells[slots.POOL_IDLE]
             yield Sample(name, {**labels, "state": "idle"}, idle)

@@ -39,6 +39,7 @@ class Shape(Enum):
     BYTES = "direction"
     CONNECT_TIME = "-"  # count and sum, no label of its own
     POOL = "state"
+    DROPS = "reason"  # why datagrams went nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ Family = RowFamily | PlainFamily
 OTHER_CODE = "other"  # more than 15 different codes in a row, or no HTTP status at all
 RECEIVED = "received"
 SENT = "sent"
+DROP_REASONS = (
+    ("unrouted", slots.DATAGRAMS_UNROUTED),
+    ("unsent", slots.DATAGRAMS_NOT_SENT),
+    ("oversize", slots.DATAGRAMS_OVERSIZE),
+)
 
 
 def code_label(code: int) -> str:
@@ -118,21 +124,44 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Kind.COUNTER,
         Scope.LISTENER,
         slots.CONNECTIONS_TOTAL,
-        "Client connections accepted",
+        "Client connections accepted, and sessions of UDP begun",
     ),
     _cell(
         "hivemesh_downstream_connections_active",
         Kind.GAUGE,
         Scope.LISTENER,
         slots.CONNECTIONS_ACTIVE,
-        "Client connections open",
+        "Client connections and sessions of UDP open",
     ),
     _cell(
         "hivemesh_downstream_connections_refused_total",
         Kind.COUNTER,
         Scope.LISTENER,
         slots.OVERFLOWS,
-        "Client connections closed at once because limits.connections was reached",
+        "Client connections closed at once because limits.connections was reached, and datagrams dropped because there "
+        "was no room for a session",
+    ),
+    _cell(
+        "hivemesh_downstream_datagrams_received_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        slots.DATAGRAMS_IN,
+        "Datagrams from clients, the dropped ones included",
+    ),
+    _cell(
+        "hivemesh_downstream_datagrams_sent_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        slots.DATAGRAMS_OUT,
+        "Datagrams from endpoints that were passed on to clients",
+    ),
+    RowFamily(
+        "hivemesh_downstream_datagrams_dropped_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        Shape.DROPS,
+        "Datagrams of either direction that went nowhere: no route or endpoint (unrouted), not taken by the kernel "
+        "(unsent), larger than a datagram can be (oversize)",
     ),
     # Routes.
     RowFamily(

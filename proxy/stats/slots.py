@@ -57,6 +57,8 @@ WORKER_VERSION = 50  # snapshot version in force
 WORKER_LOG_DROPPED = 51  # access log lines given up because the sink was too slow
 WORKER_CONNECTIONS = 52  # gauge: client connections
 TABLE_BLOCKS = 53  # of block 0 only, for the whole table: blocks that are or were in use; never falls
+WORKER_UDP_SESSIONS = 54  # gauge: sessions of datagrams
+WORKER_GAUGES = (WORKER_CONNECTIONS, WORKER_UDP_SESSIONS)
 
 
 def listener_key(name: str) -> str:

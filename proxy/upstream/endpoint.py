@@ -137,8 +137,8 @@ class EndpointRuntime(Candidate):
         self.slot.add(CONNECTIONS_TOTAL, 1)
         self.slot.add(CONNECTIONS_ACTIVE, 1)
 
-    def closed(self, stream: PooledStream) -> None:
-        """A connection of ours is gone, idle or not."""
+    def closed(self, stream: PooledStream | None) -> None:
+        """A connection of ours is gone, idle or not; None for one that is of no pool."""
         self.open -= 1
         self.slot.add(CONNECTIONS_ACTIVE, -1)
         self.service.slot.add(CONNECTIONS_ACTIVE, -1)

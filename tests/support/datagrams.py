@@ -89,7 +89,7 @@ class Field:
         bound = udp_socket(ours or host)
         self.port: int = bound.getsockname()[1]
         self.host = host
-        self.server.listen(self.batch, self.reactor, bound.detach(), self.row)
+        self.server.serve(self.batch, self.reactor, bound.detach(), self.row)
         self.clients: list[socket.socket] = []
 
     def client(self) -> socket.socket:

@@ -128,18 +128,20 @@ def test_what_is_larger_than_a_place_is_dropped_and_counted() -> None:
 
 def test_everything_is_counted() -> None:
     with field() as f:
-        service, endpoint = f.table.slot(0, 2), f.table.slot(0, 3)
+        service, endpoint, route = f.table.slot(0, 2), f.table.slot(0, 3), f.table.slot(0, 4)
         client = f.client()
         client.send(b"abc")
         _, source = f.receive_from(f.endpoint)
         (session,) = f.server.opened
         session.service_slot, session.endpoint_slot = service, endpoint
+        session.route_slot = route
         client.send(b"de")
         f.receive(f.endpoint)
         f.endpoint.sendto(b"answer", source)
         f.receive(client)
         cells = (slots.DATAGRAMS_IN, slots.BYTES_IN, slots.DATAGRAMS_OUT, slots.BYTES_OUT)
         assert [f.row.get(cell) for cell in cells] == [2, 5, 1, 6]
+        assert [route.get(cell) for cell in (slots.BYTES_IN, slots.BYTES_OUT)] == [2, 6]
         # Of an endpoint, "in" is what comes from it.
         assert [endpoint.get(cell) for cell in (slots.BYTES_IN, slots.BYTES_OUT)] == [6, 2]
         assert [service.get(cell) for cell in (slots.BYTES_IN, slots.BYTES_OUT)] == [6, 2]
@@ -363,7 +365,7 @@ def test_only_sockets_of_ip_serve_datagrams(tmp_path: object) -> None:
     with one, two:
         server = DatagramServer()
         with field() as f, pytest.raises(OSError, match="cannot serve datagrams"):
-            server.listen(Batch(), Reactor(), two.fileno(), f.row)
+            server.serve(Batch(), Reactor(), two.fileno(), f.row)
 
 
 def test_nothing_stays_open() -> None:

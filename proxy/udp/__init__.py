@@ -1,0 +1,1 @@
+"""UDP listeners: sessions of datagrams between clients and endpoints."""

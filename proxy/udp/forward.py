@@ -1,0 +1,239 @@
+"""The way of a session of datagrams: from a client's first datagram to an endpoint, and to its end.
+
+    begin -> limits -> route -> service, version -> pick an endpoint -> session
+    no session -> the datagram is dropped and counted; nothing waits
+    silence, refusal, drain -> finish
+
+A session stays with its endpoint until it ends. An endpoint that is removed or drains keeps the sessions it has; one
+that is found unhealthy or ejected loses each with the client's next datagram, if there is another endpoint for it.
+`finish`, exactly once: statistics, access log. The drivers (proxy/udp/session.py) call in.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from discovery.model import EndpointState, Protocol, Settings, Snapshot
+from mesh.balance import Candidate
+from proxy.accesslog import AccessLog
+from proxy.kernel.cells import Slot
+from proxy.kernel.datagrams import Batch, client_of
+from proxy.kernel.netio import Reactor
+from proxy.l4.routes import StreamRouteRuntime
+from proxy.stats.slots import (
+    ACTIVE,
+    CONNECT_FAILURES,
+    CONNECTIONS_TOTAL,
+    DATAGRAMS_UNROUTED,
+    OVERFLOWS,
+    WORKER_UDP_SESSIONS,
+)
+from proxy.streamlog import UDP, StreamRecord
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.queue import serve
+
+if TYPE_CHECKING:  # what stands above this module, and is only called from here
+    from proxy.udp.session import UdpServer, UdpSession
+
+# Endpoints that a session meets at most before it is given up.
+MOST_ATTEMPTS = 5
+
+# Of a listener's datagrams that get no session one has a line in the access log in this time (milliseconds): a flood
+# must not become one of lines. All of them are counted.
+REFUSAL_PAUSE_MS = 1000
+
+# What says that we, and not the endpoint, have run out of something: descriptors, ports, memory.
+OUR_LIMITS = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM))
+
+# A session with an endpoint in one of these states goes elsewhere.
+LOST_STATES = frozenset((EndpointState.UNHEALTHY, EndpointState.EJECTED))
+
+
+class UdpForwarder:
+    """One per worker. `log` is None while there is none."""
+
+    reactor: Reactor
+    batch: Batch
+    worker_slot: Slot
+    log: AccessLog | None
+    idle: float  # seconds
+    limit: int  # sessions of the instance
+    servers: list[UdpServer]  # those that have a socket
+    make_session: type[UdpSession]
+
+    def __init__(self, reactor: Reactor, settings: Settings, worker_slot: Slot, make_session: type[UdpSession]) -> None:
+        self.reactor = reactor
+        self.batch = Batch()
+        self.worker_slot = worker_slot
+        self.make_session = make_session
+        self.log = None
+        self.servers = []
+        self.idle = 0.0
+        self.limit = 0
+        self.apply(settings)
+
+    def apply(self, settings: Settings) -> None:
+        """Takes effect for new sessions."""
+        self.idle = settings.timeouts.udp_idle
+        self.limit = settings.limits.udp_sessions
+
+    def review(self, snapshot: Snapshot) -> None:
+        """Other endpoints and listeners are in force: what that means for the sessions there are."""
+        known = {(each.name, each.address) for each in snapshot.listeners if each.protocol is Protocol.UDP}
+        for server in list(self.servers):
+            if server.leaving and (server.listener.name, server.address) not in known:
+                server.end_all("", "the listener is gone")
+                continue
+            for session in server.sessions.values():
+                endpoint: EndpointRuntime = session.endpoint  # type: ignore[attr-defined]  # begin made it
+                session.misplaced = endpoint.endpoint.state in LOST_STATES and not endpoint.removed
+
+    # --- from a datagram to a session ---------------------------------------------------------------------------
+
+    def begin(self, server: UdpServer, key: bytes) -> UdpSession | None:
+        """A session for the client that `key` names, which has none or whose endpoint is lost. None: there is none."""
+        lost: UdpSession | None = server.sessions.get(key)  # type: ignore[assignment]  # begin made it
+        if lost is not None:
+            lost.misplaced = False  # it stays where it is unless there is something better
+        elif server.leaving:
+            server.slot.add(DATAGRAMS_UNROUTED, 1)
+            return None
+        client, port = client_of(key)
+        record = StreamRecord(UDP, server.listener.name, client, port, self.reactor.micros())
+        # What proxy/table.py gave the router.
+        route: StreamRouteRuntime | None = server.listener.streams.match(b"", client)  # type: ignore[assignment]
+        if route is None:
+            return self.refuse(server, record, lost, "NR", "no route matches")
+        record.route = route.route
+        drawn = route.choose()
+        service = drawn.service
+        if drawn.failed_over:
+            record.add_flag("fo")
+        if service is None:
+            return self.refuse(server, record, lost, "NC", "the route names no service that exists")
+        record.service = service.name
+        record.version = drawn.version
+        if lost is not None:
+            return self.connect(server, key, record, route, service, lost)
+        if not self.claim(server):
+            return self.refuse(server, record, lost, "UO", "limits.udp_sessions or max_connections of the listener")
+        session = self.connect(server, key, record, route, service, None)
+        if session is None:
+            self.unclaim(server)
+        return session
+
+    def claim(self, server: UdpServer) -> bool:
+        """Count one more session of the listener and of the instance, if all workers together may have it: each
+        publishes its own first, then adds up."""
+        if not server.listener.claim():
+            return False
+        slot = self.worker_slot
+        slot.add(WORKER_UDP_SESSIONS, 1)
+        if self.limit == 0 or slot.total(WORKER_UDP_SESSIONS) <= self.limit:
+            return True
+        self.unclaim(server)
+        return False
+
+    def unclaim(self, server: UdpServer) -> None:
+        self.worker_slot.add(WORKER_UDP_SESSIONS, -1)
+        server.listener.unclaim()
+
+    def connect(
+        self,
+        server: UdpServer,
+        key: bytes,
+        record: StreamRecord,
+        route: StreamRouteRuntime,
+        service: ServiceRuntime,
+        lost: UdpSession | None,
+    ) -> UdpSession | None:
+        """Pick an endpoint and open a socket to it; to the next one if that cannot be had."""
+        balancer = service.versions.get(record.version) if record.version else service.balancer
+        tried: list[Candidate] = []
+        while balancer is not None and record.attempts < MOST_ATTEMPTS:
+            # The candidates of a service's balancers are its endpoints.
+            endpoint: EndpointRuntime | None = balancer.pick(record, tried)  # type: ignore[assignment]
+            if endpoint is None or endpoint in tried:
+                break
+            if not endpoint.make_room():
+                service.slot.add(OVERFLOWS, 1)
+                return self.refuse(server, record, lost, "UO", "pool.max_connections or pool.max_total")
+            record.attempts += 1
+            record.assigned = self.reactor.micros()
+            record.endpoint = endpoint
+            session = self.make_session(self, server, record, route, service, endpoint)
+            error = session.open(server, key, endpoint.address, self.idle)
+            if error == 0:
+                endpoint.opened()
+                self.opened(session, lost)
+                return session
+            endpoint.not_opened()
+            record.detail = f"{endpoint.address.text}: {errno.errorcode.get(error, str(error))}"
+            if error in OUR_LIMITS:
+                return self.refuse(server, record, lost, "UO", record.detail)
+            endpoint.slot.add(CONNECT_FAILURES, 1)
+            tried.append(endpoint)
+        if tried:
+            return self.refuse(server, record, lost, "UF", record.detail)
+        return self.refuse(server, record, lost, "UH", "the service has no usable endpoint")
+
+    def opened(self, session: UdpSession, lost: UdpSession | None) -> None:
+        session.route.slot.add(CONNECTIONS_TOTAL, 1)
+        session.service.slot.add(ACTIVE, 1)
+        session.endpoint.slot.add(ACTIVE, 1)
+        if lost is None:
+            session.server.slot.add(CONNECTIONS_TOTAL, 1)
+            session.server.slot.add(ACTIVE, 1)
+        else:
+            lost.end("UH", "its endpoint is not healthy any more", True)
+
+    def refuse(
+        self, server: UdpServer, record: StreamRecord, lost: UdpSession | None, flag: str, detail: str
+    ) -> UdpSession | None:
+        """There is no new session: the one whose endpoint is lost goes on, or else the datagram is dropped."""
+        if lost is not None:
+            return lost
+        server.slot.add(OVERFLOWS if flag == "UO" else DATAGRAMS_UNROUTED, 1)
+        now_ms = self.reactor.now_ms
+        if self.log is not None and (not server.refusal_logged or now_ms - server.refusal_logged >= REFUSAL_PAUSE_MS):
+            server.refusal_logged = now_ms
+            record.add_flag(flag)
+            record.detail = detail
+            record.finished = self.reactor.micros()
+            self.log.write_stream(record)
+        return None
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def unreachable(self, session: UdpSession, error: int) -> None:
+        """The endpoint's machine, or the way there, refuses what was sent."""
+        if error == errno.EMSGSIZE:
+            return  # that datagram is too large for the way; others may not be
+        session.endpoint.slot.add(CONNECT_FAILURES, 1)
+        session.end("UF", f"{session.endpoint.address.text}: {errno.errorcode.get(error, str(error))}", False)
+
+    def finish(self, session: UdpSession) -> None:
+        """The one end of every session: count it and log it."""
+        service, endpoint, server = session.service, session.endpoint, session.server
+        endpoint.slot.add(ACTIVE, -1)
+        endpoint.closed(None)
+        service.slot.add(ACTIVE, -1)
+        if not session.goes_on:
+            server.slot.add(ACTIVE, -1)
+            self.unclaim(server)
+        record = session.record
+        record.finished = self.reactor.micros()
+        record.bytes_in = session.bytes_in
+        record.bytes_out = session.bytes_out
+        record.datagrams_in = session.datagrams_in
+        record.datagrams_out = session.datagrams_out
+        if self.log is not None:
+            try:
+                self.log.write_stream(record)
+            except Exception as bug:
+                # All else about the session is done.
+                self.reactor.tell_bug(session, bug)
+        if service.pending:
+            serve(service)
+        server.session_ended()

@@ -23,6 +23,7 @@ from proxy.http1.settings import HttpSettings
 from proxy.http1.upstream import Upstream
 from proxy.kernel.cells import Table
 from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_REQUEST, TICK, Acceptor, Reactor, Stream
+from proxy.l4.ends import ClientEnd, ServerEnd
 from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
@@ -77,7 +78,7 @@ class DataPlane:
         self.rows = Rows(table, worker, lambda number: released((number,)))
         self.tables = Tables(self.rows)
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
-        self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, TcpServer)
+        self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, self.tcp_server)
         self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
         self.acceptors: dict[Place, Acceptor | UdpServer] = {}
         self.waiting_sockets: dict[Place, socket.socket] = {}
@@ -168,6 +169,9 @@ class DataPlane:
                 listener.port = b"%d" % sock.getsockname()[1]
             acceptor.listen(self.reactor, sock.detach())
             self.acceptors[place] = acceptor
+
+    def tcp_server(self, endpoint: EndpointRuntime, client: ClientEnd) -> ServerEnd:
+        return TcpServer(self.tcp, endpoint, client)
 
     def acceptor_for(self, listener: ListenerRuntime) -> Acceptor | UdpServer:
         if listener.protocol is Protocol.UDP:

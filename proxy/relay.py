@@ -145,9 +145,10 @@ class RelayStream(PooledStream):
         elif other is None or other.fd < 0:
             self.relay_over(False)
         elif other.pending() == 0:
-            other.shut_write()
             if other.ended and self.pending() == 0 and other.pipe is None:
                 self.relay_over(False)
+            else:
+                other.shut_write()
 
     def relay_drained(self) -> None:
         """All that was passed to this side is on its way; its source may go on."""
@@ -155,9 +156,10 @@ class RelayStream(PooledStream):
         if other is None:
             return
         if other.ended:
-            self.shut_write()
             if self.ended and other.pending() == 0 and self.pipe is None:
                 self.relay_over(False)
+            else:
+                self.shut_write()
         elif other.held and other.pipe is None:
             other.held = False
             self.reactor.wake(other)

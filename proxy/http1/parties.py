@@ -80,7 +80,7 @@ class ListenerRuntime:
         self.resume()
 
     def claim(self) -> bool:
-        """Count one more connection, if all workers together may have it: each publishes its own, then adds up."""
+        """Count one more connection, if all workers together may have it: publish ours first, then add up."""
         slot = self.slot
         slot.add(CONNECTIONS_ACTIVE, 1)
         if self.max_connections == 0 or slot.total(CONNECTIONS_ACTIVE) <= self.max_connections:

@@ -247,7 +247,8 @@ cdef class Reactor:
             if not flags & (EPOLLOUT | EPOLLERR | EPOLLHUP):
                 return
             stream.connecting = False
-            error = hm_socket_error(stream.fd)
+            # Without an error or a hang-up beside it, writable means connected.
+            error = hm_socket_error(stream.fd) if flags & (EPOLLERR | EPOLLHUP) else 0
             stream.on_connected(error)
             if stream.fd >= 0 and stream.out is not None:
                 stream.flush()

@@ -4,9 +4,12 @@ from mesh.balance cimport Balancer
 from mesh.streams cimport StreamRouter
 from proxy.accesslog cimport AccessLog
 from proxy.kernel.cells cimport Slot
+from proxy.kernel.entropy cimport random_unit
 from proxy.kernel.netio cimport Reactor
+from proxy.l4.ends cimport ClientEnd, ServerEnd
+from proxy.l4.routes cimport StreamRouteRuntime
 from proxy.streamlog cimport StreamRecord
-from proxy.upstream.endpoint cimport EndpointRuntime
+from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 
 
 cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, REPLAYS
@@ -19,4 +22,18 @@ cdef class TcpForwarder:
     cdef public AccessLog log
     cdef public double connect
     cdef public double idle
-    cdef public object make_server
+    cdef public object connector
+    @cython.locals(record=StreamRecord, route=StreamRouteRuntime, service=ServiceRuntime, version=str)
+    cpdef begin(self, ClientEnd client)
+    @cython.locals(service=ServiceRuntime, version=str)
+    cpdef Balancer balancer_of(self, ClientEnd client)
+    @cython.locals(record=StreamRecord, balancer=Balancer, endpoint=EndpointRuntime, server=ServerEnd)
+    cpdef assign(self, ClientEnd client)
+    @cython.locals(record=StreamRecord, slot=Slot)
+    cpdef connected(self, ClientEnd client, ServerEnd server)
+    @cython.locals(server=ServerEnd)
+    cpdef ServerEnd part(self, ClientEnd client)
+    @cython.locals(server=ServerEnd)
+    cpdef end(self, ClientEnd client, bint broken)
+    @cython.locals(record=StreamRecord, service=ServiceRuntime)
+    cpdef finish(self, ClientEnd client)

@@ -12,13 +12,16 @@ empty answer. The flags are Envoy's words, as in docs/protocol.md. The drivers (
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from discovery.model import Settings
 from mesh.balance import Balancer
 from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
+from proxy.kernel.entropy import random_unit
 from proxy.kernel.netio import Reactor
+from proxy.l4.ends import ClientEnd, ServerEnd
+from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.slots import (
     ACTIVE,
     CONNECT_FAILURES,
@@ -31,9 +34,6 @@ from proxy.stats.slots import (
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 from proxy.upstream.queue import Waiter, is_free, join, leave
 
-if TYPE_CHECKING:  # what stands above this module, and is only called from here
-    from proxy.l4.tunnel import TcpClient, TcpServer
-
 # Endpoints that a connection meets at most. One that has met so many dead ones is not helped by a further one.
 MOST_ATTEMPTS = 5
 
@@ -45,7 +45,7 @@ SOON = 0.001
 class WaitingClient(Waiter):
     """A connection in the queue of its service."""
 
-    def __init__(self, forwarder: TcpForwarder, client: TcpClient, service: ServiceRuntime) -> None:
+    def __init__(self, forwarder: TcpForwarder, client: ClientEnd, service: ServiceRuntime) -> None:
         self.forwarder = forwarder
         self.client = client
         self.service = service
@@ -70,13 +70,19 @@ class TcpForwarder:
     log: AccessLog | None
     connect: float  # seconds
     idle: float
-    make_server: type[TcpServer]
+    connector: Callable[[EndpointRuntime, ClientEnd], ServerEnd]
 
-    def __init__(self, reactor: Reactor, settings: Settings, worker_slot: Slot, make_server: type[TcpServer]) -> None:
-        """`make_server`: the driver of the endpoint's side."""
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: Settings,
+        worker_slot: Slot,
+        connector: Callable[[EndpointRuntime, ClientEnd], ServerEnd],
+    ) -> None:
+        """`connector` makes an unconnected driver of the endpoint's side."""
         self.reactor = reactor
         self.worker_slot = worker_slot
-        self.make_server = make_server
+        self.connector = connector
         self.log = None
         self.connect = 0.0
         self.idle = 0.0
@@ -88,44 +94,46 @@ class TcpForwarder:
 
     # --- from a connection to an endpoint -----------------------------------------------------------------------
 
-    def begin(self, client: TcpClient) -> None:
+    def begin(self, client: ClientEnd) -> None:
         """All that is to be known of the connection is known."""
         record = client.record
         client.listener.slot.add(ACTIVE, 1)
-        route = client.listener.streams.match(record.sni, record.client)
+        # What a listener's router matches with is what proxy/table.py gave it.
+        route: StreamRouteRuntime | None = client.listener.streams.match(record.sni, record.client)  # type: ignore[assignment]
         if route is None:
             self.fail(client, "NR", "no route matches")
             return
-        client.route = route  # type: ignore[assignment]  # what proxy/table.py gave the router
-        self.choose(client)
-
-    def choose(self, client: TcpClient) -> None:
-        """Service and version, and on to an endpoint."""
-        record = client.record
-        route = client.route
-        assert route is not None
+        client.route = route
         record.route = route.route
-        drawn = route.choose()
-        service = drawn.service
-        if drawn.failed_over:
-            record.add_flag("fo")
+        # Service and version: the route's, or drawn.
+        service = route.service
+        version = route.version
+        split = route.split
+        if split is None and service is not None and not version:
+            split = service.split
+        if split is not None:
+            drawn = split.draw_usable(random_unit())
+            service = drawn.service
+            version = drawn.version
+            if drawn.failed_over:
+                record.add_flag("fo")
         if service is None:
             self.fail(client, "NC", "the route names no service that exists")
             return
         client.service = service
         record.service = service.name
-        record.version = drawn.version
+        record.version = version
         service.slot.add(ACTIVE, 1)
         self.assign(client)
 
-    def balancer_of(self, client: TcpClient) -> Balancer | None:
+    def balancer_of(self, client: ClientEnd) -> Balancer | None:
         service = client.service
         if service is None:
             return None
         version = client.record.version
         return service.versions.get(version) if version else service.balancer
 
-    def assign(self, client: TcpClient) -> None:
+    def assign(self, client: ClientEnd) -> None:
         """Give the connection an endpoint, and connect to it."""
         record = client.record
         balancer = self.balancer_of(client)
@@ -146,7 +154,7 @@ class TcpForwarder:
         record.attempts += 1
         record.endpoint = endpoint
         endpoint.slot.add(ACTIVE, 1)
-        server = self.make_server(endpoint, client)
+        server = self.connector(endpoint, client)
         client.server = server
         error = server.connect(self.reactor, endpoint.address)
         if error:
@@ -156,7 +164,7 @@ class TcpForwarder:
         endpoint.opened()
         server.set_timeout(self.connect)
 
-    def queue(self, client: TcpClient) -> None:
+    def queue(self, client: ClientEnd) -> None:
         """All connections the service may have are taken: wait, up to the limit and not longer than a connect may."""
         service = client.service
         assert service is not None
@@ -168,7 +176,7 @@ class TcpForwarder:
         left = self.connect - (waiter.since - client.record.started) / MICROS
         client.set_timeout(max(left, SOON))
 
-    def connected(self, client: TcpClient, server: TcpServer) -> None:
+    def connected(self, client: ClientEnd, server: ServerEnd) -> None:
         record = client.record
         record.connected = self.reactor.micros()
         slot = server.endpoint.slot
@@ -185,7 +193,7 @@ class TcpForwarder:
 
     # --- when it goes wrong -------------------------------------------------------------------------------------
 
-    def connect_failed(self, client: TcpClient, server: TcpServer, error: int) -> None:
+    def connect_failed(self, client: ClientEnd, server: ServerEnd, error: int) -> None:
         """No connection (`error` is an errno, ETIMEDOUT for our own deadline): try another endpoint."""
         record = client.record
         endpoint = server.endpoint
@@ -203,7 +211,7 @@ class TcpForwarder:
             client.service.slot.add(REPLAYS, 1)
         self.assign(client)
 
-    def part(self, client: TcpClient) -> TcpServer | None:
+    def part(self, client: ClientEnd) -> ServerEnd | None:
         """Separate the two sides; who called has the endpoint's side to close."""
         server = client.server
         if server is not None:
@@ -214,12 +222,12 @@ class TcpForwarder:
             server.endpoint.slot.add(ACTIVE, -1)
         return server
 
-    def fail(self, client: TcpClient, flag: str, detail: str) -> None:
+    def fail(self, client: ClientEnd, flag: str, detail: str) -> None:
         client.record.add_flag(flag)
         client.record.detail = detail
         self.end(client, True)
 
-    def end(self, client: TcpClient, broken: bool) -> None:
+    def end(self, client: ClientEnd, broken: bool) -> None:
         """Close both sides; with a reset if one is `broken`."""
         self.finish(client)
         server = self.part(client)
@@ -227,25 +235,25 @@ class TcpForwarder:
             server.end_relay(broken)
         client.end_relay(broken)
 
-    def refuse_new(self, client: TcpClient) -> None:
+    def refuse_new(self, client: ClientEnd) -> None:
         """The instance has as many connections as it may."""
         client.listener.slot.add(ACTIVE, 1)
         client.listener.slot.add(OVERFLOWS, 1)
         self.fail(client, "UO", "limits.connections is reached")
 
-    def waited_too_long(self, client: TcpClient) -> None:
+    def waited_too_long(self, client: ClientEnd) -> None:
         if client.waiting is not None:
             assert client.service is not None
             client.service.slot.add(OVERFLOWS, 1)
         self.fail(client, "UO", "no connection became free in time")
 
-    def client_gone(self, client: TcpClient) -> None:
+    def client_gone(self, client: ClientEnd) -> None:
         """The client has reset the connection before it was connected to an endpoint."""
         self.fail(client, "DC", "")
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def finish(self, client: TcpClient) -> None:
+    def finish(self, client: ClientEnd) -> None:
         """The one end of every connection: count it and log it."""
         if client.done:
             return

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from discovery.model import StreamRoute
 from proxy.kernel.cells import Slot
-from proxy.kernel.entropy import random_unit
 from proxy.upstream.endpoint import ServiceRuntime
-from proxy.upstream.split import Drawn, ServiceSplit
+from proxy.upstream.split import ServiceSplit
 
 
 class StreamRouteRuntime:
@@ -17,14 +16,7 @@ class StreamRouteRuntime:
         self, route: StreamRoute, slot: Slot, service: ServiceRuntime | None, split: ServiceSplit | None
     ) -> None:
         self.route = route
+        self.version = route.version
         self.slot = slot
         self.service = service
         self.split = split
-
-    def choose(self) -> Drawn:
-        """Service and version: the route's, or drawn."""
-        service, version = self.service, self.route.version
-        split = self.split
-        if split is None and service is not None and not version:
-            split = service.split
-        return split.draw_usable(random_unit()) if split is not None else Drawn(service, version, False)

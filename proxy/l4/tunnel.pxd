@@ -2,40 +2,41 @@ cimport cython
 
 from proxy.http1.parties cimport LimitedAcceptor, ListenerRuntime
 from proxy.kernel.cells cimport Slot
+from proxy.kernel.netio cimport Reactor
+from proxy.l4.ends cimport ClientEnd, ServerEnd
 from proxy.l4.forward cimport TcpForwarder
-from proxy.relay cimport RelayStream
 from proxy.streamlog cimport StreamRecord
-from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
+from proxy.upstream.endpoint cimport EndpointRuntime
 
 
 cdef int DRAIN_NOTHING, DRAIN_STREAM
 cdef int BYTES_IN, BYTES_OUT, CONNECTIONS_TOTAL, WORKER_CONNECTIONS
 
 
-cdef class TcpServer
-
-
-cdef class TcpClient(RelayStream):
+cdef class TcpClient(ClientEnd):
     cdef public TcpForwarder forwarder
-    cdef public ListenerRuntime listener
-    cdef public StreamRecord record
-    cdef public object route
-    cdef public ServiceRuntime service
-    cdef public TcpServer server
-    cdef public list tried
-    cdef public object waiting
-    cdef public bint done
     cpdef int drain_kind(self) except -1
-    @cython.locals(server=TcpServer, slot=Slot, endpoint=EndpointRuntime)
+    cpdef on_readable(self)
+    cpdef on_drained(self)
+    @cython.locals(server=ServerEnd)
     cpdef count_relayed(self, Py_ssize_t count)
+    cpdef relay_over(self, bint broken)
+    cpdef on_closed(self)
 
 
-cdef class TcpServer(RelayStream):
-    cdef public EndpointRuntime endpoint
-    cdef public TcpClient client
+cdef class TcpServer(ServerEnd):
+    cdef public TcpForwarder forwarder
     cpdef int drain_kind(self) except -1
-    @cython.locals(client=TcpClient, endpoint=EndpointRuntime, slot=Slot)
+    @cython.locals(client=ClientEnd)
+    cpdef on_connected(self, int error)
+    cpdef on_readable(self)
+    cpdef on_drained(self)
+    @cython.locals(client=ClientEnd, endpoint=EndpointRuntime)
     cpdef count_relayed(self, Py_ssize_t count)
+    @cython.locals(client=ClientEnd)
+    cpdef relay_over(self, bint broken)
+    @cython.locals(client=ClientEnd, endpoint=EndpointRuntime)
+    cpdef on_closed(self)
 
 
 cdef class TcpAcceptor(LimitedAcceptor):

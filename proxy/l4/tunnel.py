@@ -10,44 +10,25 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from mesh.balance import Candidate
 from proxy.http1.parties import LimitedAcceptor, ListenerRuntime
 from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_STREAM
-from proxy.l4.forward import TcpForwarder, WaitingClient
-from proxy.l4.routes import StreamRouteRuntime
-from proxy.relay import RelayStream
+from proxy.l4.ends import ClientEnd, ServerEnd
+from proxy.l4.forward import TcpForwarder
 from proxy.stats.slots import BYTES_IN, BYTES_OUT, CONNECTIONS_TOTAL, WORKER_CONNECTIONS
-from proxy.streamlog import TCP, StreamRecord
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import serve
 
 
-class TcpClient(RelayStream):
+class TcpClient(ClientEnd):
     """A connection from a client, from accept to its end."""
 
     forwarder: TcpForwarder
-    listener: ListenerRuntime
-    record: StreamRecord
-    route: StreamRouteRuntime | None
-    service: ServiceRuntime | None
-    server: TcpServer | None
-    tried: list[Candidate] | None  # endpoints that could not be connected to
-    waiting: WaitingClient | None  # its place in the queue of the service
-    done: bool
 
     def __init__(
         self, forwarder: TcpForwarder, listener: ListenerRuntime, peer: bytes, port: int, started: int
     ) -> None:
-        super().__init__()
+        super().__init__(listener, peer, port, started)
         self.forwarder = forwarder
-        self.listener = listener
-        self.record = StreamRecord(TCP, listener.name, peer, port, started)
-        self.route = None
-        self.service = None
-        self.server = None
-        self.tried = None
-        self.waiting = None
-        self.done = False
 
     def on_readable(self) -> None:
         if self.relaying:
@@ -93,25 +74,23 @@ class TcpClient(RelayStream):
         return DRAIN_STREAM
 
 
-class TcpServer(RelayStream):
-    """The connection to an endpoint that belongs to it."""
+class TcpServer(ServerEnd):
+    """A connection to an endpoint."""
 
-    endpoint: EndpointRuntime
-    client: TcpClient | None  # None when it is on its own: about to be closed
+    forwarder: TcpForwarder
 
-    def __init__(self, endpoint: EndpointRuntime, client: TcpClient) -> None:
-        super().__init__()
-        self.endpoint = endpoint
-        self.client = client
+    def __init__(self, forwarder: TcpForwarder, endpoint: EndpointRuntime, client: ClientEnd) -> None:
+        super().__init__(endpoint, client)
+        self.forwarder = forwarder
 
     def on_connected(self, error: int) -> None:
         client = self.client
         if client is None:
             self.close()
         elif error:
-            client.forwarder.connect_failed(client, self, error)
+            self.forwarder.connect_failed(client, self, error)
         else:
-            client.forwarder.connected(client, self)
+            self.forwarder.connected(client, self)
 
     def on_readable(self) -> None:
         if self.relaying:
@@ -124,7 +103,7 @@ class TcpServer(RelayStream):
     def on_timeout(self) -> None:
         client = self.client
         if client is not None:
-            client.forwarder.connect_failed(client, self, errno.ETIMEDOUT)
+            self.forwarder.connect_failed(client, self, errno.ETIMEDOUT)
 
     def count_relayed(self, count: int) -> None:
         endpoint = self.endpoint
@@ -137,7 +116,7 @@ class TcpServer(RelayStream):
         client.listener.slot.add(BYTES_OUT, count)
         if client.route is not None:
             client.route.slot.add(BYTES_OUT, count)
-        client.set_timeout(client.forwarder.idle)
+        client.set_timeout(self.forwarder.idle)
 
     def relay_over(self, broken: bool) -> None:
         client = self.client

@@ -1,0 +1,24 @@
+from proxy.http1.parties cimport ListenerRuntime
+from proxy.l4.routes cimport StreamRouteRuntime
+from proxy.relay cimport RelayStream
+from proxy.streamlog cimport StreamRecord
+from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
+
+
+cdef class ServerEnd
+
+
+cdef class ClientEnd(RelayStream):
+    cdef public ListenerRuntime listener
+    cdef public StreamRecord record
+    cdef public StreamRouteRuntime route
+    cdef public ServiceRuntime service
+    cdef public ServerEnd server
+    cdef public list tried
+    cdef public object waiting
+    cdef public bint done
+
+
+cdef class ServerEnd(RelayStream):
+    cdef public EndpointRuntime endpoint
+    cdef public ClientEnd client

@@ -304,11 +304,11 @@ def sockets_of(messages: Sequence[Message]) -> list[str]:
     return words
 
 
-def serving(workers: int = 2, sockets: int = 0) -> Bench:
+def serving(workers: int = 2, sockets: int = 0, listener: str = "web=1") -> Bench:
     """With one listener, and all workers in service."""
     bench = Bench(workers=workers)
     bench.sockets = sockets
-    bench.want("a", ["web=1"])
+    bench.want("a", [listener])
     for number in range(workers):
         bench.greet(number)
     for number in range(workers):
@@ -342,6 +342,15 @@ def test_a_sibling_accepts_for_a_worker_that_drains_by_itself() -> None:
     assert sockets_of(bench.wires[0].take()) == ["+1"]
     assert bench.wires[1].take() == []
     assert [status.state for status in bench.fleet.statuses()] == ["ready", "draining"]
+
+
+def test_a_worker_that_drains_by_itself_lets_go_of_sockets_of_datagrams() -> None:
+    bench = serving(listener="dns=udp:1")
+
+    bench.fleet.receive(1, Draining())
+
+    assert sockets_of(bench.wires[0].take()) == ["+1"]
+    assert sockets_of(bench.wires[1].take()) == ["-1"]
 
 
 def test_a_unix_socket_needs_nobody_to_stand_in() -> None:

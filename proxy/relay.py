@@ -53,8 +53,9 @@ class RelayStream(PooledStream):
         """Pass on what there is, as long as the other side takes it."""
         other = self.other
         turns = 0
-        if self.failed and self.ended and other is not None and other.pending() == 0 and other.fd >= 0:
-            # A reset after the end: all that came before it has been passed on.
+        if self.failed and other is not None and other.fd >= 0 and (self.held or (self.ended and other.pending() == 0)):
+            # A reset after the end, when all that came before it has been passed on. Or one while the other side takes
+            # nothing: waiting for it to read could last for ever, and a direct connection would not have waited.
             self.relay_over(True)
             return
         while other is not None and self.fd >= 0 and not self.held and not self.ended:

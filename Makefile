@@ -39,7 +39,7 @@ bench: build ## Time single rules and kernels
 compare: build ## Measure hivemesh beside HAProxy, nginx and Envoy (ARGS=--smoke: only see that all of it runs)
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
-proofs: build ## Show under load what docs/reliability.md promises, about ten minutes (ARGS=--short: seconds each)
+proofs: build ## Show under load what docs/reliability.md promises, about forty minutes (ARGS=--short: seconds each)
 	@$(BIN)/python -m benchmarks.proofs $(ARGS)
 
 image-check: $(VENV)/.installed ## Carry out the steps of the Dockerfile without a container engine

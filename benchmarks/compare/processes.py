@@ -92,6 +92,18 @@ def _on_cpu(pid: int) -> float:
     return total / 1e9
 
 
+def tree_cpu(root: int) -> float:
+    """Seconds of user and system time that a whole tree has used, precise to the microsecond."""
+    stats = _stats()
+    total = 0.0
+    for pid in descendants(root, {pid: stat.parent for pid, stat in stats.items()}):
+        try:
+            total += _on_cpu(pid) + stats[pid].reaped
+        except (FileNotFoundError, ProcessLookupError, KeyError):
+            continue
+    return total
+
+
 class Started:
     """A process tree that this program started. Use as a context manager; leaving it ends the tree."""
 
@@ -127,15 +139,7 @@ class Started:
         return descendants(self.pid, {pid: stat.parent for pid, stat in _stats().items()})
 
     def cpu(self) -> float:
-        """Seconds of user and system time that the whole tree has used, precise to the microsecond."""
-        stats = _stats()
-        total = 0.0
-        for pid in descendants(self.pid, {pid: stat.parent for pid, stat in stats.items()}):
-            try:
-                total += _on_cpu(pid) + stats[pid].reaped
-            except (FileNotFoundError, ProcessLookupError, KeyError):
-                continue
-        return total
+        return tree_cpu(self.pid)
 
     def user_and_system(self) -> tuple[float, float]:
         """The same split in two, in whole ticks."""

@@ -23,6 +23,10 @@ PROOFS: Final = {
     "clients": "clients",
     "churn": "churn",
     "dead_endpoints": "dead_endpoints",
+    "connections": "connections",
+    "streams": "streams",
+    "postgres": "postgres",
+    "redis": "redis",
 }
 
 

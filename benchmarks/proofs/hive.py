@@ -111,6 +111,11 @@ class Hive:
         if isinstance(error, ProofError):
             error.add_note(f"hivemesh's log: {self.bugs()[:3] or 'no bug'}\n{self.last_words()}")
 
+    @property
+    def pid(self) -> int:
+        """Of the supervisor, the root of all its processes."""
+        return self._process.pid
+
     def complete(self, config: Mapping[str, Any]) -> Json:
         """With the admin address, and a log of the requests that went wrong."""
         return {

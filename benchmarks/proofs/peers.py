@@ -80,12 +80,15 @@ class Nginx:
     def _is_ready(self) -> bool:
         if self._process.poll() is not None:
             raise ProofError(f"nginx ended: {self._output.read_text(errors='replace')[-500:]}")
-        try:
-            for port in self._ports:
-                socket.create_connection((HOST, port), 1.0).close()
-        except OSError:
-            return False
-        return True
+        return all(map(is_listening, self._ports))
+
+
+def is_listening(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), 1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def nginx_version() -> str:

@@ -119,7 +119,7 @@ def change_often(evidence: Evidence, hive: Hive, ports: Ports, reloads: int, his
     accepted_broken = []
     hidden = []
     breakages = itertools.cycle(BREAKAGES)
-    ways = itertools.cycle((("POST /v1/reload", _post), ("SIGHUP", Hive.hang_up), ("file watch", _nothing)))
+    ways = itertools.cycle(WAYS)
     for number, (name, ask) in zip(range(1, reloads + 1), ways, strict=False):
         good = Generation(number)
         by[name] = by.get(name, 0) + 1
@@ -174,6 +174,10 @@ def _post(hive: Hive) -> None:
 
 def _nothing(hive: Hive) -> None:
     """A changed file is noticed."""
+
+
+# How a new file comes into force.
+WAYS: Final = (("POST /v1/reload", _post), ("SIGHUP", Hive.hang_up), ("file watch", _nothing))
 
 
 def _refusals(hive: Hive) -> float:

@@ -167,6 +167,7 @@ def test_hivemesh_gets_one_listener_without_routes_for_streams(protocol):
     (listener,) = hivemesh.render(given)["listeners"]
 
     assert (listener["protocol"], listener["service"], "routes" in listener) == (protocol.value, "store", False)
+    assert load_text(json.dumps(hivemesh.render(given)), "bench.yaml", {}).problems == ()
 
 
 @pytest.mark.parametrize("name", ["nginx", "envoy", "hivemesh"])

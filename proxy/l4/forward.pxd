@@ -4,7 +4,6 @@ from mesh.balance cimport Balancer
 from mesh.streams cimport StreamRouter
 from proxy.accesslog cimport AccessLog
 from proxy.kernel.cells cimport Slot
-from proxy.kernel.entropy cimport random_unit
 from proxy.kernel.netio cimport Reactor
 from proxy.l4.ends cimport ClientEnd, ServerEnd
 from proxy.l4.routes cimport StreamRouteRuntime
@@ -23,7 +22,7 @@ cdef class TcpForwarder:
     cdef public double connect
     cdef public double idle
     cdef public object connector
-    @cython.locals(record=StreamRecord, route=StreamRouteRuntime, service=ServiceRuntime, version=str)
+    @cython.locals(record=StreamRecord, route=StreamRouteRuntime, service=ServiceRuntime)
     cpdef begin(self, ClientEnd client)
     @cython.locals(service=ServiceRuntime, version=str)
     cpdef Balancer balancer_of(self, ClientEnd client)

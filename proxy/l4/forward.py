@@ -18,7 +18,6 @@ from discovery.model import Settings
 from mesh.balance import Balancer
 from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
-from proxy.kernel.entropy import random_unit
 from proxy.kernel.netio import Reactor
 from proxy.l4.ends import ClientEnd, ServerEnd
 from proxy.l4.routes import StreamRouteRuntime
@@ -105,24 +104,16 @@ class TcpForwarder:
             return
         client.route = route
         record.route = route.route
-        # Service and version: the route's, or drawn.
-        service = route.service
-        version = route.version
-        split = route.split
-        if split is None and service is not None and not version:
-            split = service.split
-        if split is not None:
-            drawn = split.draw_usable(random_unit())
-            service = drawn.service
-            version = drawn.version
-            if drawn.failed_over:
-                record.add_flag("fo")
+        drawn = route.choose()
+        service = drawn.service
+        if drawn.failed_over:
+            record.add_flag("fo")
         if service is None:
             self.fail(client, "NC", "the route names no service that exists")
             return
         client.service = service
         record.service = service.name
-        record.version = version
+        record.version = drawn.version
         service.slot.add(ACTIVE, 1)
         self.assign(client)
 

@@ -1,4 +1,7 @@
+cimport cython
+
 from proxy.kernel.cells cimport Slot
+from proxy.kernel.entropy cimport random_unit
 from proxy.upstream.endpoint cimport ServiceRuntime
 
 
@@ -8,3 +11,5 @@ cdef class StreamRouteRuntime:
     cdef public Slot slot
     cdef public ServiceRuntime service
     cdef public object split
+    @cython.locals(service=ServiceRuntime, version=str)
+    cpdef object choose(self)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from discovery.model import StreamRoute
 from proxy.kernel.cells import Slot
+from proxy.kernel.entropy import random_unit
 from proxy.upstream.endpoint import ServiceRuntime
-from proxy.upstream.split import ServiceSplit
+from proxy.upstream.split import Drawn, ServiceSplit
 
 
 class StreamRouteRuntime:
@@ -20,3 +21,12 @@ class StreamRouteRuntime:
         self.slot = slot
         self.service = service
         self.split = split
+
+    def choose(self) -> Drawn:
+        """Service and version: the route's, or drawn."""
+        service = self.service
+        version = self.version
+        split = self.split
+        if split is None and service is not None and not version:
+            split = service.split
+        return split.draw_usable(random_unit()) if split is not None else Drawn(service, version, False)

@@ -84,7 +84,7 @@ def bulk(port: int, size: int, way: str, connections: int = BULK_CONNECTIONS) ->
 def datagrams(port: int, seconds: float, clients: int = DATAGRAM_CLIENTS, size: int = DATAGRAM_SIZE) -> DatagramReport:
     argv = (str(build("datagrams")), "load", str(port), str(clients), str(size), f"{seconds:g}")
     report = parse_datagrams(load.run(argv, seconds))
-    if report.lost > LOST_SHARE * report.echoed:
+    if not report.echoed or report.lost > LOST_SHARE * report.echoed:
         raise LoadFailed(f"{report.lost} datagrams were lost and {report.echoed} came back")
     return report
 

@@ -63,8 +63,10 @@ class UdpBook:
         settings: Settings | None = None,
         log: Path | None = None,
         max_connections: int = 0,
+        bound: int = 0,
     ) -> None:
-        """Without routes everything goes to the first service. `log`: where the settings send the access log."""
+        """Without routes everything goes to the first service. `log`: where the settings send the access log.
+        `bound`: the port, if not any."""
         self.loop = ManualLoop()
         self.log = log
         self.allocator = SlotAllocator(ROWS, lambda number: None)
@@ -87,7 +89,7 @@ class UdpBook:
         self.max_connections = max_connections
         self.settings = settings or Settings()
         self.apply(*services, routes=routes)
-        listening = udp_socket()
+        listening = udp_socket(port=bound)
         self.port: int = listening.getsockname()[1]
         self.plane.listen(LISTENER, listening)
 

@@ -65,7 +65,8 @@ def _check_proxies(root: Node, reading: Reading) -> None:
 
 
 def _check_datagrams(root: Node, reading: Reading) -> None:
-    """Nothing comes before datagrams, so a service that expects a PROXY header cannot be given any."""
+    """Nothing comes before datagrams, so a service that expects a PROXY header cannot be given any; and none go to a
+    unix socket, because answers would have no way back."""
     services, listeners = child(root, "services"), child(root, "listeners")
     for index, listener in enumerate(_items(listeners)):
         protocol = child(listener, "protocol")
@@ -79,6 +80,12 @@ def _check_datagrams(root: Node, reading: Reading) -> None:
             if isinstance(header, Scalar) and header.text in (ProxyHeader.V1, ProxyHeader.V2):
                 message = f"'{shown(name.text)}' has mesh.proxy_protocol, and datagrams carry no PROXY header"
                 reading.problem(name, (path, "service"), f"{message}, expected another service")
+            for endpoint in _items(child(child(services, name.text), "endpoints")):
+                address = child(endpoint, "address")
+                if isinstance(address, Scalar) and address.text.startswith("unix:"):
+                    message = f"'{shown(name.text)}' has an endpoint at {shown(address.text)}, where no datagrams go"
+                    reading.problem(name, (path, "service"), f"{message}, expected another service")
+                    break
 
 
 def _targets(listener: Node, path: Path) -> Iterator[tuple[Node, Path]]:

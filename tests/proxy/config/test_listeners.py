@@ -11,7 +11,10 @@ from discovery.model import Config, Listener, Protocol, ProxyHeader
 Problems = Callable[[str], list[str]]
 
 TRUST = "trusted_proxies: [ 10.0.0.0/8 ]"
-SERVICES = "services: { db: {}, web: { mesh: { proxy_protocol: v2 } } }"
+SERVICES = (
+    "services: { db: {}, web: { mesh: { proxy_protocol: v2 } }, "
+    "local: { endpoints: [ { address: '127.0.0.1:1' }, { address: 'unix:/run/x' } ] } }"
+)
 HTTP_ROUTE = "{ name: pages, service: web }"
 TLS_ROUTE = "{ name: tls, match: { sni: a.local }, service: db }"
 
@@ -93,6 +96,10 @@ def test_a_limit_of_connections(listener: Callable[[str], Listener]) -> None:
         (
             "protocol: udp, service: web",
             "listeners[0].service: 'web' has mesh.proxy_protocol, and datagrams carry no PROXY header",
+        ),
+        (
+            "protocol: udp, service: local",
+            "listeners[0].service: 'local' has an endpoint at unix:/run/x, where no datagrams go, expected another",
         ),
         (
             "protocol: udp, routes: [ { name: r, split: [ { service: web }, { service: db } ] } ]",

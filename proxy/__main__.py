@@ -29,27 +29,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    path = config_path(arguments)
-    if path is None:
-        print(f"usage: hivemesh run [-c FILE]   (without -c: {DEFAULT_CONFIG})", file=sys.stderr)
+    options = run_options(arguments)
+    if options is None:
+        print(f"usage: hivemesh run [-c FILE] [--user NAME[:GROUP]]   (without -c: {DEFAULT_CONFIG})", file=sys.stderr)
         return EXIT_USAGE
-    from proxy.control import supervisor
+    from proxy.control import program
 
-    return supervisor.main([path])
+    return program.run(*options)
 
 
-def config_path(arguments: list[str]) -> str | None:
-    """FILE of `-c FILE`, `-cFILE`, `--config FILE` or `--config=FILE`; None when it is anything else."""
-    match arguments:
-        case []:
-            return DEFAULT_CONFIG
-        case ["-c" | "--config", path]:
-            return path
-        case [joined] if joined.startswith("--config="):
-            return joined.removeprefix("--config=") or None
-        case [joined] if joined.startswith("-c") and len(joined) > 2:
-            return joined[2:]
-    return None
+def run_options(arguments: list[str]) -> tuple[str, str | None] | None:
+    """FILE of `-c FILE`, `-cFILE`, `--config FILE` or `--config=FILE`, and NAME of `--user NAME` or `--user=NAME`, each
+    at most once; None when it is anything else."""
+    path = user = None
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word in ("-c", "--config", "--user"):
+            if not rest:
+                return None
+            name, value = word, rest.pop(0)
+        elif word.startswith("-c"):
+            name, value = "-c", word[2:]
+        else:
+            name, _, value = word.partition("=")
+        if not value:
+            return None
+        if name in ("-c", "--config") and path is None:
+            path = value
+        elif name == "--user" and user is None:
+            user = value
+        else:
+            return None
+    return path or DEFAULT_CONFIG, user
 
 
 if __name__ == "__main__":

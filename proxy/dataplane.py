@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,6 +44,12 @@ DRAIN_LOOK = 0.05
 
 # Least time between two reports of bugs (milliseconds).
 BUG_PAUSE_MS = 100
+
+
+def why(error: OSError) -> str:
+    """Why a file could not be opened. Who may not needs to know as whom it was tried."""
+    reason = error.strerror or str(error)
+    return f"{reason} for user {os.geteuid()}" if isinstance(error, PermissionError) else reason
 
 
 def connect_upstream(forwarder: Forwarder, endpoint: EndpointRuntime) -> ServerSide:
@@ -211,7 +218,7 @@ class DataPlane:
         self.udp.log = log
 
     def report_log_closed(self, path: str, error: OSError) -> None:
-        self.emit("access log not opened", {"path": path, "reason": error.strerror or str(error)})
+        self.emit("access log not opened", {"path": path, "reason": why(error)})
 
     def report_log_loss(self, reason: str) -> None:
         self.emit("access log lines lost", {"reason": reason})

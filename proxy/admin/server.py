@@ -54,6 +54,11 @@ class Server:
         self._runner = runner
         self._threads = threads
 
+    async def stop_accepting(self) -> None:
+        """Leave new connections to another process that accepts on the same socket; those that are open go on."""
+        for site in list(self._runner.sites):
+            await site.stop()
+
     async def close(self) -> None:
         """Stop listening, give requests in flight a moment, then close what is left."""
         await self._runner.cleanup()

@@ -73,14 +73,16 @@ def hivemesh(context: click.Context, admin: str, token: str, as_json: bool) -> N
 
 @hivemesh.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-c", "--config", metavar="FILE", default="hivemesh.yaml", show_default=True)
-def run(config: str) -> None:
+@click.option("--user", metavar="NAME[:GROUP]", help="Agent and workers run as this user; needs root.")
+def run(config: str, user: str | None) -> None:
     """Run the proxy in the foreground until SIGTERM or SIGINT.
 
     SIGTERM drains and exits, SIGINT the same and at once the second time, SIGHUP reads FILE again, SIGUSR1 reopens
-    the logs.
+    the logs, SIGUSR2 starts the program that is installed now on the same sockets.
     """
+    as_user = ["--user", user] if user else []
     # Options before `run` lead here: start again on the way that leaves the commands behind.
-    os.execv(sys.executable, [sys.executable, "-m", "proxy", "run", "-c", config])
+    os.execv(sys.executable, [sys.executable, "-m", "proxy", "run", "-c", config, *as_user])
 
 
 for command in (check, *show.COMMANDS, stats.stats):

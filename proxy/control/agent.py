@@ -43,10 +43,12 @@ from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator
 
 _IN_SERVICE_WITHIN = 30.0  # seconds for all workers to be in service after the start
+_ADMIN_LEAVES = 1.0  # from the last accepted admin connection to closing those that are open, when retiring
 EXIT_FAILED = 1
 
 
 class Closable(Protocol):
+    async def stop_accepting(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -91,6 +93,10 @@ class Agent:
         self._fleet: Fleet
         self._rollout: Rollout
         self._reloader: Reloader | None = None
+        self._reloading: set[asyncio.Task[ReloadResult]] = set()
+        self._admin: Sequence[Closable] = ()
+        self._is_held = False  # another program may take our place: nothing is to change
+        self._is_retiring = False  # it has
         holder.news = self
 
     # --- what the admin API asks ----------------------------------------------------------------------------------
@@ -102,12 +108,21 @@ class Agent:
         return self._fleet.statuses()
 
     async def reload(self) -> ReloadResult:
-        if self._reloader is None or self.draining:
-            reason = "stopping" if self.draining else "starting"
+        if self._reloader is None or self.draining or self._is_held or self._is_retiring:
+            reason = "stopping" if self.draining else "starting" if self._reloader is None else "being replaced"
             problem = Problem(message=f"the program is {reason}: nothing was reloaded")
             return ReloadResult(ok=False, changed=False, version=self.snapshot.version, problems=(problem,))
-        result = await self._reloader.reload()
-        self._took_effect(self._reloader)
+        task = self._loop.create_task(self._reload(self._reloader))
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
+        return await asyncio.shield(task)
+
+    async def _reload(self, reloader: Reloader) -> ReloadResult:
+        result = await reloader.reload()
+        is_new = self.config is not reloader.config
+        self._took_effect(reloader)
+        if is_new:
+            self._tell_supervisor()
         return result
 
     # --- from start to end ----------------------------------------------------------------------------------------
@@ -135,7 +150,8 @@ class Agent:
             places = await bind_places(self._holder, self.config.snapshot.listeners, count, {})
         except Refused as refused:
             raise CannotStart(refused) from None
-        admin = await self._serve_admin(self, self._holder.bind_alone)
+        if not start.is_upgrade:
+            self._admin = await self._serve_admin(self, self._holder.bind_alone)
         if self.config.workers:
             await self._holder.want_workers(count)
         else:
@@ -148,46 +164,54 @@ class Agent:
             raise CannotStart(refused) from None
         if not is_successor:  # for a successor those that are in service are enough
             await self._within(self._fleet.ready())
-        await self._serve_until_stopped(is_successor)
-        for server in admin:
+        await self._serve_until_stopped(start)
+        for server in self._admin:
             await server.close()
         return self._stop.result()
 
     async def _first_config(self, start: Start) -> Config:
-        """What was in force before this agent; for the first one, what the file says."""
+        """What was in force before this agent; for the first one, and where another program's state cannot be read,
+        what the file says."""
         if start.state is not None:
-            return msgspec.msgpack.decode(start.state, type=Config)
+            try:
+                return msgspec.msgpack.decode(start.state, type=Config)
+            except msgspec.DecodeError:
+                if not start.is_upgrade:
+                    raise
         loaded = await self._load(self._path)
         if loaded.config is None:
             raise CannotStart("\n".join(str(problem) for problem in loaded.problems))
         return loaded.config
 
-    async def _serve_until_stopped(self, is_successor: bool) -> None:
+    async def _serve_until_stopped(self, start: Start) -> None:
         reloader = self._reloader = Reloader(self._path, self._load, self._rollout, self.config)
         watch = FileWatch(self._path, self._reload_soon)
         self._took_effect(reloader)
         self.ready = True
         self._on_progress()
+        if start.is_upgrade:
+            self._admin = await self._serve_admin(self, self._holder.bind_alone)
+        self._tell_supervisor()
         for name, place in self._rollout.places.items():
             self._log.info("listening", listener=name, address=place.actual)
         self._log.info("started", pid=os.getpid(), config=self._path, workers=self.config.workers)
-        if is_successor:
+        if start.state is not None:
             self._reload_soon()  # the file may have changed while nobody looked
         watch.start(self._loop)
         await asyncio.shield(self._stop)
         watch.stop()
 
     def _took_effect(self, reloader: Reloader) -> None:
-        is_new = self.config is not reloader.config or not self.ready
         self.config = reloader.config
         self.snapshot = self._rollout.snapshot
         self.slot_numbers = self._rollout.slots
         self.reloads = reloader.counts
         self.last_reload = reloader.last_success
-        if is_new:
-            timeouts = self.snapshot.settings.timeouts
-            self._holder.keep(msgspec.msgpack.encode(self.config))
-            self._holder.ready(max(timeouts.drain, timeouts.drain_streams))
+
+    def _tell_supervisor(self) -> None:
+        timeouts = self.snapshot.settings.timeouts
+        self._holder.keep(msgspec.msgpack.encode(self.config))
+        self._holder.ready(max(timeouts.drain, timeouts.drain_streams))
 
     async def _within(self, condition: Coroutine[Any, Any, None]) -> None:
         try:
@@ -203,6 +227,20 @@ class Agent:
         self._fleet.drain(timeouts.drain, timeouts.drain_streams)
         await self._fleet.ended()
         self._end(0)
+
+    async def _hold(self) -> None:
+        if self._reloading:
+            await asyncio.wait(self._reloading)
+        self._holder.held()
+
+    async def _leave_admin(self) -> None:
+        """Requests that have come in over our connections are answered, and not with 503: nobody is to notice."""
+        for server in self._admin:
+            await server.stop_accepting()
+        await asyncio.sleep(_ADMIN_LEAVES)
+        admin, self._admin = self._admin, ()
+        for server in admin:
+            await server.close()
 
     # --- what happens to it ---------------------------------------------------------------------------------------
 
@@ -226,6 +264,21 @@ class Agent:
             self._end(0)
         elif not self.draining:
             self.draining = True
+            if not self._is_retiring:
+                self._spawn(self._drain())
+
+    def on_hold(self) -> None:
+        self._is_held = True
+        self._spawn(self._hold())
+
+    def on_resume(self) -> None:
+        self._is_held = False
+        self._reload_soon()  # the file may have changed meanwhile
+
+    def on_retire(self) -> None:
+        if not self.draining and not self._is_retiring:
+            self._is_retiring = True
+            self._spawn(self._leave_admin())
             self._spawn(self._drain())
 
     def on_terminate(self) -> None:
@@ -258,7 +311,7 @@ class Agent:
 
     def _on_progress(self) -> None:
         """With no worker in service, new traffic should go elsewhere until one is."""
-        if self._reloader is not None:
+        if self._reloader is not None and not self._is_retiring:
             self.ready = any(status.state in ("ready", "draining") for status in self.workers())
 
     def _clear_row(self, number: int) -> None:

@@ -10,6 +10,7 @@ Both call `receive(message, sock)` from the loop, never from within `send`. Know
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Protocol
@@ -132,7 +133,7 @@ class LocalChannel:
         self._receive = receive
 
     def send(self, message: Message, sock: socket.socket | None = None) -> None:
-        self._loop.call_soon(self._hand_over, message, None if sock is None else sock.dup())
+        self._loop.call_soon(self._hand_over, message, None if sock is None else _copy(sock))
 
     def close(self) -> None:
         """Nothing is delivered any more, in either direction."""
@@ -154,3 +155,9 @@ def local_pair(
     here, there = LocalChannel(loop, receive_here), LocalChannel(loop, receive_there)
     here.peer, there.peer = there, here
     return here, there
+
+
+def _copy(sock: socket.socket) -> socket.socket:
+    """As sending it does. `sock.dup()` would make it blocking, and with it every other descriptor of that socket, those
+    in other processes included."""
+    return socket.socket(fileno=os.dup(sock.fileno()))

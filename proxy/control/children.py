@@ -13,6 +13,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
+
+from proxy.control import privileges
 
 FIRST_DESCRIPTOR = 3  # the supervisor's channel
 TABLE_DESCRIPTOR = 4  # the statistics table
@@ -39,16 +42,38 @@ class Backoff:
         return delay
 
 
-def spawn(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
-    """Start `python -m module arguments` and return its pid. The descriptors stay the caller's as well."""
+class Spawner(Protocol):
+    """`spawn` below, of some user."""
+
+    def __call__(
+        self, module: str, arguments: Sequence[str], descriptors: Sequence[int], *, output: int | None = None
+    ) -> int: ...
+
+
+def spawn(
+    module: str,
+    arguments: Sequence[str],
+    descriptors: Sequence[int],
+    *,
+    output: int | None = None,
+    user: privileges.User | None = None,
+) -> int:
+    """Start `python -m module arguments` and return its pid. The descriptors stay the caller's as well. `output` takes
+    what goes to standard output and error; `user` is whom to become first. Raises OSError."""
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    if user is not None:
+        command = privileges.command(user, command)
     # Copies above every target, so that no dup2 overwrites the source of the next one.
     copies = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR + len(descriptors)) for number in descriptors]
     try:
+        actions = [(os.POSIX_SPAWN_DUP2, copy, FIRST_DESCRIPTOR + at) for at, copy in enumerate(copies)]
+        if output is not None:
+            actions += [(os.POSIX_SPAWN_DUP2, output, standard) for standard in (1, 2)]
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-P", "-m", module, *arguments],
+            command,
             environment(),
-            file_actions=[(os.POSIX_SPAWN_DUP2, copy, FIRST_DESCRIPTOR + at) for at, copy in enumerate(copies)],
+            file_actions=actions,
             setsigmask=SIGNALS,
             setsigdef=[*SIGNALS, signal.SIGCHLD, signal.SIGPIPE],
         )

@@ -26,14 +26,19 @@ class News(Protocol):
     def on_reload(self) -> None: ...
     def on_reopen_logs(self) -> None: ...
     def on_drain(self) -> None: ...
+    def on_hold(self) -> None: ...
+    def on_resume(self) -> None: ...
+    def on_retire(self) -> None: ...
     def on_lost(self) -> None: ...
 
 
 class Start:
-    """What the supervisor tells an agent first. `state` is what its predecessor kept, if it did."""
+    """What the supervisor tells an agent first. `state` is what its predecessor kept, if it did; with `is_upgrade` that
+    may have been another program, and its processes are still in service."""
 
     def __init__(self, message: Message, descriptors: list[int]) -> None:
         self.generation: int = message["generation"]
+        self.is_upgrade: bool = message["upgrade"]
         self.state: bytes | None = None
         if descriptors:
             with os.fdopen(descriptors[0], "rb") as file:
@@ -69,6 +74,9 @@ class Holder:
     async def want_workers(self, count: int) -> None:
         """Returns when the supervisor has announced every worker that runs."""
         await self._ask("workers", count=count)
+
+    def held(self) -> None:
+        self._send("held")
 
     def ready(self, drain: float) -> None:
         self._send("ready", drain=drain)
@@ -139,5 +147,11 @@ class Holder:
                 self.news.on_reopen_logs()
             case "drain":
                 self.news.on_drain()
+            case "hold":
+                self.news.on_hold()
+            case "resume":
+                self.news.on_resume()
+            case "retire":
+                self.news.on_retire()
             case _:
                 raise ValueError(f"the supervisor sent {op!r}, which is no message")

@@ -117,6 +117,12 @@ def widen(bound: Bound, count: int) -> None:
         raise BindError(_explain(bound.address, first.type, first.getsockname()[1], error)) from None
 
 
+def give(bound: Bound, uid: int, gid: int) -> None:
+    """The file of a unix socket belongs to this user from now on."""
+    if bound.path:
+        os.chown(bound.path, uid, gid)
+
+
 def release(bound: Bound) -> None:
     """Close the sockets; remove the file of a unix socket."""
     _close(bound.sockets)
@@ -151,6 +157,7 @@ def _listening(family: int, kind: int, target: tuple[str, int], count: int) -> l
 
 def _socket(family: int, kind: int) -> socket.socket:
     sock = socket.socket(family, kind)
+    sock.setblocking(False)  # several processes accept on it, and whoever comes late would wait
     if kind == socket.SOCK_STREAM:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # with UDP it would be what SO_REUSEPORT is
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -185,6 +192,7 @@ def _bind_unix(path: str) -> Bound:
         raise BindError("unix: is not an address: expected unix:PATH")
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     try:
         sock.bind(path)
         sock.listen(_backlog())

@@ -20,13 +20,13 @@ MAX_DESCRIPTORS = 253  # SCM_MAX_FD of Linux: what one message may carry
 
 
 class DescriptorStream:
-    def __init__(self, sock: socket.socket) -> None:
-        """Takes ownership of `sock`."""
+    def __init__(self, sock: socket.socket, descriptors: Iterable[int] = ()) -> None:
+        """Takes ownership of `sock`, and of `descriptors` that came over it before."""
         sock.setblocking(False)
         self.sock = sock
         self.backlog = 0  # bytes that wait for the socket to become writable
         self._out: deque[tuple[memoryview, tuple[int, ...]]] = deque()
-        self._descriptors: deque[int] = deque()
+        self._descriptors: deque[int] = deque(descriptors)
         self._broken = False
 
     def fileno(self) -> int:
@@ -89,6 +89,10 @@ class DescriptorStream:
         if count > len(self._descriptors):
             raise ValueError(f"a message names {count} descriptors and {len(self._descriptors)} came with it")
         return [self._descriptors.popleft() for _ in range(count)]
+
+    def waiting(self) -> list[int]:
+        """Descriptors that have come and were not taken; they stay here."""
+        return list(self._descriptors)
 
     def close(self) -> None:
         self._discard()

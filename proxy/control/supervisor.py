@@ -1,6 +1,6 @@
 """The supervisor: keeps what must outlive a process, and starts the processes.
 
-`python -m proxy.control.supervisor FILE` (what `hivemesh run -c FILE` becomes). It holds the listening sockets, the
+What `hivemesh run -c FILE` becomes (proxy/control/program.py). It holds the listening sockets, the
 memory of the statistics table and the agent's last state; it starts the agent, and as many workers as the agent asks
 for; it connects the two, starts either again when it dies, on the same sockets and the same block of the table, and
 turns signals into messages. So kill -9 of the agent stops no traffic, and kill -9 of a worker loses what that
@@ -10,8 +10,7 @@ One loop over a selector: signals through a wake-up descriptor, messages (proxy/
 children reaped with waitpid(-1), orphans included, because in a container this is process 1.
 
 Standard library only, and small: it reads no configuration and nothing from the network, so that it has no reason to
-fail. A seam for what comes later: `bound` and `state` are what a SIGUSR2 upgrade hands to the next supervisor's
-children.
+fail. How it becomes another program is in proxy/control/upgrade.py.
 """
 
 from __future__ import annotations
@@ -22,38 +21,29 @@ import resource
 import selectors
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from proxy.control import sockets
-from proxy.control.children import SIGNALS, Backoff, spawn
+from proxy.control.children import SIGNALS, Backoff, Spawner, spawn
 from proxy.control.events import EventLog
+from proxy.control.handover import Child
 from proxy.control.lines import Lines, Message
+from proxy.control.privileges import User
 from proxy.stats.slots import MAX_WORKERS, SLOT_SIZE, SLOTS_PER_WORKER
 
 AGENT = "proxy.control.agent"
 WORKER = "proxy.control.worker"
-_GRACE = 5.0  # what a process gets beyond the drain deadline before it is killed
+GRACE = 5.0  # what a process gets beyond the drain deadline before it is killed
 _DEFAULT_DRAIN = 30.0  # until the agent says what the configuration says
 _SPAWN_AGAIN = 1.0  # after the system refused to start a process
-_STOP_NOW = 2.0  # from "exit at once" to SIGKILL
+STOP_NOW = 2.0  # from "exit at once" to SIGKILL
 _START_ATTEMPTS = 3  # a worker that dies this often before we were ever in service will not get better
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
-
-
-@dataclass
-class Child:
-    """The agent (worker is None) or a worker."""
-
-    pid: int
-    lines: Lines
-    started: float
-    worker: int | None
 
 
 @dataclass
@@ -65,8 +55,11 @@ class Place:
 
 
 class Supervisor:
-    def __init__(self, config: str) -> None:
+    def __init__(self, config: str, spawner: Spawner = spawn, user: User | None = None) -> None:
+        """`user` is whom `spawner` starts processes as, if that is not who we are."""
         self.config = config
+        self._spawner = spawner
+        self._user = user
         self.log = EventLog()
         self.bound: dict[str, sockets.Bound] = {}
         self.bound_alone: dict[str, sockets.Bound] = {}  # of the admin API, by address; until the end
@@ -75,6 +68,8 @@ class Supervisor:
         self.places: list[Place] | None = None  # never fewer than there once were
         self.count = 0  # workers that are to run; those in places beyond are leaving
         self._children: dict[int, Child] = {}
+        self._epoch = 0  # of the children that we replace; those of others were here before, and only end
+        self._is_upgrade = False  # another program's children are in service until ours are
         self._agent_backoff = Backoff()
         self._generation = 0
         self._in_service = False
@@ -85,20 +80,19 @@ class Supervisor:
         self._failures = 0
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._selector = selectors.DefaultSelector()
-        self._table = os.memfd_create("hivemesh-statistics", os.MFD_CLOEXEC)
-        os.ftruncate(self._table, MAX_WORKERS * SLOTS_PER_WORKER * SLOT_SIZE)
+        self._wakeup: socket.socket
+        self._table = new_table()
 
     def run(self) -> int:
         """Until everything has ended. The exit code of the program."""
         raise_descriptor_limit()
-        wakeup = self._listen_to_signals()
+        self._listen_to_signals()
         self._reap()  # what ended before we could hear of it
         self._start_agent()
         while self._children or not self._stopping:
             for key, _ in self._selector.select(self._next_timer()):
                 if key.data is None:
-                    for number in wakeup.recv(4096):
-                        self._on_signal(number)
+                    self._hear_signals()
                 else:
                     self._serve(key.data)
             self._fire_timers()
@@ -110,16 +104,21 @@ class Supervisor:
 
     # --- signals ------------------------------------------------------------------------------------------------
 
-    def _listen_to_signals(self) -> socket.socket:
+    def _listen_to_signals(self) -> None:
         reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)
         for number in (*SIGNALS, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*SIGNALS, signal.SIGCHLD))
         self._selector.register(reader, selectors.EVENT_READ, None)
-        return reader
+        self._wakeup = reader
+
+    def _hear_signals(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._wakeup.recv(4096):
+                self._on_signal(number)
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -134,8 +133,6 @@ class Supervisor:
             self._tell_agent("reload")
         elif number == signal.SIGUSR1:
             self._tell_agent("reopen_logs")
-        elif number == signal.SIGUSR2:
-            self.log.write("upgrade refused", "warning", reason="SIGUSR2 upgrades are not in this release: restart")
 
     def _tell_agent(self, op: str) -> None:
         if self.agent is not None:
@@ -159,14 +156,14 @@ class Supervisor:
             self.agent.lines.send("drain")
         if self.agent is None or not self._in_service:
             self._signal_all(signal.SIGTERM)
-        self._after(self._drain + _GRACE, lambda: self._stop_now(EXIT_FAILED))
+        self._after(self._drain + GRACE, lambda: self._stop_now(EXIT_FAILED))
 
     def _stop_now(self, code: int) -> None:
         self._stopping = True
         self._exit_code = self._exit_code or code
         self._timers.clear()
         self._signal_all(signal.SIGQUIT)
-        self._after(_STOP_NOW, lambda: self._signal_all(signal.SIGKILL))
+        self._after(STOP_NOW, lambda: self._signal_all(signal.SIGKILL))
 
     def _signal_all(self, number: signal.Signals) -> None:
         for pid in self._children:
@@ -175,18 +172,21 @@ class Supervisor:
     # --- children -----------------------------------------------------------------------------------------------
 
     def _start_agent(self) -> None:
+        if self.agent is not None:
+            return  # it was to be started again when the timer was set
         descriptors = [] if self.state is None else [self.state]
         self.agent = self._spawn(AGENT, ["--config", self.config], None)
         if self.agent is None:
             self._after(_SPAWN_AGAIN, self._start_agent)
             return
         self._is_connected = False
-        self.agent.lines.send("start", descriptors, generation=self._generation, state=len(descriptors))
+        self.agent.lines.send(
+            "start", descriptors, generation=self._generation, state=len(descriptors), upgrade=self._is_upgrade
+        )
         self._generation += 1
 
     def _start_worker(self, worker: int) -> None:
-        assert self.places is not None
-        if worker >= self.count or self.places[worker].child is not None:
+        if self.places is None or worker >= self.count or self.places[worker].child is not None:
             return  # it was wanted when the timer was set
         child = self._spawn(WORKER, ["--worker", str(worker)], worker)
         if child is None:
@@ -202,14 +202,17 @@ class Supervisor:
         try:
             ours, theirs = socket.socketpair()
             with theirs:
-                pid = spawn(module, arguments, [theirs.fileno(), self._table])
+                pid = self._spawner(module, arguments, [theirs.fileno(), self._table])
         except OSError as error:
             self.log.write("start failed", "error", module=module, reason=str(error), again_in=_SPAWN_AGAIN)
             return None
-        child = Child(pid, Lines(ours), time.monotonic(), worker)
-        self._children[pid] = child
-        self._selector.register(child.lines, selectors.EVENT_READ, child)
+        child = Child(pid, Lines(ours), time.monotonic(), worker, self._epoch)
+        self._watch(child)
         return child
+
+    def _watch(self, child: Child) -> None:
+        self._children[child.pid] = child
+        self._selector.register(child.lines, selectors.EVENT_READ, child)
 
     def _connect(self, child: Child) -> None:
         """A new channel between the agent and a worker."""
@@ -228,19 +231,32 @@ class Supervisor:
             if pid == 0:
                 return
             child = self._children.pop(pid, None)
-            if child is None:
-                continue  # a stranger's: left to process 1, or started by whoever became us
-            self._hang_up(child)
             code = os.waitstatus_to_exitcode(status)
-            if child.worker is None:
+            if child is None:
+                self._stranger_gone(pid, code)
+                continue
+            self._hang_up(child)
+            if child.epoch != self._epoch:
+                self._former_gone(child, code)
+            elif child.worker is None:
                 self._agent_gone(child, code)
             else:
                 self._worker_gone(child, child.worker, code)
 
+    def _stranger_gone(self, pid: int, code: int) -> None:
+        """A child that is no agent and no worker: left to process 1, or started by whoever became us."""
+
+    def _former_gone(self, child: Child, code: int) -> None:
+        """A child of another epoch has ended."""
+
+    def _cannot_start(self, code: int, reason: str) -> None:
+        """We have never been in service, and will not be."""
+        self._stop_now(code)
+
     def _agent_gone(self, child: Child, code: int) -> None:
         self.agent = None
         if not self._in_service and not self._stopping:
-            self._stop_now(code if code > 0 else EXIT_FAILED)  # it has said why
+            self._cannot_start(code if code > 0 else EXIT_FAILED, "its agent has ended")  # it has said why
         elif self._stopping:
             self._exit_code = self._exit_code or max(code, 0)
             self._signal_all(signal.SIGTERM)
@@ -262,8 +278,9 @@ class Supervisor:
         self.log.write("worker exited", "error", worker=worker, pid=child.pid, status=code, restart_in=delay)
         self._failures += not self._in_service
         if self._failures >= _START_ATTEMPTS:
-            self.log.write("start failed", "error", reason=f"worker {worker} exits before it is ready")
-            self._stop_now(EXIT_FAILED)
+            reason = f"worker {worker} exits before it is ready"
+            self.log.write("start failed", "error", reason=reason)
+            self._cannot_start(EXIT_FAILED, reason)
             return
         self._after(delay, lambda: self._start_worker(worker))
 
@@ -279,7 +296,20 @@ class Supervisor:
             self._selector.unregister(child.lines)  # SIGCHLD follows
             return
         for message, descriptors in messages:
-            self._on_agent_message(child.lines, message, descriptors)
+            if child.epoch == self._epoch:
+                self._on_agent_message(child.lines, message, descriptors)
+            else:
+                self._on_former_message(child.lines, message, descriptors)
+
+    def _on_former_message(self, lines: Lines, message: Message, descriptors: list[int]) -> None:
+        """An agent of another epoch has been told to ask for nothing; who asks must not wait for ever."""
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if message["op"] in ("bind", "bind_alone"):
+            error = f"cannot listen on {message['address']}: the program is being replaced"
+            lines.send("bound", id=message["id"], address=message["address"], error=error)
+        elif message["op"] == "workers":
+            lines.send("announced", id=message["id"])
 
     def _on_agent_message(self, lines: Lines, message: Message, descriptors: list[int]) -> None:
         match message["op"]:
@@ -314,11 +344,16 @@ class Supervisor:
             elif self._stopping:
                 raise sockets.BindError(f"cannot listen on {address}: the program is stopping")
             else:
-                bound = self.bound[key] = sockets.bind(address, count)
+                bound = self.bound[key] = self._give(sockets.bind(address, count))
         except sockets.BindError as error:
             lines.send("bound", id=number, address=address, error=str(error))
             return
         lines.send("bound", [sock.fileno() for sock in bound.sockets], id=number, address=bound.address, error="")
+
+    def _give(self, bound: sockets.Bound) -> sockets.Bound:
+        if self._user is not None:
+            sockets.give(bound, self._user.uid, self._user.gid)
+        return bound
 
     def _bind_alone(self, lines: Lines, message: Message) -> None:
         address, number = message["address"], message["id"]
@@ -326,7 +361,7 @@ class Supervisor:
         bound = self.bound_alone.get(key)
         if bound is None:
             try:
-                bound = self.bound_alone[key] = sockets.bind_alone(address)
+                bound = self.bound_alone[key] = self._give(sockets.bind_alone(address))
             except sockets.BindError as error:
                 lines.send("bound", id=number, address=address, error=str(error))
                 return
@@ -352,7 +387,7 @@ class Supervisor:
             if place.child is not None:
                 child = place.child
                 self.log.write("worker leaving", worker=child.worker, pid=child.pid, deadline=self._drain)
-                self._after(self._drain + _GRACE, partial(self._kill_if_leaving, child))
+                self._after(self._drain + GRACE, partial(self._kill_if_leaving, child))
 
     def _kill_if_leaving(self, child: Child) -> None:
         if self._children.get(child.pid) is child and child.worker is not None and child.worker >= self.count:
@@ -392,19 +427,15 @@ class Supervisor:
             act()
 
 
+def new_table() -> int:
+    """Memory for the statistics of all workers that there may be; pages never written cost nothing."""
+    descriptor = os.memfd_create("hivemesh-statistics", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, MAX_WORKERS * SLOTS_PER_WORKER * SLOT_SIZE)
+    return descriptor
+
+
 def raise_descriptor_limit() -> None:
     """A proxy needs two descriptors per request; the soft limit is 1024 on most systems, for the sake of select()."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m proxy.control.supervisor FILE", file=sys.stderr)
-        return 2
-    return Supervisor(arguments[0]).run()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,28 +6,33 @@ from pathlib import Path
 
 import pytest
 
-from proxy.__main__ import DEFAULT_CONFIG, config_path
+from proxy.__main__ import DEFAULT_CONFIG, run_options
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "path"),
+    ("arguments", "options"),
     [
-        ([], DEFAULT_CONFIG),
-        (["-c", "a.yaml"], "a.yaml"),
-        (["-ca.yaml"], "a.yaml"),
-        (["--config", "a.yaml"], "a.yaml"),
-        (["--config=a.yaml"], "a.yaml"),
+        ([], (DEFAULT_CONFIG, None)),
+        (["-c", "a.yaml"], ("a.yaml", None)),
+        (["-ca.yaml"], ("a.yaml", None)),
+        (["--config", "a.yaml"], ("a.yaml", None)),
+        (["--config=a.yaml"], ("a.yaml", None)),
+        (["--user", "nobody"], (DEFAULT_CONFIG, "nobody")),
+        (["--user=nobody:nogroup", "-c", "a.yaml"], ("a.yaml", "nobody:nogroup")),
         (["a.yaml"], None),
         (["-c"], None),
         (["-c", "a", "-c", "b"], None),
         (["--config="], None),
+        (["--user"], None),
+        (["--user="], None),
+        (["--user", "a", "--user", "b"], None),
         (["--bogus"], None),
     ],
 )
-def test_the_file_of_run(arguments: list[str], path: str | None) -> None:
-    assert config_path(arguments) == path
+def test_the_options_of_run(arguments: list[str], options: tuple[str, str | None] | None) -> None:
+    assert run_options(arguments) == options
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,8 +45,8 @@ def test_running_imports_nothing_of_the_commands() -> None:
     program = (
         "import sys\n"
         "import proxy.__main__ as program\n"
-        "import proxy.control.supervisor as supervisor\n"
-        "supervisor.main = lambda arguments: print(*arguments, *sys.modules) or 0\n"
+        "import proxy.control.program as running\n"
+        "running.run = lambda config, user: print(config, *sys.modules) or 0\n"
         "sys.exit(program.main(['run', '-c', 'file.yaml']))\n"
     )
     done = python(program)

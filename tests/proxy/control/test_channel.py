@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -169,5 +171,23 @@ def test_within_a_process_messages_are_handed_over_later_and_as_they_are() -> No
         here.send(message)
         await asyncio.sleep(0)
         assert got.empty()
+
+    within_a_moment(scenario)
+
+
+def test_a_socket_that_is_handed_over_within_a_process_does_not_begin_to_block() -> None:
+    async def scenario() -> None:
+        got: Got = asyncio.Queue()
+        here, _there = local_pair(
+            asyncio.get_running_loop(), lambda *_: None, lambda message, sock: got.put_nowait((message, sock))
+        )
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            received = socket.socket(fileno=os.dup(listening.fileno()))  # as one that came from another process
+            here.send(Listen(name="web"), received)
+            _, sock = await got.get()
+            assert sock is not None
+            with received, sock, pytest.raises(BlockingIOError):
+                listening.accept()
 
     within_a_moment(scenario)

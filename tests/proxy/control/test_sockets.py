@@ -303,3 +303,13 @@ def test_an_admin_socket_is_for_its_user_alone_and_its_file_goes_with_it(tmp_pat
     finally:
         release(bound)
     assert not path.exists()
+
+
+def test_listening_sockets_never_block(tmp_path: Path) -> None:
+    for bound in (bind("127.0.0.1:0", 2), bind_alone("127.0.0.1:0"), bind(f"unix:{tmp_path / 'x'}", 1)):
+        try:
+            for sock in bound.sockets:
+                with pytest.raises(BlockingIOError):  # several processes accept on it
+                    sock.accept()
+        finally:
+            release(bound)

@@ -54,7 +54,8 @@ class Hive(Program):
             entries = [entry for entry in self.entries() if entry["event"] == event]
             return entries[count - 1] if len(entries) >= count else None
 
-        return eventually(found, f"event {event!r} number {count}")
+        # An upgrade starts half a dozen interpreters, which on a busy machine takes a while.
+        return eventually(found, f"event {event!r} number {count}", 40.0)
 
     def children(self) -> dict[str, int]:
         """The pids of the agent and of the workers by number."""

@@ -10,7 +10,8 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,15 @@ def status(pid: int) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def open_to_all(tmp_path: Path) -> Path:
-    """The test's folder, which another user may enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.owner() == pwd.getpwuid(os.getuid()).pw_name and "pytest" in str(folder):
-            folder.chmod(0o755)
-    return tmp_path
+def tmp_path() -> Iterator[Path]:
+    """A folder that another user may enter: pytest's are closed to all others, and closed again by every run."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 @pytest.fixture
-def as_nobody(open_to_all: Path) -> dict[str, Any]:
+def as_nobody(tmp_path: Path) -> dict[str, Any]:
     """How to start hivemesh so that it runs as nobody. An interpreter in a folder that only root may enter, /root for
     one, is shown to it in a mount namespace where everybody may."""
     how: dict[str, Any] = {"options": ["--user", NOBODY]}
@@ -52,7 +52,7 @@ def as_nobody(open_to_all: Path) -> dict[str, Any]:
     if closed is None:
         return how
     inner = closed / python.relative_to(closed).parts[0]
-    kept = open_to_all / "kept"
+    kept = tmp_path / "kept"
     kept.mkdir()
     steps = [
         ["mount", "--bind", inner, kept],
@@ -119,9 +119,9 @@ def test_only_root_can_become_another_user(monkeypatch: pytest.MonkeyPatch) -> N
 @as_root
 @pytest.mark.parametrize("workers", [0, 1])
 def test_agent_and_workers_have_no_privileges_and_get_none(
-    start: Start, open_to_all: Path, as_nobody: dict[str, Any], workers: int
+    start: Start, tmp_path: Path, as_nobody: dict[str, Any], workers: int
 ) -> None:
-    log = open_to_all / "access.log"
+    log = tmp_path / "access.log"
     log.touch()
     os.chown(log, pwd.getpwnam(NOBODY).pw_uid, -1)
     hive = start(workers=workers, how=as_nobody, access_log={"path": str(log)})
@@ -142,10 +142,10 @@ def test_agent_and_workers_have_no_privileges_and_get_none(
 
 @as_root
 def test_what_it_binds_later_the_supervisor_binds_as_root(
-    start: Start, open_to_all: Path, as_nobody: dict[str, Any]
+    start: Start, tmp_path: Path, as_nobody: dict[str, Any]
 ) -> None:
-    path = open_to_all / "web.sock"
-    folder = open_to_all.stat()
+    path = tmp_path / "web.sock"
+    folder = tmp_path.stat()
     assert folder.st_uid == 0  # where nobody can make a file
     hive = start(how=as_nobody)
     hive.config["listeners"].append({**listener("unix", answering("one")), "address": f"unix:{path}"})
@@ -170,8 +170,8 @@ def test_after_an_upgrade_they_have_none_either(start: Start, as_nobody: dict[st
 
 
 @as_root
-def test_a_log_that_the_user_may_not_write_is_told(start: Start, open_to_all: Path, as_nobody: dict[str, Any]) -> None:
-    log = open_to_all / "access.log"
+def test_a_log_that_the_user_may_not_write_is_told(start: Start, tmp_path: Path, as_nobody: dict[str, Any]) -> None:
+    log = tmp_path / "access.log"
     hive = start(how=as_nobody, access_log={"path": str(log)})
 
     event = hive.await_event("access log not opened")

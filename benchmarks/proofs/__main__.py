@@ -18,6 +18,7 @@ from benchmarks.proofs.evidence import RESULTS, Evidence, ProofError, Say
 # name -> module of this package, in the order in which they are run and shown.
 PROOFS: Final = {
     "reload": "reload",
+    "upgrade": "upgrade",
     "big_body": "big_body",
     "websockets": "websocket",
     "clients": "clients",

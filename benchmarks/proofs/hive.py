@@ -135,6 +135,9 @@ class Hive:
     def hang_up(self) -> None:
         self._process.send_signal(signal.SIGHUP)
 
+    def upgrade(self) -> None:
+        self._process.send_signal(signal.SIGUSR2)
+
     def api(self, method: str, path: str) -> tuple[int, str]:
         connection = HTTPConnection(HOST, self.admin, timeout=API_LIMIT)
         try:
@@ -150,7 +153,11 @@ class Hive:
 
     def worker(self) -> int:
         """The process id of the one worker."""
-        return int(json.loads(self.api("GET", "/v1/workers")[1])[0]["pid"])
+        return self.workers()[0]
+
+    def workers(self) -> list[int]:
+        """The process ids of all."""
+        return [int(worker["pid"]) for worker in json.loads(self.api("GET", "/v1/workers")[1])]
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of all samples of `name` whose labels include `labels`."""
@@ -171,6 +178,10 @@ class Hive:
                 if isinstance(event, dict) and "event" in event:
                     found.append(event)
         return found
+
+    def count(self, name: str) -> int:
+        """How many events of that name there are."""
+        return sum(event["event"] == name for event in self.events())
 
     def bugs(self) -> list[str]:
         """Events and tracebacks that only a bug of hivemesh leaves."""
@@ -205,7 +216,7 @@ class Hive:
         return self._process.wait()
 
     def _ends(self) -> Sequence[Json]:
-        return [event for event in self.events() if event["event"] == "worker exited"]
+        return [event for event in self.events() if event["event"] in ("worker exited", "former worker exited")]
 
     def _is_ready(self) -> bool:
         if self._process.poll() is not None:

@@ -9,6 +9,7 @@ tenth file is broken: then the one before it stays in force and the problem is s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import http.client
 import itertools
@@ -281,10 +282,12 @@ def was_in_force(record: tuple[float, float, int], history: list[InForce]) -> bo
 
 async def echo_server(cue: Cue, port: int) -> None:
     from websockets.asyncio.server import serve
+    from websockets.exceptions import ConnectionClosed
 
     async def echo(connection: Any) -> None:
-        async for message in connection:
-            await connection.send(message)
+        with contextlib.suppress(ConnectionClosed):  # what became of it is judged at the client
+            async for message in connection:
+                await connection.send(message)
 
     async with serve(echo, HOST, port, compression=None):
         cue.ready()

@@ -19,7 +19,7 @@ cdef class Batch(BatchEnd):
     cdef readonly Py_ssize_t largest
     cdef int used
     cdef list senders
-    cdef int receive(self, int fd, bint named, bint local) noexcept
+    cdef int receive(self, int fd, int most, bint named, bint local) noexcept
     cdef flush(self)
 
 

@@ -119,17 +119,17 @@ cdef class Batch(BatchEnd):
         if self.memory != NULL:
             munmap(self.memory, self.mapped)
 
-    cdef int receive(self, int fd, bint named, bint local) noexcept:
-        """Receive what there is into free places, from `used` on: how many, or -1 and `errno`.
+    cdef int receive(self, int fd, int most, bint named, bint local) noexcept:
+        """Receive what there is into free places, at most `most`, from `used` on: how many, or -1 and `errno`.
 
         The caller has queued or dropped all of them before anything is received again."""
         cdef Room* room = <Room*>self.room
         cdef int item
-        for item in range(self.used, PLACES):
+        for item in range(self.used, self.used + most):
             hm_slot(&room.received[item], &room.pieces[item], &room.names[item] if named else NULL,
                     self.memory + item * (self.largest + SPREAD), self.largest,
                     &room.controls[item] if local else NULL)
-        return recvmmsg(fd, &room.received[self.used], PLACES - self.used, MSG_DONTWAIT, NULL)
+        return recvmmsg(fd, &room.received[self.used], most, MSG_DONTWAIT, NULL)
 
     cdef flush(self):
         """Send all that is queued; then all places are free."""
@@ -269,7 +269,7 @@ cdef class DatagramServer(DatagramSocket):
             if PLACES - batch.used < FEW:
                 batch.flush()
             first = batch.used
-            got = batch.receive(self.fd, True, self.says_local)
+            got = batch.receive(self.fd, PLACES - first, True, self.says_local)
             if got <= 0:
                 # Errors of other peers' datagrams are not ours to know; what else can fail has no remedy.
                 if got < 0 and errno == EINTR:
@@ -403,7 +403,8 @@ cdef class DatagramSession(DatagramSocket):
                 if self.fd < 0:
                     break
             first = batch.used
-            got = batch.receive(self.fd, False, False)
+            # Preparing places costs more than another call for the few sessions that have many answers at once.
+            got = batch.receive(self.fd, FEW, False, False)
             if got < 0:
                 if errno == EINTR:
                     continue
@@ -432,5 +433,5 @@ cdef class DatagramSession(DatagramSocket):
                     self.route_slot.cells[BYTES_OUT] += size
                 server.queue(item, self)
             self.touch()
-            if last < PLACES:
+            if got < FEW:
                 break

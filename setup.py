@@ -46,6 +46,7 @@ COMPILED = [
     "proxy/l4/forward.py",
     "proxy/l4/routes.py",
     "proxy/l4/tunnel.py",
+    "proxy/preface/driver.py",
     "proxy/relay.py",
     "proxy/udp/forward.py",
     "proxy/udp/session.py",

@@ -18,6 +18,7 @@ from discovery.model import AccessLog as LogSettings
 from discovery.model import LogFormat, Protocol, Settings, Snapshot
 from proxy.accesslog import AccessLog
 from proxy.http1.downstream import HttpAcceptor
+from proxy.http1.downstream import take_connection as take_http
 from proxy.http1.forward import Forwarder
 from proxy.http1.parties import ListenerRuntime, ServerSide
 from proxy.http1.settings import HttpSettings
@@ -27,7 +28,10 @@ from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_REQUEST, TICK, Acceptor, Rea
 from proxy.l4.ends import ClientEnd, ServerEnd
 from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
+from proxy.l4.tunnel import take_connection as take_tcp
+from proxy.preface.driver import Found, Handlers, PrefaceAcceptor, PrefaceSettings, decides_by_bytes
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
+from proxy.streamlog import TCP, StreamRecord
 from proxy.table import Rows, Tables
 from proxy.udp.forward import UdpForwarder
 from proxy.udp.session import UdpServer, UdpSession
@@ -87,6 +91,9 @@ class DataPlane:
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
         self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, self.tcp_server)
         self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
+        self.handlers = Handlers(
+            self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
+        )
         self.acceptors: dict[Place, Acceptor | UdpServer] = {}
         self.waiting_sockets: dict[Place, socket.socket] = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.poll)
@@ -117,6 +124,7 @@ class DataPlane:
         self.tables.apply(snapshot, slots)
         if snapshot.settings != self.settings or snapshot.settings.access_log != self.log_settings:
             self.apply_settings(snapshot.settings)
+        self.exchange_acceptors()
         self.open_listeners()
         self.udp.review(snapshot)
         for service in self.tables.services.values():
@@ -183,9 +191,40 @@ class DataPlane:
     def acceptor_for(self, listener: ListenerRuntime) -> Acceptor | UdpServer:
         if listener.protocol is Protocol.UDP:
             return UdpServer(self.udp, listener, self.tables.applied[listener.name].address)
+        if listener.accept_proxy or decides_by_bytes(listener):
+            return PrefaceAcceptor(listener, self.handlers)
         if listener.protocol is Protocol.TCP:
             return TcpAcceptor(self.tcp, listener, self.may_accept)
         return HttpAcceptor(self.forwarder, listener, self.may_accept)
+
+    def exchange_acceptors(self) -> None:
+        """What a listener does with its connections may have changed; its socket stays."""
+        for place, acceptor in self.acceptors.items():
+            listener = self.tables.listeners.get(place[0])
+            if listener is None or listener.protocol is Protocol.UDP or isinstance(acceptor, UdpServer):
+                continue
+            wanted = self.acceptor_for(listener)
+            if type(wanted) is not type(acceptor):
+                wanted.listen(self.reactor, acceptor.detach())
+                self.acceptors[place] = wanted
+
+    def take_connection(self, fd: int, found: Found, refused: bool = False) -> None:
+        if found.is_http:
+            take_http(self.forwarder, found.listener, fd, found.peer, found.port, found.destination, refused)
+        else:
+            take_tcp(self.tcp, fd, found, refused)
+
+    def refuse_connection(self, fd: int, found: Found) -> None:
+        self.take_connection(fd, found, refused=True)
+
+    def reject_connection(self, found: Found, reason: str) -> None:
+        """A connection was closed because it did not begin as it has to; it has a line in the log all the same."""
+        if self.log is not None:
+            record = StreamRecord(TCP, found.listener.name, found.peer, found.port, found.started)
+            record.add_flag("DPE")
+            record.detail = reason
+            record.received = record.finished = self.reactor.micros()
+            self.log.write_stream(record)
 
     def may_accept(self) -> bool:
         """Whether the instance, all workers together, may have the connection that was just counted."""
@@ -198,6 +237,7 @@ class DataPlane:
         self.forwarder.settings = HttpSettings(settings)
         self.tcp.apply(settings)
         self.udp.apply(settings)
+        self.handlers.settings = PrefaceSettings(settings)
 
     def open_log(self, wanted: LogSettings) -> None:
         """Log as `wanted`. A file that cannot be opened stops no traffic: the log stays what it was, and the next

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from weakref import WeakValueDictionary
 
-from discovery.model import Endpoint, Listener, Route, Service, Snapshot, StreamRoute
+from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Snapshot, StreamRoute
 from mesh.balance import Balancer, make_balancer
 from mesh.edits import NO_EDIT, compile_request_edit
 from mesh.router import Router
@@ -116,6 +116,7 @@ class Tables:
         runtime.timeout = service.timeout
         runtime.max_pending = service.pool.max_pending
         runtime.max_total = service.pool.max_total
+        runtime.proxy_header = service.proxy_protocol if service.proxy_protocol is not ProxyHeader.OFF else None
         endpoints: dict[Identity, EndpointRuntime] = {}
         for endpoint in service.endpoints:
             identity = (endpoint.id, endpoint.address)
@@ -159,6 +160,7 @@ class Tables:
             runtime = ListenerRuntime(listener.name, listener.protocol, self.rows.row(listener_key(listener.name)))
             self.listeners[listener.name] = runtime
         runtime.protocol = listener.protocol
+        runtime.accept_proxy = listener.accept_proxy
         runtime.router = Router([(route, self.route_for(listener, route)) for route in listener.routes])
         runtime.streams = StreamRouter([(route, self.stream_route_for(listener, route)) for route in listener.streams])
         runtime.limit(listener.max_connections)

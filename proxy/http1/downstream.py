@@ -70,6 +70,7 @@ class Downstream(ClientSide):
         self.listener = listener
         self.peer = peer
         self.port = port
+        self.destination = None
         self.receiving = False
         self.closing = False
         self.keep_alive = False
@@ -478,3 +479,23 @@ class HttpAcceptor(LimitedAcceptor):
             return
         # Read first: a request is usually there already, and then needs no event to be told of.
         self.reactor.wake(stream)
+
+
+def take_connection(
+    forwarder: Forwarder,
+    listener: ListenerRuntime,
+    fd: int,
+    peer: bytes,
+    port: int,
+    destination: tuple[bytes, int] | None,
+    refused: bool,
+) -> None:
+    """Serve a connection that was accepted elsewhere and is counted already, or tell it that it is one too many."""
+    stream = Downstream(forwarder, listener, peer, port)
+    stream.destination = destination
+    stream.attach(forwarder.reactor, fd)
+    if refused:
+        listener.slot.add(OVERFLOWS, 1)
+        stream.refuse(replies.CONNECTIONS)
+        return
+    forwarder.reactor.wake(stream)

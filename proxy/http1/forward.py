@@ -327,7 +327,7 @@ class Forwarder:
         server.exchange = None
         exchange.finished = self.reactor.micros()
         # Back to the pool, or closed; either may serve a request that waits.
-        reusable = reusable and exchange.request_done and not self.draining
+        reusable = reusable and exchange.request_done and not self.draining and not server.personal
         if not (reusable and server.endpoint.give(server, exchange.finished)):
             server.drop()
         self.finish(exchange)

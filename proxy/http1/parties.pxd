@@ -41,6 +41,7 @@ cdef class ListenerRuntime:
     cdef public StreamRouter streams
     cdef public Slot slot
     cdef public bytes port
+    cdef public bint accept_proxy
     cdef public long max_connections
     cdef public list paused
     @cython.locals(slot=Slot)
@@ -108,6 +109,7 @@ cdef class ClientSide(RelayStream):
     cdef public Exchange exchange
     cdef public bytes peer
     cdef public int port
+    cdef public tuple destination
     cdef public bint receiving
     cdef public bint keep_alive
     cdef public bint closing
@@ -125,6 +127,7 @@ cdef class ClientSide(RelayStream):
 cdef class ServerSide(RelayStream):
     cdef public Exchange exchange
     cdef public EndpointRuntime endpoint
+    cdef public bint personal
     cdef public int interim_count
     cpdef send_request(self, Exchange exchange)
     cpdef int request_data(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2

@@ -62,6 +62,7 @@ class ListenerRuntime:
     streams: StreamRouter  # of what is not taken apart as HTTP
     slot: Slot
     port: bytes  # in decimal, b"" for a unix socket
+    accept_proxy: bool  # trusted peers begin with a PROXY header
     max_connections: int  # of all workers; 0 for no limit
     paused: list[LimitedAcceptor]  # those that accept nothing because of it
 
@@ -72,6 +73,7 @@ class ListenerRuntime:
         self.streams = NO_STREAMS
         self.slot = slot
         self.port = b""
+        self.accept_proxy = False
         self.max_connections = 0
         self.paused = []
 
@@ -234,6 +236,7 @@ class ClientSide(RelayStream):
     exchange: Exchange | None  # None while idle
     peer: bytes  # text of the IP address, b"" on a unix socket
     port: int
+    destination: tuple[bytes, int] | None  # where the client wanted to; None: to the socket's own address
     receiving: bool  # the body of the request is still coming
     keep_alive: bool
     closing: bool  # the connection ends with this answer
@@ -272,6 +275,7 @@ class ServerSide(RelayStream):
 
     exchange: Exchange | None  # None while idle
     endpoint: EndpointRuntime
+    personal: bool  # it has told the endpoint who the client is, and so serves nobody else
     interim_count: int  # 1xx responses to the present request
 
     def send_request(self, exchange: Exchange) -> None:

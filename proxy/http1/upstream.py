@@ -24,6 +24,7 @@ from proxy.kernel.buffer import Buffer
 from proxy.kernel.emit import FRAMING_AS_RECEIVED, write_chunk, write_trailers
 from proxy.kernel.netio import AGAIN, BROKEN
 from proxy.kernel.scan import ERRORS, Head, scan_response
+from proxy.preface.proxy_protocol import write
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import serve
 
@@ -57,6 +58,7 @@ class Upstream(ServerSide):
         self.again = False
         self.chunked_request = False
         self.interim_count = 0
+        self.personal = False
 
     # --- towards the upstream -------------------------------------------------------------------------------------
 
@@ -79,6 +81,8 @@ class Upstream(ServerSide):
         forwarder = self.forwarder
         tx = self.reactor.tx
         tx.clear()
+        if self.uses == 1 and self.endpoint.service.proxy_header is not None:
+            self.introduce(exchange, tx)
         forwarder.write_head(exchange, tx)
         if exchange.kept is not None:
             # The request is sent again, with what had been read of its body.
@@ -93,6 +97,14 @@ class Upstream(ServerSide):
             self.set_timeout(forwarder.settings.stream_idle)
             if not self.pending():
                 exchange.downstream.resume_request()
+
+    def introduce(self, exchange: Exchange, tx: Buffer) -> None:
+        """Begin the connection with a PROXY header."""
+        header = self.endpoint.service.proxy_header
+        assert header is not None
+        client = exchange.downstream
+        tx.append(write(header, (client.peer, client.port), client.destination or client.local_address()))
+        self.personal = True
 
     def append_piece(self, tx: Buffer, source: Buffer, start: int, count: int) -> None:
         if self.chunked_request:

@@ -49,15 +49,13 @@ static int hm_socket_error(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &n) ? errno : e;
 }
 
-/* Accepts one connection; writes the peer's address as text and returns its length in *n. */
-static int hm_accept(int fd, char *text, int *n, int *port) {
-    union { struct sockaddr sa; struct sockaddr_in v4; struct sockaddr_in6 v6; struct sockaddr_un un; } a;
-    socklen_t len = sizeof a;
-    int c = accept4(fd, &a.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+union hm_address { struct sockaddr sa; struct sockaddr_in v4; struct sockaddr_in6 v6; struct sockaddr_un un; };
+
+/* The text of an IP address (64 bytes have room for it), its length in *n, and its port; nothing for a unix socket. */
+static void hm_text(const union hm_address *a, char *text, int *n, int *port) {
     *n = 0; *port = 0;
-    if (c < 0) return c;
-    if (a.sa.sa_family == AF_INET) {
-        const unsigned char *b = (const unsigned char *)&a.v4.sin_addr;
+    if (a->sa.sa_family == AF_INET) {
+        const unsigned char *b = (const unsigned char *)&a->v4.sin_addr;
         int i; char *p = text;
         for (i = 0; i < 4; i++) {
             unsigned v = b[i];
@@ -67,15 +65,33 @@ static int hm_accept(int fd, char *text, int *n, int *port) {
             *p++ = '0' + v % 10;
         }
         *n = (int)(p - text);
-        *port = ntohs(a.v4.sin_port);
-    } else if (a.sa.sa_family == AF_INET6) {
+        *port = ntohs(a->v4.sin_port);
+    } else if (a->sa.sa_family == AF_INET6) {
         /* An IPv4 client of a dual-stack socket is shown as IPv4. */
-        if (IN6_IS_ADDR_V4MAPPED(&a.v6.sin6_addr)) inet_ntop(AF_INET, ((char *)&a.v6.sin6_addr) + 12, text, 64);
-        else inet_ntop(AF_INET6, &a.v6.sin6_addr, text, 64);
+        if (IN6_IS_ADDR_V4MAPPED(&a->v6.sin6_addr)) inet_ntop(AF_INET, ((char *)&a->v6.sin6_addr) + 12, text, 64);
+        else inet_ntop(AF_INET6, &a->v6.sin6_addr, text, 64);
         *n = (int)strlen(text);
-        *port = ntohs(a.v6.sin6_port);
+        *port = ntohs(a->v6.sin6_port);
     }
+}
+
+/* Accepts one connection, and says from where. */
+static int hm_accept(int fd, char *text, int *n, int *port) {
+    union hm_address a;
+    socklen_t len = sizeof a;
+    int c = accept4(fd, &a.sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    *n = 0; *port = 0;
+    if (c >= 0) hm_text(&a, text, n, port);
     return c;
+}
+
+/* The address that a socket has on our side. */
+static void hm_local(int fd, char *text, int *n, int *port) {
+    union hm_address a;
+    socklen_t len = sizeof a;
+    a.sa.sa_family = AF_UNSPEC;
+    if (getsockname(fd, &a.sa, &len) != 0) a.sa.sa_family = AF_UNSPEC;
+    hm_text(&a, text, n, port);
 }
 
 static int64_t hm_micros(void) {

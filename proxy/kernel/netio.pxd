@@ -89,6 +89,7 @@ cdef class Stream:
     cpdef int send_bytes(self, bytes data) except -2
     cpdef Py_ssize_t pending(self) noexcept
     cpdef bint is_quiet(self) noexcept
+    cpdef tuple local_address(self)
     cpdef set_timeout(self, double seconds)
     cpdef clear_timeout(self)
     cpdef shut_write(self)

@@ -42,6 +42,7 @@ cdef extern from "netio.h":
     int hm_connect(int, const void*, uint32_t, int*) nogil
     int hm_socket_error(int) nogil
     int hm_accept(int, char*, int*, int*) nogil
+    void hm_local(int, char*, int*, int*) nogil
     int64_t hm_micros() nogil
     int hm_v4(const char*, int, char*, uint32_t*)
     int hm_v6(const char*, int, char*, uint32_t*)
@@ -619,6 +620,14 @@ cdef class Stream:
         if self.fd < 0 or self.peer_closed or self.error:
             return False
         return recv(self.fd, &one, 1, MSG_DONTWAIT | MSG_PEEK) < 0 and errno == EAGAIN
+
+    cpdef tuple local_address(self):
+        """Where the peer has connected to: text of an IP address and a port; (b"", 0) for a unix socket."""
+        cdef char text[64]
+        cdef int size = 0, port = 0
+        if self.fd >= 0:
+            hm_local(self.fd, text, &size, &port)
+        return PyBytes_FromStringAndSize(text, size), port
 
     # Deadlines.
 

@@ -11,6 +11,7 @@ cdef class ServerEnd
 cdef class ClientEnd(RelayStream):
     cdef public ListenerRuntime listener
     cdef public StreamRecord record
+    cdef public tuple destination
     cdef public StreamRouteRuntime route
     cdef public ServiceRuntime service
     cdef public ServerEnd server

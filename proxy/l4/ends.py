@@ -23,6 +23,7 @@ class ClientEnd(RelayStream):
 
     listener: ListenerRuntime
     record: StreamRecord
+    destination: tuple[bytes, int] | None  # where the client wanted to; None: to the socket's own address
     route: StreamRouteRuntime | None
     service: ServiceRuntime | None
     server: ServerEnd | None
@@ -34,6 +35,7 @@ class ClientEnd(RelayStream):
         super().__init__()
         self.listener = listener
         self.record = StreamRecord(TCP, listener.name, peer, port, started)
+        self.destination = None
         self.route = None
         self.service = None
         self.server = None

@@ -21,6 +21,7 @@ from proxy.kernel.cells import Slot
 from proxy.kernel.netio import Reactor
 from proxy.l4.ends import ClientEnd, ServerEnd
 from proxy.l4.routes import StreamRouteRuntime
+from proxy.preface.proxy_protocol import write
 from proxy.stats.slots import (
     ACTIVE,
     CONNECT_FAILURES,
@@ -174,6 +175,11 @@ class TcpForwarder:
         slot.add(CONNECTS, 1)
         slot.add(CONNECT_MICROSECONDS, record.connected - record.assigned)
         server.clear_timeout()
+        header = server.endpoint.service.proxy_header
+        if header is not None:
+            server.send_bytes(
+                write(header, (record.client, record.client_port), client.destination or client.local_address())
+            )
         server.start_relay(client)
         client.start_relay(server)
         # The idle time of both directions is the client's; it is watched from here on, after its first read.

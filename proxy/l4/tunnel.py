@@ -14,6 +14,7 @@ from proxy.http1.parties import LimitedAcceptor, ListenerRuntime
 from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_STREAM
 from proxy.l4.ends import ClientEnd, ServerEnd
 from proxy.l4.forward import TcpForwarder
+from proxy.preface.driver import Found
 from proxy.stats.slots import BYTES_IN, BYTES_OUT, CONNECTIONS_TOTAL, WORKER_CONNECTIONS
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import serve
@@ -159,3 +160,16 @@ class TcpAcceptor(LimitedAcceptor):
             forwarder.begin(client)
         else:
             forwarder.refuse_new(client)
+
+
+def take_connection(forwarder: TcpForwarder, fd: int, found: Found, refused: bool) -> None:
+    """Pass through a connection that was accepted elsewhere and is counted already, or reset one that is too many."""
+    client = TcpClient(forwarder, found.listener, found.peer, found.port, found.started)
+    client.destination = found.destination
+    client.record.sni = found.sni
+    client.record.received = found.received
+    client.attach(forwarder.reactor, fd)
+    if refused:
+        forwarder.refuse_new(client)
+    else:
+        forwarder.begin(client)

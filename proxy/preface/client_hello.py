@@ -18,6 +18,9 @@ MAX_FRAGMENT: Final = 1 << 14  # RFC 8446 section 5.1
 RECORD_HEAD: Final = 5
 MESSAGE_HEAD: Final = 4
 
+# No client spreads its hello over so many records, and each of them costs time whenever a byte has come.
+MAX_RECORDS: Final = 64
+
 SERVER_NAME: Final = 0  # extensions
 ALPN: Final = 16
 HOST_NAME: Final = 0  # type of a server name
@@ -43,7 +46,7 @@ class Incomplete(Enum):
 
 NEED_MORE: Final = Incomplete.NEED_MORE
 NOT_TLS: Final = Incomplete.NOT_TLS
-TOO_LARGE: Final = Incomplete.TOO_LARGE  # TLS, but the hello does not fit into the limit
+TOO_LARGE: Final = Incomplete.TOO_LARGE  # TLS, but the hello does not fit into the limits
 
 Parsed: TypeAlias = Complete | Incomplete
 
@@ -53,12 +56,12 @@ def parse(data: bytes, limit: int) -> Parsed:
     data = data[:limit]
     message = b""
     at = 0
-    while True:
+    for _ in range(MAX_RECORDS):
         head = data[at : at + RECORD_HEAD]
         if not _may_be_record(head):
             return NOT_TLS
         if len(head) < RECORD_HEAD:
-            break
+            return _unfinished(data, limit)
         size = int.from_bytes(head[3:], "big")
         message += data[at + RECORD_HEAD : at + RECORD_HEAD + size]
         at += RECORD_HEAD + size
@@ -71,7 +74,11 @@ def parse(data: bytes, limit: int) -> Parsed:
             if len(message) >= length:
                 return _parse_hello(message[MESSAGE_HEAD:length])
         if at > len(data):
-            break
+            return _unfinished(data, limit)
+    return TOO_LARGE
+
+
+def _unfinished(data: bytes, limit: int) -> Parsed:
     return TOO_LARGE if len(data) == limit else NEED_MORE
 
 

@@ -19,6 +19,7 @@ import re
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
+from discovery.model import ProxyHeader
 from mesh.networks import address_text, parse_address
 
 Place: TypeAlias = tuple[bytes, int]  # text of an IP address, port
@@ -214,6 +215,14 @@ def crc32c(data: bytes) -> int:
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
+
+
+def write(header: ProxyHeader, source: Place, destination: Place) -> bytes:
+    """What a connection to an endpoint begins with that expects `header`; b"" for OFF."""
+    if header is ProxyHeader.V1:
+        return write_v1(source, destination)
+    return write_v2(source, destination) if header is ProxyHeader.V2 else b""
+
 
 V1_UNKNOWN = b"PROXY UNKNOWN\r\n"
 # Nothing is known of the client. Receivers must accept LOCAL; an unspecified family they may refuse.

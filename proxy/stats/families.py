@@ -163,6 +163,13 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         "Datagrams of either direction that went nowhere: no route or endpoint (unrouted), not taken by the kernel "
         "(unsent), larger than a datagram can be (oversize)",
     ),
+    _cell(
+        "hivemesh_downstream_proxy_header_failures_total",
+        Kind.COUNTER,
+        Scope.LISTENER,
+        slots.PROXY_HEADER_FAILURES,
+        "Client connections of trusted proxies closed because no valid PROXY header came",
+    ),
     # Routes.
     RowFamily(
         "hivemesh_route_requests_total",

@@ -29,6 +29,7 @@ CONNECT_MICROSECONDS = 11
 CONNECTS = 12
 REQUESTS = 13
 DURATION_MICROSECONDS = 14
+PROXY_HEADER_FAILURES = 15  # of a listener: connections closed because no valid PROXY header came
 
 # A listener connects to nobody, so in its row these cells, which are otherwise of endpoints, count datagrams.
 DATAGRAMS_IN = 5

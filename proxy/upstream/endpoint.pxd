@@ -45,6 +45,7 @@ cdef class ServiceRuntime:
     cdef public Balancer balancer
     cdef public dict versions
     cdef public object split
+    cdef public object proxy_header
     cdef public dict endpoints
     cdef public object pending
     cdef public bint serving

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from discovery.model import Endpoint, EndpointState, PoolPolicy, Service
+from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
 from mesh.balance import Balancer, Candidate
 from mesh.replay import may_use_idle
 from proxy.kernel.cells import Slot
@@ -73,7 +73,10 @@ class EndpointRuntime(Candidate):
         self.log_part = None
         self.policy = policy
         self.limit = policy.max_connections
-        self.max_idle = policy.max_idle
+        # A connection that begins with a PROXY header names one client, and serves no other.
+        self.max_idle = 0 if self.service.proxy_header is not None else policy.max_idle
+        while len(self.idle) > self.max_idle:
+            self.idle[0].close()
         self.keep_for = self.habit.keep_for(policy.idle_timeout, time.monotonic())
         self.look_full()
 
@@ -172,6 +175,7 @@ class ServiceRuntime:
     balancer: Balancer | None  # of all versions together; None until the first endpoints are there
     versions: dict[str, Balancer]
     split: ServiceSplit | None
+    proxy_header: ProxyHeader | None  # what a connection to its endpoints begins with
     endpoints: dict[tuple[str, str], EndpointRuntime]  # by id and address
     pending: deque[Waiter]  # proxy/upstream/queue.py
     max_total: int  # connections of all workers; 0 for no limit
@@ -192,6 +196,7 @@ class ServiceRuntime:
         self.max_pending = service.pool.max_pending
         self.max_total = service.pool.max_total
         self.split = None
+        self.proxy_header = None
 
     def has_room(self) -> bool:
         """Whether all workers together may open one more, as far as can be told without taking it."""

@@ -35,7 +35,8 @@ EndpointLike = HasAddress | str | Mapping[str, Any]
 
 
 class Instance:
-    """`routes` None: everything goes to the service "app", which has the endpoints `origins`."""
+    """`routes` None: everything goes to the service "app", which has the endpoints `origins`. `listener`: more keys of
+    the listener."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Instance:
         routes: Sequence[Mapping[str, Any]] | None = None,
         services: Mapping[str, Mapping[str, Any]] | None = None,
         app: Mapping[str, Any] | None = None,
+        listener: Mapping[str, Any] | None = None,
         program: bool = False,
         **settings: Any,
     ) -> None:
@@ -60,6 +62,7 @@ class Instance:
                     "address": self.address,
                     "protocol": "http",
                     "routes": list(routes) if routes is not None else [{"name": "all", "service": "app"}],
+                    **(listener or {}),
                 }
             ],
             "services": {**(services or {})},

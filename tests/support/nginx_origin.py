@@ -12,12 +12,15 @@ from ports import free_port, split_address
 from program import Program, installed
 from raw_client import RawClient
 
-CONFIG = """
+MAIN = """
 daemon off;
 master_process off;
 pid {directory}/nginx.pid;
 error_log stderr;
 events {{ worker_connections 512; }}
+"""
+
+CONFIG = """
 http {{
     access_log off;
     client_body_temp_path {directory}/body;
@@ -54,15 +57,21 @@ def nginx_is_installed() -> bool:
 
 
 class Nginx(Program):
-    """Serves `directory`/files below /files/ when `upstream` is "", else forwards everything to `upstream`."""
+    """Serves `directory`/files below /files/ when `upstream` is "", else forwards everything to `upstream`; or does
+    what `blocks` say, configuration in which ADDRESS stands for where to listen. `modules` are loaded first."""
 
-    def __init__(self, directory: Path, upstream: str = "") -> None:
+    def __init__(self, directory: Path, upstream: str = "", blocks: str = "", modules: tuple[Path, ...] = ()) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         (directory / "files").mkdir(parents=True, exist_ok=True)
         directory.chmod(0o755)
         locations = PROXY % upstream if upstream else ORIGIN % directory
         config = directory / "nginx.conf"
-        config.write_text(CONFIG.format(directory=directory, address=self.address, locations=locations))
+        if blocks:
+            blocks = blocks.replace("ADDRESS", self.address)
+        else:
+            blocks = CONFIG.format(directory=directory, address=self.address, locations=locations)
+        loaded = "".join(f"load_module {module};\n" for module in modules)
+        config.write_text(loaded + MAIN.format(directory=directory) + blocks)
         program = installed("nginx")
         assert program is not None, "nginx is not installed"
         command = [program, "-p", str(directory), "-c", str(config), "-e", "stderr"]

@@ -131,6 +131,16 @@ def test_a_stream_lets_go_in_its_own_event(pair: Pair, reactor: Reactor, turning
     other.close()
 
 
+def test_a_stream_knows_where_its_peer_has_connected_to(reactor: Reactor, pair: Pair) -> None:
+    stream, theirs = tcp_pair(reactor)
+    host, port = theirs.getpeername()
+    assert stream.local_address() == (host.encode(), port)
+    stream.close()
+    theirs.close()
+    assert stream.local_address() == (b"", 0)
+    assert pair[0].local_address() == (b"", 0)  # a unix socket
+
+
 def test_a_stream_that_owns_bytes_does_not_let_go(pair: Pair, turning: Turning) -> None:
     stream, theirs = pair
     theirs.sendall(b"kept")

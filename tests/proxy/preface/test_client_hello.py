@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.preface.client_hello import NEED_MORE, NOT_TLS, TOO_LARGE, Complete, parse
+from proxy.preface.client_hello import MAX_RECORDS, NEED_MORE, NOT_TLS, TOO_LARGE, Complete, parse
 
 LIMIT = 16 * 1024
 
@@ -155,10 +155,10 @@ def test_one_that_announces_more_than_the_limit_is_not_waited_for() -> None:
 
 def test_nor_are_endless_small_records() -> None:
     message = made(extension(21, bytes(1500)))[5:]
-    data = in_records(message, *[1] * len(message))
-    assert parse(data, 4096) is TOO_LARGE
-    assert parse(data[:4095], 4096) is NEED_MORE
-    assert parse(data, len(data)) == Complete(b"", ())
+    most = [1] * (MAX_RECORDS - 1)
+    assert parse(in_records(message, *most), LIMIT) == Complete(b"", ())
+    assert parse(in_records(message, *most, 1), LIMIT) is TOO_LARGE
+    assert parse(in_records(message, *most)[: 6 * MAX_RECORDS], LIMIT) is NEED_MORE
 
 
 # --- however the bytes come ---------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from mesh.balance import Candidate
 from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
 from proxy.kernel.datagrams import Batch, client_of
-from proxy.kernel.entropy import random_unit
 from proxy.kernel.netio import Reactor
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.slots import (
@@ -107,22 +106,14 @@ class UdpForwarder:
         if route is None:
             return self.refuse(server, record, lost, "NR", "no route matches")
         record.route = route.route
-        # Service and version: the route's, or drawn.
-        service = route.service
-        version = route.version
-        split = route.split
-        if split is None and service is not None and not version:
-            split = service.split
-        if split is not None:
-            drawn = split.draw_usable(random_unit())
-            service = drawn.service
-            version = drawn.version
-            if drawn.failed_over:
-                record.add_flag("fo")
+        drawn = route.choose()
+        service = drawn.service
+        if drawn.failed_over:
+            record.add_flag("fo")
         if service is None:
             return self.refuse(server, record, lost, "NC", "the route names no service that exists")
         record.service = service.name
-        record.version = version
+        record.version = drawn.version
         if lost is not None:
             return self.connect(server, key, record, route, service, lost)
         if not self.claim(server):

@@ -28,7 +28,7 @@ import structlog
 from discovery.model import Config, Snapshot
 from proxy.admin.view import AgentView, ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
-from proxy.control import logs
+from proxy.control import logs, startup
 from proxy.control.channel import Channel
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
 from proxy.control.fleet import Fleet, Place
@@ -97,6 +97,7 @@ class Agent:
         self._admin: Sequence[Closable] = ()
         self._is_held = False  # another program may take our place: nothing is to change
         self._is_retiring = False  # it has
+        self._told: list[str] = []  # concerns about this machine, see proxy/control/startup.py
         holder.news = self
 
     # --- what the admin API asks ----------------------------------------------------------------------------------
@@ -212,6 +213,11 @@ class Agent:
         timeouts = self.snapshot.settings.timeouts
         self._holder.keep(msgspec.msgpack.encode(self.config))
         self._holder.ready(max(timeouts.drain, timeouts.drain_streams))
+        concerns = startup.concerns(self.snapshot.settings.limits.connections, self.config.workers, startup.machine())
+        for reason in concerns:
+            if reason not in self._told:
+                self._log.warning("limit is low", reason=reason)
+        self._told = concerns
 
     async def _within(self, condition: Coroutine[Any, Any, None]) -> None:
         try:
@@ -227,6 +233,10 @@ class Agent:
         self._fleet.drain(timeouts.drain, timeouts.drain_streams)
         await self._fleet.ended()
         self._end(0)
+
+    async def _reload_and_tell(self) -> None:
+        await self.reload()
+        self._holder.reloaded()
 
     async def _hold(self) -> None:
         if self._reloading:
@@ -253,7 +263,7 @@ class Agent:
         self._fleet.gone(worker, pid)
 
     def on_reload(self) -> None:
-        self._reload_soon()
+        self._spawn(self._reload_and_tell())
 
     def on_reopen_logs(self) -> None:
         if self._reloader is not None:

@@ -75,6 +75,9 @@ class Holder:
         """Returns when the supervisor has announced every worker that runs."""
         await self._ask("workers", count=count)
 
+    def reloaded(self) -> None:
+        self._send("reloaded")
+
     def held(self) -> None:
         self._send("held")
 

@@ -7,6 +7,7 @@ agent -> supervisor
     close    {name, address}              forget these sockets; the address is free once the workers let go too
     workers  {id, count}                  run this many; each is announced by `worker`, then `announced` answers. Those
                                           beyond are not started again; the agent makes them end
+    reloaded {}                           the answer to `reload`, whatever came of it
     held     {}                           the answer to `hold`
     ready    {drain}                      in service; `drain` is the drain deadline in force, sent again if it changes
     keep     {} + 1 descriptor            opaque state that a successor of this agent receives in `start`

@@ -23,6 +23,10 @@ EXIT_USAGE = 2
 
 def run(config: str, user: str | None = None, resume: int | None = None) -> int:
     """Until everything has ended. The exit code of the program."""
+    lacks = startup.missing()
+    if lacks:
+        print(*(f"hivemesh: {sentence}" for sentence in lacks), sep="\n", file=sys.stderr)
+        return EXIT_FAILED
     spawner: children.Spawner = children.spawn
     found = None
     try:

@@ -31,6 +31,7 @@ from proxy.control.children import SIGNALS, Backoff, Spawner, spawn
 from proxy.control.events import EventLog
 from proxy.control.handover import Child
 from proxy.control.lines import Lines, Message
+from proxy.control.notify import Notifier
 from proxy.control.privileges import User
 from proxy.stats.slots import MAX_WORKERS, SLOT_SIZE, SLOTS_PER_WORKER
 
@@ -60,6 +61,7 @@ class Supervisor:
         self.config = config
         self._spawner = spawner
         self._user = user
+        self._manager = Notifier()
         self.log = EventLog()
         self.bound: dict[str, sockets.Bound] = {}
         self.bound_alone: dict[str, sockets.Bound] = {}  # of the admin API, by address; until the end
@@ -130,6 +132,8 @@ class Supervisor:
         elif number == signal.SIGQUIT:
             self._stop_now(EXIT_INTERRUPTED)
         elif number == signal.SIGHUP:
+            if self.agent is not None:
+                self._manager.reloading()
             self._tell_agent("reload")
         elif number == signal.SIGUSR1:
             self._tell_agent("reopen_logs")
@@ -146,6 +150,7 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
+        self._manager.stopping()
         self.log.write("draining", reason=reason, deadline=self._drain)
         self._timers.clear()
         # Only the workers hold the sockets now: what a worker stops accepting is refused and does not hang.
@@ -327,6 +332,9 @@ class Supervisor:
             case "ready":
                 self._drain = message["drain"]
                 self._in_service = True
+                self._manager.ready()
+            case "reloaded":
+                self._manager.ready()
             case "keep":
                 if self.state is not None:
                     os.close(self.state)

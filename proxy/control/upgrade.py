@@ -92,6 +92,7 @@ class UpgradingSupervisor(Supervisor):
             return
         self._is_probed = self._is_held = False
         self.log.write("upgrade requested", pid=os.getpid(), probe=self._probe.pid)
+        self._manager.upgrading()
         agent.lines.send("hold")
         self._after(LIMIT, partial(self._probe_is_late, self._probe))
 
@@ -130,6 +131,7 @@ class UpgradingSupervisor(Supervisor):
     def _give_up(self, reason: str) -> None:
         """Before the exec: nothing has happened but a `hold`."""
         self._probe = None
+        self._manager.ready()
         self.log.write("upgrade failed", "error", reason=reason)
         if self.agent is not None:
             self.agent.lines.send("resume")
@@ -280,6 +282,7 @@ class UpgradingSupervisor(Supervisor):
         assert aside is not None
         self._aside = None
         self._is_upgrade = False
+        self._manager.ready()
         self.log.write("upgrade failed", "error", reason=reason)
         self._end_epoch(self._epoch)
         for held in (self.bound, self.bound_alone):

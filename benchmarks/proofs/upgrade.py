@@ -1,8 +1,8 @@
 """Proof: the program is replaced ten times under load and no request and no connection is lost.
 
 wrk keeps 32 connections busy without a pause; another client makes a connection for every request; a third asks the
-admin address whether the program is ready, throughout. WebSockets that were opened before echo on through all upgrades,
-in the workers that they began with. Every third time the file is broken first: then nothing may change. At last an
+admin address whether the program is ready, throughout. WebSockets that were opened before, through an HTTP and through a
+TCP listener, echo on through all upgrades, in the workers that they began with. Every third time the file is broken first: then nothing may change. At last an
 upgrade with a short deadline: what does not end by itself is ended then, and not before.
 """
 
@@ -43,19 +43,20 @@ PAGE: Final = "GET / HTTP/1.1\r\nHost: proof\r\n\r\n"
 
 def prove(evidence: Evidence, folder: Path) -> None:
     upgrades, sockets = (2, 10) if evidence.short else (10, 100)
-    web, echo = free_port(), free_port()
+    web, raw, echo = free_port(), free_port(), free_port()
     evidence.versions.update(wrk=wrk_version())
-    with Part(echo_server, echo), Hive(config(web, echo, LONG), folder) as hive:
+    with Part(echo_server, echo), Hive(config(web, raw, echo, LONG), folder) as hive:
         with (
             Part(chat, web, sockets) as chatting,
+            Part(chat, raw, sockets) as tunneling,
             Part(ask_anew, web, "/") as asking,
             Part(ask_anew, hive.admin, "/readyz") as probing,
             Wrk(folder, [PAGE], web, WRK_CONNECTIONS) as wrk,
         ):
-            upgrade_often(evidence, hive, config(web, echo, LONG), upgrades)
+            upgrade_often(evidence, hive, config(web, raw, echo, LONG), upgrades)
             report = wrk.finish()
             asked, probed = asking.finish(), probing.finish()
-            chatted = chatting.finish()
+            chatted, tunneled = chatting.finish(), tunneling.finish()
         evidence.claim(
             "wrk: no request fails on connections that are kept",
             not report.failures and report.requests > 0,
@@ -67,23 +68,27 @@ def prove(evidence: Evidence, folder: Path) -> None:
                 not result["failures"] and result["answered"] > 0,
                 f"{result['answered']:,} answers, failures: {result['failures'][:3] or 'none'}",
             )
-        evidence.claim(
-            f"{sockets} WebSockets opened before stay open, and every message comes back",
-            chatted["open"] == sockets and chatted["sent"] == chatted["echoed"] > 0 and not chatted["failures"],
-            f"{chatted['open']} open, {chatted['echoed']:,} of {chatted['sent']:,} messages came back; "
-            f"failures: {chatted['failures'][:3] or 'none'}",
-        )
-        cut_off(evidence, hive, web, echo)
+        for kind, held in (("WebSockets", chatted), ("TCP connections", tunneled)):
+            evidence.claim(
+                f"{sockets} {kind} opened before stay open, and every message comes back",
+                held["open"] == sockets and held["sent"] == held["echoed"] > 0 and not held["failures"],
+                f"{held['open']} open, {held['echoed']:,} of {held['sent']:,} messages came back; "
+                f"failures: {held['failures'][:3] or 'none'}",
+            )
+        cut_off(evidence, hive, web, raw, echo)
         evidence.claim("the log has no bug", not hive.bugs(), hive.bugs() or "none")
 
 
-def config(web: int, echo: int, drain_streams: str) -> Json:
+def config(web: int, raw: int, echo: int, drain_streams: str) -> Json:
     page = {"name": "page", "filters": [{"direct_response": {"status": 200, "body": "here"}}]}
     chats = {"name": "chat", "match": {"path_prefix": "/chat"}, "service": "chat"}
     return {
         "workers": WORKERS,
         "timeouts": {"drain_streams": drain_streams},
-        "listeners": [{"name": "web", "address": f"{HOST}:{web}", "routes": [chats, page]}],
+        "listeners": [
+            {"name": "web", "address": f"{HOST}:{web}", "routes": [chats, page]},
+            {"name": "raw", "address": f"{HOST}:{raw}", "protocol": "tcp", "service": "chat"},
+        ],
         "services": {"chat": {"endpoints": [{"id": "echo", "address": f"{HOST}:{echo}"}]}},
     }
 
@@ -122,21 +127,25 @@ def _more_than(hive: Hive, event: str, before: int) -> bool:
     return hive.count(event) > before
 
 
-def cut_off(evidence: Evidence, hive: Hive, web: int, echo: int) -> None:
+def cut_off(evidence: Evidence, hive: Hive, web: int, raw: int, echo: int) -> None:
     """What has no end of its own gets `drain_streams`, and no more."""
-    hive.write(hive.complete(config(web, echo, f"{SHORT:g}s")))
+    hive.write(hive.complete(config(web, raw, echo, f"{SHORT:g}s")))
     hive.api("POST", "/v1/reload")
-    with Part(wait_for_the_end, web) as waiting:
+    with Part(wait_for_the_end, web) as waiting, Part(wait_for_the_end, raw) as tunneling:
         before = hive.count("upgraded")
         hive.upgrade()
         eventually(functools.partial(_more_than, hive, "upgraded", before), "the last upgrade", UPGRADE_LIMIT)
         upgraded = time.monotonic()
-        ended = waiting.result(LATE + CLIENT_LIMIT)
-    evidence.claim(
-        f"a WebSocket is ended by the deadline of {SHORT:g} s, and not before",
-        SHORT * 0.8 <= ended - upgraded <= SHORT + LATE,
-        f"{ended - upgraded:.2f} s after the new processes were in service",
-    )
+        ends = {
+            "WebSocket": waiting.result(LATE + CLIENT_LIMIT),
+            "TCP connection": tunneling.result(LATE + CLIENT_LIMIT),
+        }
+    for kind, ended in ends.items():
+        evidence.claim(
+            f"a {kind} is ended by the deadline of {SHORT:g} s, and not before",
+            SHORT * 0.8 <= ended - upgraded <= SHORT + LATE,
+            f"{ended - upgraded:.2f} s after the new processes were in service",
+        )
 
 
 # --- the clients --------------------------------------------------------------------------------------------------

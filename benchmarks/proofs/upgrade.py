@@ -1,9 +1,10 @@
 """Proof: the program is replaced ten times under load and no request and no connection is lost.
 
 wrk keeps 32 connections busy without a pause; another client makes a connection for every request; a third asks the
-admin address whether the program is ready, throughout. WebSockets that were opened before, through an HTTP and through a
-TCP listener, echo on through all upgrades, in the workers that they began with. Every third time the file is broken first: then nothing may change. At last an
-upgrade with a short deadline: what does not end by itself is ended then, and not before.
+admin address whether the program is ready, throughout. WebSockets that were opened before, through an HTTP and through
+a TCP listener, echo on through all upgrades, in the workers that they began with. Every third time the file is broken
+first: then nothing may change. At last an upgrade with a short deadline: what does not end by itself is ended then, and
+not before.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ LARGEST_HEAD = MIB
 # A hello without extensions has some 50 bytes. What is looked at waits in the socket, whose buffer has 128 KiB.
 SMALLEST_HELLO = 256
 LARGEST_HELLO = 64 * KIB
+# A worker gives two signs of life a second.
+SHORTEST_HANG = 1.0
 LARGEST_BODY = 1 << 50
 
 LIMITS = StructRecord(
@@ -61,7 +63,11 @@ TIMEOUTS = StructRecord(
         Key("udp_idle", Duration(), "no datagram in either direction of a session"),
         Key("drain", Duration(zero="at once"), "how long open requests may take when the program stops"),
         Key("drain_streams", Duration(zero="at once"), "the same for TCP connections, UDP sessions and upgrades"),
-        Key("worker_hang", Duration(zero="never"), "no sign of life from a worker; then it is replaced; 0 = never"),
+        Key(
+            "worker_hang",
+            Duration(zero="never", least=SHORTEST_HANG),
+            "no sign of life from a worker; then it is replaced; 0 = never",
+        ),
         Key("linger", Duration(zero="not at all"), "how long a refused body is read and thrown away"),
     ),
 )

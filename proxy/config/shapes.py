@@ -222,12 +222,13 @@ class Always(Flag):
 
 
 class Duration(ScalarShape[float]):
-    """Seconds. `zero`: what 0 means, "" when it is not allowed."""
+    """Seconds. `zero`: what 0 means, "" when it is not allowed. `least`: of all others."""
 
     expected = "a duration such as 5s, 250ms or 1m30s"
 
-    def __init__(self, zero: str = "") -> None:
+    def __init__(self, zero: str = "", least: float = 0.0) -> None:
         self.zero = zero
+        self.least = least
 
     def parse(self, text: str) -> float:
         return self.checked(parse_duration(text), text)
@@ -235,6 +236,9 @@ class Duration(ScalarShape[float]):
     def checked(self, seconds: float, text: str) -> float:
         if seconds == 0 and not self.zero:
             raise ValueError(f"'{shown(text)}' is no time at all, expected more than 0")
+        if 0 < seconds < self.least:
+            also = "0 or " if self.zero else ""
+            raise ValueError(f"'{shown(text)}' is too short, expected {also}at least {format_duration(self.least)}")
         return seconds
 
     def schema(self, defs: Schema) -> Schema:

@@ -38,9 +38,10 @@ from proxy.control.reload import Load, Reloader
 from proxy.control.rollout import Refused, Rollout, bind_places
 from proxy.control.sockets import BindError
 from proxy.control.watch import FileWatch
-from proxy.control.worker import PlaneFactory
-from proxy.kernel.cells import Table
+from proxy.control.worker import HEARTBEAT, PlaneFactory
+from proxy.kernel.cells import Slot, Table
 from proxy.stats.allocator import SlotAllocator
+from proxy.stats.slots import AGENT_HEARTBEAT, WORKER_SLOT
 
 _IN_SERVICE_WITHIN = 30.0  # seconds for all workers to be in service after the start
 _ADMIN_LEAVES = 1.0  # from the last accepted admin connection to closing those that are open, when retiring
@@ -98,12 +99,14 @@ class Agent:
         self._is_held = False  # another program may take our place: nothing is to change
         self._is_retiring = False  # it has
         self._told: list[str] = []  # concerns about this machine, see proxy/control/startup.py
+        self._failing: dict[int, Problem] = {}  # workers that keep ending
         holder.news = self
 
     # --- what the admin API asks ----------------------------------------------------------------------------------
 
     def problems(self) -> tuple[Problem, ...]:
-        return self._reloader.problems() if self._reloader is not None else ()
+        own = self._reloader.problems() if self._reloader is not None else ()
+        return (*own, *self._failing.values())
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         return self._fleet.statuses()
@@ -143,6 +146,7 @@ class Agent:
         self.config = await self._first_config(start)
         count = max(1, self.config.workers)
         self.table = Table(TABLE_DESCRIPTOR, count)
+        self._beat(self.table.slot(0, WORKER_SLOT))
         is_successor = start.generation > 0
         allocator = SlotAllocator(self.table.slots, self._clear_row, is_fresh=not is_successor)
         fleet = Fleet(count, allocator, self.table, self._on_worker_event, self._on_progress, is_successor)
@@ -169,6 +173,11 @@ class Agent:
         for server in self._admin:
             await server.close()
         return self._stop.result()
+
+    def _beat(self, row: Slot) -> None:
+        """Tell the supervisor that this loop comes round."""
+        row.add(AGENT_HEARTBEAT, int(time.monotonic() * 1000) - row.get(AGENT_HEARTBEAT))
+        self._loop.call_later(HEARTBEAT, self._beat, row)
 
     async def _first_config(self, start: Start) -> Config:
         """What was in force before this agent; for the first one, and where another program's state cannot be read,
@@ -212,7 +221,7 @@ class Agent:
     def _tell_supervisor(self) -> None:
         timeouts = self.snapshot.settings.timeouts
         self._holder.keep(msgspec.msgpack.encode(self.config))
-        self._holder.ready(max(timeouts.drain, timeouts.drain_streams))
+        self._holder.ready(max(timeouts.drain, timeouts.drain_streams), timeouts.worker_hang)
         concerns = startup.concerns(self.snapshot.settings.limits.connections, self.config.workers, startup.machine())
         for reason in concerns:
             if reason not in self._told:
@@ -262,6 +271,12 @@ class Agent:
     def worker_gone(self, worker: int, pid: int, status: int) -> None:
         self._fleet.gone(worker, pid)
 
+    def worker_failing(self, worker: int, deaths: int, status: int) -> None:
+        self._failing.pop(worker, None)
+        if deaths:
+            message = f"worker {worker} keeps ending soon after its start ({deaths} times in a row, status {status})"
+            self._failing[worker] = Problem(message=message, key="workers", source=f"worker {worker}")
+
     def on_reload(self) -> None:
         self._spawn(self._reload_and_tell())
 
@@ -283,6 +298,8 @@ class Agent:
 
     def on_resume(self) -> None:
         self._is_held = False
+        if self._reloader is not None:
+            self._tell_supervisor()  # it may be another program, which knows nothing of us
         self._reload_soon()  # the file may have changed meanwhile
 
     def on_retire(self) -> None:

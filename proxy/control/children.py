@@ -24,19 +24,23 @@ SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.
 
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 5.0
-_STABLE_AFTER = 10.0  # a child that lived this long starts over with no delay
+STABLE_AFTER = 10.0  # a child that lived this long starts over with no delay
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
 class Backoff:
-    """Seconds until the next start: none the first time, then doubling, until a child has lived a while."""
+    """Seconds until the next start: none the first time, then doubling, until a child has lived a while. `deaths`
+    counts those in a row."""
 
     def __init__(self) -> None:
+        self.deaths = 0
         self._delay = 0.0
 
     def after(self, lived: float) -> float:
-        if lived >= _STABLE_AFTER:
+        if lived >= STABLE_AFTER:
             self._delay = 0.0
+            self.deaths = 0
+        self.deaths += 1
         delay = self._delay
         self._delay = min(_LONGEST_DELAY, max(_FIRST_DELAY, delay * 2))
         return delay

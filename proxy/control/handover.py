@@ -48,6 +48,7 @@ class Child:
     started: float  # monotonic clock, which goes on over an exec
     worker: int | None
     epoch: int = 0
+    is_killed: bool = False  # because it hung; it will have ended soon
 
 
 @dataclass

@@ -23,6 +23,7 @@ class News(Protocol):
 
     def worker_started(self, worker: int, pid: int, sock: socket.socket) -> None: ...
     def worker_gone(self, worker: int, pid: int, status: int) -> None: ...
+    def worker_failing(self, worker: int, deaths: int, status: int) -> None: ...
     def on_reload(self) -> None: ...
     def on_reopen_logs(self) -> None: ...
     def on_drain(self) -> None: ...
@@ -81,8 +82,8 @@ class Holder:
     def held(self) -> None:
         self._send("held")
 
-    def ready(self, drain: float) -> None:
-        self._send("ready", drain=drain)
+    def ready(self, drain: float, hang: float) -> None:
+        self._send("ready", drain=drain, hang=hang)
 
     def keep(self, state: bytes) -> None:
         """Give the supervisor `state` for whoever comes after this agent."""
@@ -144,6 +145,8 @@ class Holder:
                 self.news.worker_started(message["worker"], message["pid"], sock)
             case "gone":
                 self.news.worker_gone(message["worker"], message["pid"], message["status"])
+            case "failing":
+                self.news.worker_failing(message["worker"], message["deaths"], message["status"])
             case "reload":
                 self.news.on_reload()
             case "reopen_logs":

@@ -9,7 +9,8 @@ agent -> supervisor
                                           beyond are not started again; the agent makes them end
     reloaded {}                           the answer to `reload`, whatever came of it
     held     {}                           the answer to `hold`
-    ready    {drain}                      in service; `drain` is the drain deadline in force, sent again if it changes
+    ready    {drain, hang}                in service; the drain deadline and timeouts.worker_hang in force, sent again
+                                          if they change
     keep     {} + 1 descriptor            opaque state that a successor of this agent receives in `start`
 supervisor -> agent
     start    {generation, state, upgrade} first message; `state`: 1 descriptor or 0. `upgrade`: another agent serves the
@@ -18,6 +19,7 @@ supervisor -> agent
     announced {id}                        every worker that runs has been announced
     worker   {worker, pid} + 1 descriptor: the agent's end of a new channel to that worker
     gone     {worker, pid, status}        reaped; `status` is the exit code or minus the signal
+    failing  {worker, deaths, status}     it keeps ending soon after its start; `deaths` is 0 when it no longer does
     reload, reopen_logs, drain {}
     hold     {}                           a new program comes: finish the reload that runs, begin no other
     resume   {}                           it did not come: everything as before

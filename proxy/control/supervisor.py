@@ -27,13 +27,22 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from proxy.control import sockets
-from proxy.control.children import SIGNALS, Backoff, Spawner, spawn
+from proxy.control.children import SIGNALS, STABLE_AFTER, Backoff, Spawner, spawn
 from proxy.control.events import EventLog
 from proxy.control.handover import Child
 from proxy.control.lines import Lines, Message
 from proxy.control.notify import Notifier
 from proxy.control.privileges import User
-from proxy.stats.slots import MAX_WORKERS, SLOT_SIZE, SLOTS_PER_WORKER
+from proxy.control.vitals import Vitals
+from proxy.control.watchdog import Signs, Watchdog, pause
+from proxy.stats.slots import (
+    AGENT_RESTARTS,
+    MAX_WORKERS,
+    SLOT_SIZE,
+    SLOTS_PER_WORKER,
+    WORKER_HANGS,
+    WORKER_RESTARTS,
+)
 
 AGENT = "proxy.control.agent"
 WORKER = "proxy.control.worker"
@@ -41,6 +50,8 @@ GRACE = 5.0  # what a process gets beyond the drain deadline before it is killed
 _DEFAULT_DRAIN = 30.0  # until the agent says what the configuration says
 _SPAWN_AGAIN = 1.0  # after the system refused to start a process
 STOP_NOW = 2.0  # from "exit at once" to SIGKILL
+_FAILING = 5  # deaths in a row, each soon after the start, that are worth telling as one problem
+_AGENT_HANG = 5.0  # least limit of the agent, which a large change may keep busy for longer than a worker
 _START_ATTEMPTS = 3  # a worker that dies this often before we were ever in service will not get better
 
 EXIT_FAILED = 1
@@ -53,6 +64,8 @@ class Place:
 
     backoff: Backoff = field(default_factory=Backoff)
     child: Child | None = None
+    status: int = 0  # of the process that ended last
+    is_failing: bool = False  # it keeps ending, and that was told
 
 
 class Supervisor:
@@ -83,7 +96,11 @@ class Supervisor:
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._selector = selectors.DefaultSelector()
         self._wakeup: socket.socket
-        self._table = new_table()
+        self._table: int
+        self._vitals: Vitals
+        self._use_table(new_table())
+        self._hang = 0.0  # timeouts.worker_hang; 0 = nobody hangs
+        self._watchdog: Watchdog | None = None  # while somebody is watched
 
     def run(self) -> int:
         """Until everything has ended. The exit code of the program."""
@@ -199,6 +216,8 @@ class Supervisor:
             return
         self.places[worker].child = child
         self.log.write("worker started", worker=worker, pid=child.pid)
+        if self.places[worker].is_failing:
+            self._after(STABLE_AFTER, partial(self._look_stable, child, worker, self.places[worker]))
         if self.agent is not None and self._is_connected:
             self._connect(child)
 
@@ -214,6 +233,11 @@ class Supervisor:
         child = Child(pid, Lines(ours), time.monotonic(), worker, self._epoch)
         self._watch(child)
         return child
+
+    def _use_table(self, table: int) -> None:
+        """Of the children that are started from here on."""
+        self._table = table
+        self._vitals = Vitals(table)
 
     def _watch(self, child: Child) -> None:
         self._children[child.pid] = child
@@ -267,6 +291,7 @@ class Supervisor:
             self._signal_all(signal.SIGTERM)
         else:
             delay = self._agent_backoff.after(time.monotonic() - child.started)
+            self._vitals.count(0, AGENT_RESTARTS)
             self.log.write("agent exited", "error", pid=child.pid, status=code, restart_in=delay)
             self._after(delay, self._start_agent)
 
@@ -274,12 +299,15 @@ class Supervisor:
         assert self.places is not None
         place = self.places[worker]
         place.child = None
+        place.status = code
+        self._vitals.reset_gauges(worker)
         if self.agent is not None and self._is_connected:
             self.agent.lines.send("gone", worker=worker, pid=child.pid, status=code)
         if self._stopping or worker >= self.count:
             self.log.write("worker exited", worker=worker, pid=child.pid, status=code)
             return
         delay = place.backoff.after(time.monotonic() - child.started)
+        self._vitals.count(worker, WORKER_RESTARTS)
         self.log.write("worker exited", "error", worker=worker, pid=child.pid, status=code, restart_in=delay)
         self._failures += not self._in_service
         if self._failures >= _START_ATTEMPTS:
@@ -288,6 +316,49 @@ class Supervisor:
             self._cannot_start(EXIT_FAILED, reason)
             return
         self._after(delay, lambda: self._start_worker(worker))
+        if place.backoff.deaths >= _FAILING:
+            if not place.is_failing:
+                self.log.write("worker failing", "error", worker=worker, deaths=place.backoff.deaths, status=code)
+            place.is_failing = True
+            self._tell_failing(worker, place)
+
+    def _tell_failing(self, worker: int, place: Place) -> None:
+        if self.agent is not None and self._is_connected:
+            deaths = place.backoff.deaths if place.is_failing else 0
+            self.agent.lines.send("failing", worker=worker, deaths=deaths, status=place.status)
+
+    def _look_stable(self, child: Child, worker: int, place: Place) -> None:
+        if place.is_failing and place.child is child:
+            place.is_failing = False
+            self.log.write("worker stays", worker=worker, pid=child.pid)
+            self._tell_failing(worker, place)
+
+    # --- hanging ------------------------------------------------------------------------------------------------
+
+    def _look_for_hangs(self) -> None:
+        """Kill who gives no sign of life; what follows is that of any death. Ends while nobody is to be watched."""
+        if not self._hang or self._stopping or not self._in_service:
+            self._watchdog = None
+            return
+        if self._watchdog is None:
+            self._watchdog = Watchdog()
+        now = time.monotonic()
+        signs, limits = {}, {}
+        for child in self._children.values():
+            if child.epoch != self._epoch or child.is_killed:
+                continue
+            if child.worker is None or child.worker < self.count:
+                signs[child.pid] = Signs(child.started, self._vitals.heartbeat(child.worker))
+                limits[child.pid] = self._hang if child.worker is not None else max(self._hang, _AGENT_HANG)
+        for pid, silence in self._watchdog.look(now, limits, signs).items():
+            child = self._children[pid]
+            child.is_killed = True
+            who = "agent" if child.worker is None else f"worker {child.worker}"
+            self.log.write("process hangs", "error", process=who, pid=pid, silent_for=round(silence, 3))
+            if child.worker is not None:
+                self._vitals.count(child.worker, WORKER_HANGS)
+            os.kill(pid, signal.SIGKILL)
+        self._after(pause(self._hang), self._look_for_hangs)
 
     # --- messages -----------------------------------------------------------------------------------------------
 
@@ -331,8 +402,11 @@ class Supervisor:
                 lines.send("announced", id=message["id"])
             case "ready":
                 self._drain = message["drain"]
+                self._hang = message["hang"]
                 self._in_service = True
                 self._manager.ready()
+                if self._watchdog is None:
+                    self._look_for_hangs()
             case "reloaded":
                 self._manager.ready()
             case "keep":
@@ -384,9 +458,11 @@ class Supervisor:
             self.places = []
         if not self._is_connected:
             self._is_connected = True
-            for place in self.places:
+            for worker, place in enumerate(self.places):
                 if place.child is not None:
                     self._connect(place.child)
+                if place.is_failing:
+                    self._tell_failing(worker, place)
         before, self.count = self.count, count
         self.places += [Place() for _ in range(count - len(self.places))]
         for worker in range(before, count):

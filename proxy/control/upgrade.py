@@ -221,7 +221,8 @@ class UpgradingSupervisor(Supervisor):
 
     def _renew(self) -> None:
         """Start a whole set of processes beside those that are left, as after an exec."""
-        table, self._table = self._table, new_table()
+        table = self._table
+        self._use_table(new_table())
         aside = Aside(
             epoch=self._epoch,
             contract=self._running_contract,
@@ -289,7 +290,7 @@ class UpgradingSupervisor(Supervisor):
             for key in [key for key in held if key not in aside.held]:
                 sockets.release(held.pop(key))
         os.close(self._table)
-        self._table = aside.table
+        self._use_table(aside.table)
         self._epoch, self._running_contract = aside.epoch, aside.contract
         self.agent, self.places, self.count, self._drain = aside.agent, aside.places, aside.count, aside.drain
         self._in_service = self._is_connected = True

@@ -12,6 +12,7 @@ uvloop, msgspec and our own modules only: what it imports is paid for once per c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -24,6 +25,7 @@ from typing import Any, Protocol
 
 from discovery.delta import merge, rebase
 from discovery.model import Snapshot
+from proxy.control.affinity import core_of
 from proxy.control.channel import Channel, Message, Wire
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
 from proxy.control.lines import Lines
@@ -45,7 +47,7 @@ from proxy.kernel.cells import Table
 from proxy.stats.allocator import keys_of
 from proxy.stats.slots import WORKER_GAUGES, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
 
-_HEARTBEAT = 0.5  # seconds between two signs of life
+HEARTBEAT = 0.5  # seconds between two signs of life
 _DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say that it is done
 _GC_THRESHOLDS = (50_000, 20, 50)  # the request path makes no cycles, so looking for them may be rare
 EXIT_BUG = 70  # EX_SOFTWARE: an exception of ours while obeying; the supervisor starts a clean process
@@ -220,7 +222,7 @@ class Worker:
 
     def _beat(self) -> None:
         self._set(WORKER_HEARTBEAT, int(time.monotonic() * 1000))
-        self._heartbeat = self._loop.call_later(_HEARTBEAT, self._beat)
+        self._heartbeat = self._loop.call_later(HEARTBEAT, self._beat)
 
     def _set(self, cell: int, value: int) -> None:
         self._row.add(cell, value - self._row.get(cell))
@@ -233,8 +235,11 @@ class Process:
         self._loop = loop
         self._lines = Lines(socket.socket(fileno=FIRST_DESCRIPTOR))
         self._is_frozen = False
+        self._number = number
+        self._cores = os.sched_getaffinity(0)  # those that the program may use
+        self._is_pinned = False
         table = Table(TABLE_DESCRIPTOR, number + 1)
-        self._worker = Worker(loop, plane, number=number, table=table, applied=self._freeze, ended=loop.stop)
+        self._worker = Worker(loop, plane, number=number, table=table, applied=self._applied, ended=loop.stop)
         loop.add_reader(self._lines.stream.sock, self._from_supervisor)
         loop.add_signal_handler(signal.SIGTERM, self._worker.drain)
         loop.add_signal_handler(signal.SIGQUIT, self._worker.close)
@@ -260,6 +265,14 @@ class Process:
             traceback.print_exc()
             sys.stderr.flush()
             os._exit(EXIT_BUG)
+
+    def _applied(self) -> None:
+        if self._worker.snapshot.settings.pin_workers != self._is_pinned:
+            self._is_pinned = not self._is_pinned
+            # Cores may have been taken from us since: then the kernel decides, as it would without us.
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(0, {core_of(self._number, self._cores)} if self._is_pinned else self._cores)
+        self._freeze()
 
     def _freeze(self) -> None:
         """What lives after the first snapshot lives long: the collector need not look at it again."""

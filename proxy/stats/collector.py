@@ -109,6 +109,15 @@ class TableCollector(Collector):
             if heartbeat:
                 ages.append(((process_label(worker.worker),), max(0.0, reading.now - heartbeat / 1000)))
         yield _plain(families.WORKER_HEARTBEAT, ages)
+        up = [((process_label(worker.worker),), float(worker.state == "ready")) for worker in known]
+        yield _plain(families.WORKER_UP, up)
+        for family, cell in (
+            (families.WORKER_RESTARTS, slots.WORKER_RESTARTS),
+            (families.WORKER_HANGS, slots.WORKER_HANGS),
+        ):
+            # Of every block that was ever in use: a counter stays when its worker has left.
+            yield _plain(family, [((process_label(number),), cells[cell]) for number, cells in enumerate(own)])
+        yield _plain(families.AGENT_RESTARTS, [((), own[0][slots.AGENT_RESTARTS])])
         yield _plain(families.LOG_DROPPED, [((), sum(cells[slots.WORKER_LOG_DROPPED] for cells in own))])
 
 

@@ -320,6 +320,22 @@ WORKER_HEARTBEAT = PlainFamily(
     ("process",),
     "Time since the worker's loop last came round",
 )
+WORKER_UP = PlainFamily("hivemesh_worker_up", Kind.GAUGE, ("process",), "1 while the worker is in service, else 0")
+WORKER_RESTARTS = PlainFamily(
+    "hivemesh_worker_restarts_total",
+    Kind.COUNTER,
+    ("process",),
+    "Times the worker's process ended without being told to, and was started again",
+)
+WORKER_HANGS = PlainFamily(
+    "hivemesh_worker_hangs_total",
+    Kind.COUNTER,
+    ("process",),
+    "Restarts of the worker after timeouts.worker_hang without a sign of life",
+)
+AGENT_RESTARTS = PlainFamily(
+    "hivemesh_agent_restarts_total", Kind.COUNTER, (), "Times the agent's process ended and was started again"
+)
 LOG_DROPPED = PlainFamily(
     "hivemesh_access_log_dropped_total",
     Kind.COUNTER,
@@ -357,6 +373,10 @@ FAMILIES: tuple[Family, ...] = (
     WORKERS,
     WORKER_SNAPSHOT,
     WORKER_HEARTBEAT,
+    WORKER_UP,
+    WORKER_RESTARTS,
+    WORKER_HANGS,
+    AGENT_RESTARTS,
     LOG_DROPPED,
     BUILD_INFO,
     *PROCESS_FAMILIES,

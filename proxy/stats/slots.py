@@ -59,6 +59,10 @@ WORKER_LOG_DROPPED = 51  # access log lines given up because the sink was too sl
 WORKER_CONNECTIONS = 52  # gauge: client connections
 TABLE_BLOCKS = 53  # of block 0 only, for the whole table: blocks that are or were in use; never falls
 WORKER_UDP_SESSIONS = 54  # gauge: sessions of datagrams
+WORKER_RESTARTS = 55  # times its process ended without being told to; written by the supervisor
+WORKER_HANGS = 56  # ... of which it was killed because it hung
+AGENT_RESTARTS = 57  # of block 0 only; written by the supervisor
+AGENT_HEARTBEAT = 58  # of block 0 only: the agent's, as a worker's
 WORKER_GAUGES = (WORKER_CONNECTIONS, WORKER_UDP_SESSIONS)
 
 

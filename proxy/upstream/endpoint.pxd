@@ -26,6 +26,7 @@ cdef class EndpointRuntime(Candidate):
     cdef public long max_idle
     cdef public object policy
     cdef public double keep_for
+    cdef double keep_until
     cdef public object habit
     cdef public bint removed
     @cython.locals(stream=PooledStream, age=int64_t)
@@ -33,6 +34,7 @@ cdef class EndpointRuntime(Candidate):
     cpdef bint give(self, PooledStream stream, int64_t now_us)
     cpdef bint make_room(self)
     cdef look_full(self)
+    cdef learn(self, double now)
     cpdef opened(self)
     cpdef not_opened(self)
     cpdef closed(self, PooledStream stream)

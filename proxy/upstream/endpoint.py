@@ -47,6 +47,7 @@ class EndpointRuntime(Candidate):
     open: int  # connections, idle ones included
     policy: PoolPolicy
     keep_for: float
+    keep_until: float  # microseconds of the monotonic clock: `keep_for` holds until then
     habit: IdleHabit
     removed: bool
 
@@ -77,8 +78,13 @@ class EndpointRuntime(Candidate):
         self.max_idle = 0 if self.service.proxy_header is not None else policy.max_idle
         while len(self.idle) > self.max_idle:
             self.idle[0].close()
-        self.keep_for = self.habit.keep_for(policy.idle_timeout, time.monotonic())
+        self.learn(time.monotonic())
         self.look_full()
+
+    def learn(self, now: float) -> None:
+        """Keep `keep_for` true to what is known of the endpoint now."""
+        self.keep_for = self.habit.keep_for(self.policy.idle_timeout, now)
+        self.keep_until = self.habit.changes_at(now) * 1_000_000
 
     def look_full(self) -> None:
         """Keep `full` true to what is open and idle."""
@@ -89,6 +95,8 @@ class EndpointRuntime(Candidate):
 
         A request that could not be repeated gets one only if it is young and still open as far as we can see.
         """
+        if now_us >= self.keep_until:
+            self.learn(now_us / 1_000_000)
         while self.idle:
             stream = self.idle.pop()
             self.slot.add(POOL_IDLE, -1)
@@ -111,6 +119,8 @@ class EndpointRuntime(Candidate):
 
     def give(self, stream: PooledStream, now_us: int) -> bool:
         """Keep a connection whose exchange is complete. False: it is not wanted, close it."""
+        if now_us >= self.keep_until:
+            self.learn(now_us / 1_000_000)
         if self.removed or len(self.idle) >= self.max_idle or self.keep_for <= 0:
             return False
         stream.idle_since = now_us
@@ -152,11 +162,11 @@ class EndpointRuntime(Candidate):
 
     def hear_keep_alive(self, value: bytes, now: float) -> None:
         self.habit.hear(value)
-        self.keep_for = self.habit.keep_for(self.policy.idle_timeout, now)
+        self.learn(now)
 
     def see_idle_close(self, idle_for: float, now: float) -> None:
         self.habit.see_close(idle_for, now)
-        self.keep_for = self.habit.keep_for(self.policy.idle_timeout, now)
+        self.learn(now)
 
     def retire(self) -> None:
         """The endpoint is configured no more: what is idle is closed, what is busy finishes."""

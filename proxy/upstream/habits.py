@@ -9,6 +9,7 @@ Pure: `now` is passed in; nothing here opens or closes anything.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 # Two observed idle times this close together (as a share of the longer) are the same rule.
@@ -57,6 +58,10 @@ class IdleHabit:
         if self.observed and now < self.believed_until:
             times.append(self.observed)
         return min(times) if times else None
+
+    def changes_at(self, now: float) -> float:
+        """When what is known ends by itself; infinity when it does not."""
+        return self.believed_until if self.observed and now < self.believed_until else inf
 
     def keep_for(self, configured: float, now: float) -> float:
         """Seconds for which an idle connection is worth keeping."""

@@ -61,7 +61,10 @@ class Hive(Program):
         """The pids of the agent and of the workers by number."""
         found = {}
         for pid in children_of(self.pid):
-            line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            except OSError:
+                continue  # it has ended meanwhile
             if "proxy.control.agent" in line:
                 found["agent"] = pid
             elif "--worker" in line:

@@ -52,6 +52,7 @@ def test_everything_can_be_set(config: Callable[..., Config]) -> None:
         ("limits: ~", "limits: expected limits, a mapping with request_head, "),
         ("timeouts: { connect: 0s }", "timeouts.connect: '0s' is no time at all, expected more than 0"),
         ("timeouts: { connect_ms: 0 }", "timeouts.connect_ms: '0' is no time at all, expected more than 0"),
+        ("timeouts: { worker_hang: 999ms }", "timeouts.worker_hang: '999ms' is too short, expected 0 or at least 1s"),
         ("timeouts: { connect: soon }", "timeouts.connect: 'soon' is not a duration"),
         ("access_log: { format: xml }", "access_log.format: 'xml' is not known, expected json or text or off"),
         ("access_log: { path: /var/log/ }", "access_log.path: '/var/log/' is not a file, expected stdout, stderr or"),

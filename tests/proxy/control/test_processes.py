@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -361,6 +362,144 @@ def test_a_killed_worker_is_replaced_and_connections_wait_for_it(start: Start) -
     eventually(lambda: hive.admin("GET", "/readyz")[0] == 200, "ready again")
 
 
+def test_siblings_accept_while_a_worker_is_dead(start: Start) -> None:
+    hive = start(workers=2)
+    address = hive.config["listeners"][0]["address"]
+    for _ in range(5):  # so that the next start has to wait
+        kill_and_await(hive, "worker 1")
+    assert hive.await_event("worker exited", count=5)["restart_in"] >= 0.8
+    assert "worker 1" not in hive.children()
+
+    connections = [RawClient(address) for _ in range(32)]
+    for client in connections:
+        client.ask()
+    for client in connections:
+        assert client.response().text == "one"
+        client.close()
+
+    assert "worker 1" not in hive.children()
+    eventually(lambda: "worker 1" in hive.children(), "worker 1 is started again")
+
+
+def test_a_worker_that_keeps_ending_is_a_problem(start: Start) -> None:
+    hive = start(workers=2)
+    for _ in range(5):
+        kill_and_await(hive, "worker 1")
+
+    failing = hive.await_event("worker failing")
+    assert (failing["worker"], failing["deaths"]) == (1, 5)
+    (problem,) = hive.problems()
+    assert problem == "worker 1 keeps ending soon after its start (5 times in a row, status -9)"
+    assert gauge(hive, "hivemesh_worker_restarts_total") == 5
+    os.kill(hive.children()["agent"], signal.SIGKILL)
+    hive.await_event("started", count=2)
+    assert hive.problems() == [problem]
+    assert hive.get() == "one"
+
+
+def test_a_worker_that_hangs_is_replaced(start: Start) -> None:
+    hive = start(workers=2, timeouts={"worker_hang": "1s"})
+    before = hive.children()["worker 1"]
+
+    os.kill(before, signal.SIGSTOP)
+
+    hangs = hive.await_event("process hangs")
+    assert (hangs["process"], hangs["pid"]) == ("worker 1", before)
+    assert 1.0 < hangs["silent_for"] < 3.0
+    eventually(lambda: hive.children().get("worker 1", before) != before, "worker 1 is replaced")
+    eventually(lambda: gauge(hive, "hivemesh_worker_up") == 2, "both are in service")
+    assert gauge(hive, "hivemesh_worker_hangs_total") == 1
+    assert {hive.get() for _ in range(20)} == {"one"}
+
+
+def test_an_agent_that_hangs_is_replaced_while_traffic_goes_on(start: Start) -> None:
+    hive = start(workers=2, timeouts={"worker_hang": "1s"})
+    before = hive.children()
+    with Load(hive.config["listeners"][0]["address"]) as load:
+        os.kill(before["agent"], signal.SIGSTOP)
+        assert hive.await_event("process hangs")["process"] == "agent"
+        hive.await_event("started", count=2)
+        load.goes_on()
+    assert not load.failures
+    after = hive.children()
+    assert after["agent"] != before["agent"]
+    assert (after["worker 0"], after["worker 1"]) == (before["worker 0"], before["worker 1"])
+    assert gauge(hive, "hivemesh_agent_restarts_total") == 1
+
+
+def test_who_was_stopped_with_the_supervisor_does_not_hang(start: Start) -> None:
+    hive = start(timeouts={"worker_hang": "1s"})
+    before = hive.children()
+    everybody = [*before.values(), hive.pid]
+
+    for pid in reversed(everybody):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2.5)  # what is tested is that time goes by
+    os.kill(hive.pid, signal.SIGCONT)
+    eventually(lambda: state_of(hive.pid) == "S", "the supervisor waits again")
+    for pid in before.values():
+        os.kill(pid, signal.SIGCONT)
+
+    assert hive.get() == "one"
+    assert hive.children() == before
+    assert "process hangs" not in hive.events()
+
+
+def test_workers_are_pinned_and_unpinned_by_reload(start: Start) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    hive = start(workers=2, pin_workers=True)
+    workers = [hive.children()[f"worker {number}"] for number in range(2)]
+    pinned = [{cores[0]}, {cores[1 % len(cores)]}]
+    eventually(lambda: [os.sched_getaffinity(pid) for pid in workers] == pinned, "they are pinned")
+    hive.config["pin_workers"] = False
+    hive.write()
+
+    assert hive.admin("POST", "/v1/reload")[0] == 200
+
+    free = [set(cores)] * 2
+    eventually(lambda: [os.sched_getaffinity(pid) for pid in workers] == free, "they are pinned no more")
+
+
+def test_gauges_are_true_again_when_agent_and_worker_died_together(start: Start) -> None:
+    hive = start(workers=2)
+    with RawClient(hive.config["listeners"][0]["address"]) as client:
+        client.ask()
+        client.response()
+        eventually(lambda: gauge(hive, "hivemesh_downstream_connections_active") == 1, "one connection")
+        os.kill(hive.children()["agent"], signal.SIGSTOP)
+        children = hive.children()
+        for name in ("worker 0", "worker 1", "agent"):
+            os.kill(children[name], signal.SIGKILL)
+        hive.await_event("started", count=2)
+        assert client.is_ended_by_peer()
+
+    assert gauge(hive, "hivemesh_downstream_connections_active") == 0
+
+
+def test_tcp_connections_have_a_time_of_their_own_to_end(start: Start) -> None:
+    with RawOrigin() as origin:
+        services = {"app": {"endpoints": [{"id": "a", "address": origin.address}]}}
+        tcp = {
+            "name": "tcp",
+            "protocol": "tcp",
+            "address": free_address(),
+            "routes": [{"name": "all", "service": "app"}],
+        }
+        timeouts = {"drain": "0s", "drain_streams": "20s"}
+        hive = start(services=services, timeouts=timeouts, listeners=[tcp])
+        with RawClient(tcp["address"]) as client:
+            client.ask()
+            upstream = origin.accept()
+            upstream.request()
+
+            hive.signal(signal.SIGTERM)
+            eventually(lambda: is_refused(tcp["address"]), "new connections are refused")
+            upstream.send(OK)
+
+            assert client.response().status == 200
+    assert hive.wait(timeout=10) == 0
+
+
 def test_a_worker_that_is_asked_to_end_drains_and_is_replaced(start: Start) -> None:
     hive = start()
     before = hive.children()["worker 0"]
@@ -467,6 +606,14 @@ def test_as_process_1_of_a_container_it_reaps_orphans(tmp_path: Path) -> None:
         assert outer.wait() == 0, outer.log()
     finally:
         outer.kill()  # and with it everything in its namespace
+
+
+def kill_and_await(hive: Hive, name: str) -> None:
+    """Kill this process when it runs, and wait until the supervisor has noticed."""
+    pid = eventually(lambda: hive.children().get(name), f"{name} runs")
+    exits = hive.events().count("worker exited")
+    os.kill(pid, signal.SIGKILL)
+    hive.await_event("worker exited", count=exits + 1)
 
 
 def requests_of_web(hive: Hive) -> float:

@@ -13,6 +13,7 @@ from proxy.kernel.cells import Table
 from proxy.kernel.netio import Reactor
 from proxy.stats import slots
 from proxy.upstream.endpoint import EndpointRuntime, PooledStream, ServiceRuntime
+from proxy.upstream.habits import BELIEVED_FOR
 
 SECOND = 1_000_000
 ENDPOINT = Endpoint(id="a", address="127.0.0.1:9")
@@ -153,6 +154,19 @@ def test_what_an_endpoint_does_shortens_the_keeping(pool: Pool) -> None:
     assert endpoint.keep_for == 60.0
     endpoint.see_idle_close(20.0, 130.0)
     assert endpoint.keep_for == pytest.approx(18.0)
+
+
+def test_what_was_learned_is_forgotten_in_time(pool: Pool) -> None:
+    endpoint = pool.configure(idle_timeout=60.0)
+    endpoint.see_idle_close(20.0, 100.0)
+    endpoint.see_idle_close(20.0, 130.0)
+    forgotten = int(130.0 + BELIEVED_FOR) * SECOND
+    stream = pool.idle(forgotten - 1)
+    assert endpoint.keep_for == pytest.approx(18.0)
+    assert endpoint.take(True, forgotten) is stream
+    assert endpoint.keep_for == 60.0
+    endpoint.give(stream, forgotten)
+    assert endpoint.take(True, forgotten + 59 * SECOND) is stream
 
 
 def test_full_means_no_idle_connection_and_no_room(pool: Pool) -> None:

@@ -7,8 +7,10 @@ yesterday's code: such a run is refused. The first lines say which modules are c
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -75,6 +77,22 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if terminal is not None:
         terminal.write_line(f"compiled: {' '.join(compiled) or 'nothing'}")
         terminal.write_line(f"interpreted: {' '.join(interpreted) or 'nothing'}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A stream that is forgotten before it is closed is a connection whose end nobody was told of."""
+    netio = sys.modules.get("proxy.kernel.netio")
+    if netio is None:
+        return
+    gc.collect()
+    streams = sys.modules.get("streams")
+    lost = netio.streams_lost() - (0 if streams is None else streams.lost_on_purpose)
+    if lost:
+        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None:
+            terminal.write_line(f"\n{lost} streams were collected while their descriptors were open", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,11 +20,11 @@ from proxy.accesslog import AccessLog
 from proxy.http1.downstream import HttpAcceptor
 from proxy.http1.downstream import take_connection as take_http
 from proxy.http1.forward import Forwarder
-from proxy.http1.parties import ListenerRuntime, ServerSide
+from proxy.http1.parties import LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.settings import HttpSettings
 from proxy.http1.upstream import Upstream
 from proxy.kernel.cells import Table
-from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_REQUEST, TICK, Acceptor, Reactor, Stream
+from proxy.kernel.netio import DRAIN_NOTHING, DRAIN_REQUEST, TICK, Reactor, Stream
 from proxy.l4.ends import ClientEnd, ServerEnd
 from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
@@ -94,7 +94,7 @@ class DataPlane:
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
-        self.acceptors: dict[Place, Acceptor | UdpServer] = {}
+        self.acceptors: dict[Place, LimitedAcceptor | UdpServer] = {}
         self.waiting_sockets: dict[Place, socket.socket] = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.poll)
         self.ticker: asyncio.TimerHandle | None = loop.call_later(TICK, self.tick)
@@ -142,6 +142,7 @@ class DataPlane:
         for place in list(self.waiting_sockets):
             self.unlisten(*place)
         self.forwarder.draining = True
+        self.tcp.draining = True
         for stream in self.reactor.all_streams():
             stream.drain()
         now = self.loop.time()
@@ -175,7 +176,7 @@ class DataPlane:
     def open_listeners(self) -> None:
         for place, sock in list(self.waiting_sockets.items()):
             listener = self.tables.listeners.get(place[0])
-            if listener is None:
+            if listener is None or (listener.protocol is Protocol.UDP) is not (sock.type is socket.SOCK_DGRAM):
                 continue
             del self.waiting_sockets[place]
             acceptor = self.acceptor_for(listener)
@@ -188,7 +189,7 @@ class DataPlane:
     def tcp_server(self, endpoint: EndpointRuntime, client: ClientEnd) -> ServerEnd:
         return TcpServer(self.tcp, endpoint, client)
 
-    def acceptor_for(self, listener: ListenerRuntime) -> Acceptor | UdpServer:
+    def acceptor_for(self, listener: ListenerRuntime) -> LimitedAcceptor | UdpServer:
         if listener.protocol is Protocol.UDP:
             return UdpServer(self.udp, listener, self.tables.applied[listener.name].address)
         if listener.accept_proxy or decides_by_bytes(listener):
@@ -204,7 +205,8 @@ class DataPlane:
             if listener is None or listener.protocol is Protocol.UDP or isinstance(acceptor, UdpServer):
                 continue
             wanted = self.acceptor_for(listener)
-            if type(wanted) is not type(acceptor):
+            # Or it is a listener of the same name that came after another was gone.
+            if type(wanted) is not type(acceptor) or acceptor.listener is not listener:
                 wanted.listen(self.reactor, acceptor.detach())
                 self.acceptors[place] = wanted
 
@@ -274,9 +276,20 @@ class DataPlane:
 
     def tick(self) -> None:
         self.reactor.turn()
+        if self.tables.crowded:
+            self.serve_crowded()
         if self.log is not None:
             self.log.flush()
         self.ticker = self.loop.call_later(TICK, self.tick)
+
+    def serve_crowded(self) -> None:
+        """Connections of other workers may have ended."""
+        crowded = self.tables.crowded
+        for service in list(crowded):
+            if service.pending:
+                serve(service)
+            if not service.pending:
+                crowded.discard(service)
 
     def look_drained(self, deadline: float, streams_deadline: float, done: Callable[[], None]) -> None:
         now = self.loop.time()

@@ -25,10 +25,15 @@ cdef class RelayStream(PooledStream):
     cdef bint relay_pipe(self, RelayStream other) except -1
     @cython.locals(other=RelayStream, pipe=Pipe, sent=Py_ssize_t)
     cpdef on_room(self)
+    @cython.locals(buffer=Buffer, turns=int, result=int)
+    cpdef relay_refused(self, RelayStream other)
     @cython.locals(other=RelayStream)
     cpdef relay_end(self)
     @cython.locals(other=RelayStream)
     cpdef relay_drained(self)
+    @cython.locals(other=RelayStream)
+    cpdef bint in_transit(self) except -1
     cpdef relay_over(self, bint broken)
     cpdef end_relay(self, bint broken)
     cpdef count_relayed(self, Py_ssize_t count)
+    cpdef relay_moves(self)

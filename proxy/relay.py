@@ -89,7 +89,7 @@ class RelayStream(PooledStream):
         if self.rx is not None:
             self.keep()
         if result < 0:
-            self.relay_over(True)
+            self.relay_refused(other)
             return False
         self.held = result > 0
         return not self.held
@@ -111,7 +111,7 @@ class RelayStream(PooledStream):
         self.count_relayed(got)
         sent = pipe.push(other)
         if sent < 0 and sent != AGAIN:
-            self.relay_over(True)
+            self.relay_refused(other)
             return False
         if pipe.held:
             self.pipe = pipe
@@ -130,18 +130,36 @@ class RelayStream(PooledStream):
             return
         sent = pipe.push(self)
         if sent < 0 and sent != AGAIN:
-            self.relay_over(True)
+            other.relay_refused(self)
         elif not pipe.held:
             other.pipe = None
             give_pipe(pipe)
             self.awaits_room = False
             self.relay_drained()
+        elif sent > 0:
+            self.relay_moves()
+
+    def relay_refused(self, other: RelayStream) -> None:
+        """`other` takes nothing any more. What it has said before is still passed on: a server that refuses a client
+        says why, and closes on what it has not read."""
+        turns = 0
+        other.readable = True
+        while not other.held and turns < RELAY_TURNS and other.fill() > 0:
+            buffer = other.buffer()
+            other.count_relayed(buffer.length())
+            result = self.send_range(buffer, buffer.start, buffer.length())
+            buffer.clear()
+            if result != 0:
+                break
+            turns += 1
+        self.relay_over(True)
 
     def relay_end(self) -> None:
         """This side sends no more."""
         self.ended = True
         other = self.other
-        if self.error:
+        if self.error or self.failed:
+            # Read to the end, but a reset has come after it.
             self.relay_over(True)
         elif other is None or other.fd < 0:
             self.relay_over(False)
@@ -156,14 +174,26 @@ class RelayStream(PooledStream):
         other = self.other
         if other is None:
             return
+        if self.error:
+            # It was not sent: there is nobody to take it.
+            other.relay_refused(self)
+            return
+        self.relay_moves()
         if other.ended:
-            if self.ended and other.pending() == 0 and self.pipe is None:
+            if other.failed:
+                self.relay_over(True)
+            elif self.ended and other.pending() == 0 and self.pipe is None:
                 self.relay_over(False)
             else:
                 self.shut_write()
         elif other.held and other.pipe is None:
             other.held = False
             self.reactor.wake(other)
+
+    def in_transit(self) -> bool:
+        """Whether there are bytes that one side has sent and the other has not taken."""
+        other = self.other
+        return self.held or (other is not None and other.held)
 
     def relay_over(self, broken: bool) -> None:
         """Both directions have ended, or one is `broken`. The driver closes both sides, with a reset in that case."""
@@ -178,3 +208,6 @@ class RelayStream(PooledStream):
 
     def count_relayed(self, count: int) -> None:
         """So many bytes have been received from this side."""
+
+    def relay_moves(self) -> None:
+        """Some of what had to wait for this side has been taken: it is slow, but not silent."""

@@ -76,6 +76,7 @@ class Tables:
         self.services: dict[str, ServiceRuntime] = {}
         self.listeners: dict[str, ListenerRuntime] = {}
         self.applied: dict[str, Listener] = {}
+        self.crowded: set[ServiceRuntime] = set()  # those that wait for connections of any worker to end
 
     def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
         self.rows.update(slots)
@@ -102,7 +103,7 @@ class Tables:
         for name, service in wanted.items():
             runtime = self.services.get(name)
             if runtime is None:
-                runtime = ServiceRuntime(service, self.rows.row(service_key(name)))
+                runtime = ServiceRuntime(service, self.rows.row(service_key(name)), self.crowded)
                 self.services[name] = runtime
             elif runtime.service is service:
                 continue
@@ -117,6 +118,8 @@ class Tables:
         runtime.max_pending = service.pool.max_pending
         runtime.max_total = service.pool.max_total
         runtime.proxy_header = service.proxy_protocol if service.proxy_protocol is not ProxyHeader.OFF else None
+        if runtime.max_total and runtime.pending:
+            self.crowded.add(runtime)
         endpoints: dict[Identity, EndpointRuntime] = {}
         for endpoint in service.endpoints:
             identity = (endpoint.id, endpoint.address)

@@ -365,7 +365,9 @@ class Downstream(ClientSide):
             self.next_request()
 
     def on_progress(self) -> None:
-        if self.exchange is None:
+        if self.relaying:
+            self.relay_moves()
+        elif self.exchange is None:
             self.set_timeout(self.forwarder.settings.stream_idle)
 
     # --- ending ---------------------------------------------------------------------------------------------------
@@ -443,6 +445,9 @@ class Downstream(ClientSide):
         exchange = self.exchange
         if exchange is not None:
             exchange.bytes_in += count
+        self.relay_moves()
+
+    def relay_moves(self) -> None:
         # The upstream's side has the idle time of both.
         if self.other is not None:
             self.other.set_timeout(self.forwarder.settings.stream_idle)

@@ -65,10 +65,17 @@ class WaitingExchange(Waiter):
         self.exchange = exchange
 
     def may_go(self) -> bool:
-        return is_free(self.exchange.service, self.forwarder.balancer_of(self.exchange))
+        exchange = self.exchange
+        return is_free(exchange.service, self.forwarder.balancer_of(exchange), exchange.tried)
 
     def go(self) -> bool:
-        return self.forwarder.leave_queue(self.exchange)
+        client = self.exchange.downstream
+        try:
+            return self.forwarder.leave_queue(self.exchange)
+        except Exception as bug:
+            # Whose connection became free, and so led here, has no part in it.
+            self.forwarder.reactor.report(client, bug)
+            return True
 
 
 class Forwarder:
@@ -177,6 +184,9 @@ class Forwarder:
         exchange.service = service
         exchange.version = version
         service.slot.add(ACTIVE, 1)
+        if service.max_total and service.pending:
+            # Another worker may have made room, and those who wait come first.
+            serve(service)
         return None
 
     def rewrite(self, exchange: Exchange, rewrite: UrlRewrite) -> None:

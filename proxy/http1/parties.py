@@ -117,7 +117,8 @@ class LimitedAcceptor(Acceptor):
         listener = self.listener
         if listener.claim():
             return True
-        listener.paused.append(self)
+        if self not in listener.paused:
+            listener.paused.append(self)
         self.pause(FULL_PAUSE)
         return False
 

@@ -130,6 +130,10 @@ class Upstream(ServerSide):
         if not self.answering:
             self.set_timeout(self.forwarder.settings.response_header)
 
+    def on_progress(self) -> None:
+        if self.relaying:
+            self.relay_moves()
+
     def on_drained(self) -> None:
         if self.relaying:
             self.relay_drained()
@@ -323,7 +327,7 @@ class Upstream(ServerSide):
             self.close()
         elif self.relaying:
             exchange.add_flag("SI")
-            self.relay_over(False)
+            self.relay_over(self.in_transit())
         elif self.connecting:
             self.forwarder.connect_failed(exchange, self, errno.ETIMEDOUT)
         elif self.answering:
@@ -341,13 +345,17 @@ class Upstream(ServerSide):
         self.close()
 
     def relay_over(self, broken: bool) -> None:
-        if self.other is not None:
-            self.other.relay_over(broken)
+        other = self.other
+        if other is not None:
+            other.relay_over(broken)
 
     def count_relayed(self, count: int) -> None:
         exchange = self.exchange
         if exchange is not None:
             exchange.bytes_out += count
+        self.relay_moves()
+
+    def relay_moves(self) -> None:
         self.set_timeout(self.forwarder.settings.stream_idle)
 
     def on_closed(self) -> None:

@@ -14,6 +14,10 @@ import os
 
 from proxy.stats import slots as layout
 
+cdef extern from "<stdatomic.h>":
+    int memory_order_seq_cst
+    void atomic_thread_fence(int) noexcept nogil
+
 cdef enum:
     C_CELLS = 64
     C_PLAIN = 32  # cells before the code pairs: these may be summed over workers as they are
@@ -147,6 +151,9 @@ cdef class Table:
         cdef int worker
         if not (0 <= number < self.slots and 0 <= cell < C_CELLS):
             return 0
+        # Who counted itself before it adds up must be seen by whoever does the same at this moment; without a fence
+        # each could read the other's cell before its own count has left the store buffer.
+        atomic_thread_fence(memory_order_seq_cst)
         for worker in range(self.used()):
             total += <int64_t>(
                 <uint64_t*>self.base + (<size_t>worker * <size_t>self.slots + <size_t>number) * C_CELLS

@@ -10,6 +10,8 @@ DRAIN_REQUEST: int
 DRAIN_STREAM: int
 TICK: float
 
+def streams_lost() -> int: ...
+
 class Address:
     family: int
     text: str

@@ -40,6 +40,11 @@ def pipes_open():
     return open_pipes
 
 
+def pipes_used():
+    """How many of them are with a connection."""
+    return open_pipes - len(idle)
+
+
 cdef class Pipe:
     """Use `take_pipe`."""
 

@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 from proxy.http1.parties cimport ListenerRuntime
 from proxy.l4.routes cimport StreamRouteRuntime
 from proxy.relay cimport RelayStream
@@ -17,6 +19,7 @@ cdef class ClientEnd(RelayStream):
     cdef public ServerEnd server
     cdef public list tried
     cdef public object waiting
+    cdef public int64_t waits_since
     cdef public bint done
 
 

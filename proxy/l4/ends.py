@@ -29,6 +29,7 @@ class ClientEnd(RelayStream):
     server: ServerEnd | None
     tried: list[Candidate] | None  # endpoints that could not be connected to
     waiting: Waiter | None  # its place in the queue of the service
+    waits_since: int  # microseconds of the monotonic clock when it was first put there, 0 for never
     done: bool
 
     def __init__(self, listener: ListenerRuntime, peer: bytes, port: int, started: int) -> None:
@@ -41,6 +42,7 @@ class ClientEnd(RelayStream):
         self.server = None
         self.tried = None
         self.waiting = None
+        self.waits_since = 0
         self.done = False
 
 

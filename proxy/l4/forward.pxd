@@ -21,6 +21,7 @@ cdef class TcpForwarder:
     cdef public AccessLog log
     cdef public double connect
     cdef public double idle
+    cdef public bint draining
     cdef public object connector
     @cython.locals(record=StreamRecord, route=StreamRouteRuntime, service=ServiceRuntime)
     cpdef begin(self, ClientEnd client)

@@ -32,7 +32,7 @@ from proxy.stats.slots import (
     REPLAYS,
 )
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
-from proxy.upstream.queue import Waiter, is_free, join, leave
+from proxy.upstream.queue import Waiter, is_free, join, leave, serve
 
 # Endpoints that a connection meets at most. One that has met so many dead ones is not helped by a further one.
 MOST_ATTEMPTS = 5
@@ -49,16 +49,19 @@ class WaitingClient(Waiter):
         self.forwarder = forwarder
         self.client = client
         self.service = service
-        self.since = forwarder.reactor.micros()
 
     def may_go(self) -> bool:
-        return is_free(self.service, self.forwarder.balancer_of(self.client))
+        return is_free(self.service, self.forwarder.balancer_of(self.client), self.client.tried)
 
     def go(self) -> bool:
         client = self.client
         client.waiting = None
         client.clear_timeout()
-        self.forwarder.assign(client)
+        try:
+            self.forwarder.assign(client)
+        except Exception as bug:
+            # Whose connection became free, and so led here, has no part in it.
+            self.forwarder.reactor.report(client, bug)
         return client.waiting is None
 
 
@@ -70,6 +73,7 @@ class TcpForwarder:
     log: AccessLog | None
     connect: float  # seconds
     idle: float
+    draining: bool
     connector: Callable[[EndpointRuntime, ClientEnd], ServerEnd]
 
     def __init__(
@@ -86,6 +90,7 @@ class TcpForwarder:
         self.log = None
         self.connect = 0.0
         self.idle = 0.0
+        self.draining = False
         self.apply(settings)
 
     def apply(self, settings: Settings) -> None:
@@ -116,6 +121,9 @@ class TcpForwarder:
         record.service = service.name
         record.version = drawn.version
         service.slot.add(ACTIVE, 1)
+        if service.max_total and service.pending:
+            # Another worker may have made room, and those who wait come first.
+            serve(service)
         self.assign(client)
 
     def balancer_of(self, client: ClientEnd) -> Balancer | None:
@@ -143,6 +151,8 @@ class TcpForwarder:
         if not endpoint.make_room():
             self.queue(client)
             return
+        if record.attempts:
+            endpoint.service.slot.add(REPLAYS, 1)
         record.attempts += 1
         record.endpoint = endpoint
         endpoint.slot.add(ACTIVE, 1)
@@ -165,8 +175,10 @@ class TcpForwarder:
             self.fail(client, "UO", "too many wait for a connection")
             return
         client.waiting = waiter
-        left = self.connect - (waiter.since - client.record.started) / MICROS
-        client.set_timeout(max(left, SOON))
+        now = self.reactor.micros()
+        if client.waits_since == 0:
+            client.waits_since = now
+        client.set_timeout(max(self.connect - (now - client.waits_since) / MICROS, SOON))
 
     def connected(self, client: ClientEnd, server: ServerEnd) -> None:
         record = client.record
@@ -204,8 +216,6 @@ class TcpForwarder:
         if record.attempts >= MOST_ATTEMPTS:
             self.fail(client, "UF", record.detail)
             return
-        if client.service is not None:
-            client.service.slot.add(REPLAYS, 1)
         self.assign(client)
 
     def part(self, client: ClientEnd) -> ServerEnd | None:
@@ -247,6 +257,14 @@ class TcpForwarder:
     def client_gone(self, client: ClientEnd) -> None:
         """The client has reset the connection before it was connected to an endpoint."""
         self.fail(client, "DC", "")
+
+    def cut_off(self, client: ClientEnd) -> None:
+        """One of the two has been closed over our heads: at the end of a drain, or by a bug of ours."""
+        if self.draining:
+            client.record.add_flag("dr")
+        else:
+            client.record.detail = "the proxy failed at this connection"
+        self.end(client, True)
 
     # --- the end ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ cdef class TcpClient(ClientEnd):
     cpdef on_drained(self)
     @cython.locals(server=ServerEnd)
     cpdef count_relayed(self, Py_ssize_t count)
+    cpdef relay_moves(self)
     cpdef relay_over(self, bint broken)
     cpdef on_closed(self)
 
@@ -33,6 +34,8 @@ cdef class TcpServer(ServerEnd):
     cpdef on_drained(self)
     @cython.locals(client=ClientEnd, endpoint=EndpointRuntime)
     cpdef count_relayed(self, Py_ssize_t count)
+    @cython.locals(client=ClientEnd)
+    cpdef relay_moves(self)
     @cython.locals(client=ClientEnd)
     cpdef relay_over(self, bint broken)
     @cython.locals(client=ClientEnd, endpoint=EndpointRuntime)

@@ -41,10 +41,14 @@ class TcpClient(ClientEnd):
         if self.relaying:
             self.relay_drained()
 
+    def on_progress(self) -> None:
+        self.relay_moves()
+
     def on_timeout(self) -> None:
         if self.relaying:
             self.record.add_flag("SI")
-            self.relay_over(False)
+            # With bytes on their way an end could be taken for theirs.
+            self.forwarder.end(self, self.in_transit())
         else:
             self.forwarder.waited_too_long(self)
 
@@ -57,6 +61,9 @@ class TcpClient(ClientEnd):
         if server is not None:
             server.endpoint.slot.add(BYTES_OUT, count)
             server.endpoint.service.slot.add(BYTES_OUT, count)
+        self.relay_moves()
+
+    def relay_moves(self) -> None:
         self.set_timeout(self.forwarder.idle)
 
     def relay_over(self, broken: bool) -> None:
@@ -68,8 +75,7 @@ class TcpClient(ClientEnd):
         self.listener.unclaim()
         self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
         if not self.done:
-            # Closed by a bug of ours, or cut off by the end of a drain: nobody else would end it.
-            self.forwarder.end(self, True)
+            self.forwarder.cut_off(self)
 
     def drain_kind(self) -> int:
         return DRAIN_STREAM
@@ -106,6 +112,9 @@ class TcpServer(ServerEnd):
         if client is not None:
             self.forwarder.connect_failed(client, self, errno.ETIMEDOUT)
 
+    def on_progress(self) -> None:
+        self.relay_moves()
+
     def count_relayed(self, count: int) -> None:
         endpoint = self.endpoint
         endpoint.slot.add(BYTES_IN, count)
@@ -117,7 +126,12 @@ class TcpServer(ServerEnd):
         client.listener.slot.add(BYTES_OUT, count)
         if client.route is not None:
             client.route.slot.add(BYTES_OUT, count)
-        client.set_timeout(self.forwarder.idle)
+        self.relay_moves()
+
+    def relay_moves(self) -> None:
+        client = self.client
+        if client is not None:
+            client.set_timeout(self.forwarder.idle)
 
     def relay_over(self, broken: bool) -> None:
         client = self.client
@@ -129,8 +143,7 @@ class TcpServer(ServerEnd):
         endpoint.closed(self)
         client = self.client
         if client is not None:
-            # Closed by a bug of ours.
-            client.relay_over(True)
+            self.forwarder.cut_off(client)
         if endpoint.service.pending:
             serve(endpoint.service)
 
@@ -156,10 +169,7 @@ class TcpAcceptor(LimitedAcceptor):
         client.attach(self.reactor, fd)
         self.listener.slot.add(CONNECTIONS_TOTAL, 1)
         forwarder.worker_slot.add(WORKER_CONNECTIONS, 1)
-        if self.gate():
-            forwarder.begin(client)
-        else:
-            forwarder.refuse_new(client)
+        begin(forwarder, client, not self.gate())
 
 
 def take_connection(forwarder: TcpForwarder, fd: int, found: Found, refused: bool) -> None:
@@ -169,7 +179,15 @@ def take_connection(forwarder: TcpForwarder, fd: int, found: Found, refused: boo
     client.record.sni = found.sni
     client.record.received = found.received
     client.attach(forwarder.reactor, fd)
-    if refused:
-        forwarder.refuse_new(client)
-    else:
-        forwarder.begin(client)
+    begin(forwarder, client, refused)
+
+
+def begin(forwarder: TcpForwarder, client: TcpClient, refused: bool) -> None:
+    try:
+        if refused:
+            forwarder.refuse_new(client)
+        else:
+            forwarder.begin(client)
+    except Exception as bug:
+        # Nobody else knows this connection yet.
+        forwarder.reactor.report(client, bug)

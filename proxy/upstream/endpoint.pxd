@@ -51,6 +51,7 @@ cdef class ServiceRuntime:
     cdef public dict endpoints
     cdef public object pending
     cdef public bint serving
+    cdef public set crowded
     cdef public double timeout
     cdef public long max_pending
     cdef public long max_total

@@ -192,8 +192,11 @@ class ServiceRuntime:
     timeout: float
     max_pending: int
     serving: bool  # the queue is being looked through
+    # Services of this worker that wait within `max_total`, itself included: nobody tells when another worker's
+    # connection ends, so their queues are looked at again and again.
+    crowded: set[ServiceRuntime]
 
-    def __init__(self, service: Service, slot: Slot) -> None:
+    def __init__(self, service: Service, slot: Slot, crowded: set[ServiceRuntime] | None = None) -> None:
         self.name = service.name
         self.balancer = None
         self.slot = slot
@@ -201,6 +204,7 @@ class ServiceRuntime:
         self.versions = {}
         self.pending = deque()
         self.serving = False
+        self.crowded = set() if crowded is None else crowded
         self.service = service
         self.timeout = service.timeout
         self.max_pending = service.pool.max_pending

@@ -6,7 +6,7 @@ free or the endpoints have changed, and whoever can be served goes on.
 
 from __future__ import annotations
 
-from mesh.balance import Balancer
+from mesh.balance import Balancer, Candidate
 from proxy.stats.slots import OVERFLOWS, PENDING
 from proxy.upstream.endpoint import ServiceRuntime
 
@@ -30,6 +30,8 @@ def join(service: ServiceRuntime, waiter: Waiter) -> bool:
         return False
     service.pending.append(waiter)
     service.slot.add(PENDING, 1)
+    if service.max_total:
+        service.crowded.add(service)
     return True
 
 
@@ -52,16 +54,25 @@ def serve(service: ServiceRuntime) -> None:
                 break
             leave(service, waiter)
             if not waiter.go():
+                # Another worker was faster. It joined at the end and keeps its place.
+                service.pending.rotate(1)
                 break
     finally:
         service.serving = False
 
 
-def is_free(service: ServiceRuntime, balancer: Balancer | None) -> bool:
-    """Whether an endpoint has a connection or room for one, or there is none to wait for."""
+def is_free(service: ServiceRuntime, balancer: Balancer | None, tried: list[Candidate] | None) -> bool:
+    """Whether an endpoint that the balancer would choose has a connection or room for one, or there is none to wait
+    for. One that was `tried` is not waited for, and a backup only where there is nothing else: whoever went because of
+    those would have to join again, and hold up those behind."""
     if balancer is None:
         return True
-    usable = [candidate for candidate in balancer.candidates if candidate.usable and candidate.weight > 0]
-    if not usable:
+    fresh = [
+        candidate
+        for candidate in balancer.candidates
+        if candidate.usable and candidate.weight > 0 and (tried is None or candidate not in tried)
+    ]
+    awaited = [candidate for candidate in fresh if not candidate.backup] or fresh
+    if not awaited:
         return True
-    return service.has_room() and any(not candidate.full for candidate in usable)
+    return service.has_room() and any(not candidate.full for candidate in awaited)

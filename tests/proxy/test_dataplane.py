@@ -10,9 +10,22 @@ from pathlib import Path
 
 import pytest
 from playbook import LISTENER, Origin, Playbook, service
+from tcp_playbook import TcpBook
 from turning import open_descriptors
 
-from discovery.model import AccessLog, Endpoint, EndpointState, Limits, LogFormat, PoolPolicy, Route, Settings, Timeouts
+from discovery.model import (
+    AccessLog,
+    Endpoint,
+    EndpointState,
+    Limits,
+    LogFormat,
+    PoolPolicy,
+    Protocol,
+    Route,
+    Settings,
+    StreamRoute,
+    Timeouts,
+)
 from proxy.stats import slots
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -120,6 +133,73 @@ def test_connections_over_the_limit_are_answered_503(origin: Origin) -> None:
         origin.accept().answer()
         assert fourth.response().status == 200
         second.close()
+
+
+def test_a_listener_that_changes_its_protocol_speaks_the_new_one_with_new_connections(origin: Origin) -> None:
+    with TcpBook(service("app", origin), origins=(origin,)) as book:
+        tunnel, far = book.pair(origin)
+        upstream = None
+        for _ in range(2):
+            book.protocol = Protocol.HTTP
+            book.apply((service("app", origin),))
+            request = book.client()
+            request.send(GET)
+            upstream = upstream or origin.accept()  # the second time it is the same
+            assert upstream.answer().header("via") is not None
+            assert request.response().status == 200
+            book.of_http += 1
+            # What is open stays what it was.
+            tunnel.send(GET)
+            assert far.read_exactly(len(GET)) == GET
+            book.protocol = Protocol.TCP
+            book.apply((service("app", origin),))
+            tunnel, far = book.pair(origin)
+            tunnel.send(GET)
+            assert far.read_exactly(len(GET)) == GET
+            # It has no routes of requests any more.
+            request.send(GET)
+            assert request.response().status == 404
+        assert len(book.plane.acceptors) == 1
+
+
+def test_clients_in_the_backlog_get_the_new_protocol(origin: Origin) -> None:
+    with TcpBook(service("app", origin), origins=(origin,), max_connections=1) as book:
+        tunnel, far = book.pair(origin)
+        request = book.client()
+        request.send(GET)
+        book.protocol = Protocol.HTTP
+        book.apply((service("app", origin),))
+        book.settle()
+        assert book.downstreams() == []
+        tunnel.close()
+        far.close()
+        origin.accept().answer()
+        assert request.response().status == 200
+        book.of_http = 1
+
+
+def test_a_listener_that_comes_back_under_its_name_is_the_new_one(origin: Origin) -> None:
+    with TcpBook(service("app", origin), origins=(origin,)) as book:
+        listeners = book.listeners
+        book.listeners = lambda routes: ()  # type: ignore[method-assign]
+        book.apply((service("app", origin),))
+        book.listeners = listeners  # type: ignore[method-assign]
+        book.streams = (StreamRoute(name="new", service="app"),)
+        book.apply((service("app", origin),))
+        tunnel, far = book.pair(origin)
+        tunnel.close()
+        far.close()
+        assert book.entry()["route"] == "new"
+
+
+def test_a_socket_of_datagrams_waits_for_a_listener_of_datagrams(origin: Origin) -> None:
+    with TcpBook(service("app", origin), origins=(origin,)) as book:
+        book.plane.listen(LISTENER, socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 1)
+        assert list(book.plane.acceptors) == [(LISTENER, 0)]
+        assert list(book.plane.waiting_sockets) == [(LISTENER, 1)]
+        book.protocol = Protocol.UDP
+        book.apply((service("app", origin),))
+        assert list(book.plane.acceptors) == [(LISTENER, 0), (LISTENER, 1)]
 
 
 # --- changes under traffic ----------------------------------------------------------------------------------------

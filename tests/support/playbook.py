@@ -234,6 +234,8 @@ def service(name: str, *origins: Origin | str, pool: PoolPolicy | None = None, *
 
 
 class Playbook:
+    workers = 1  # blocks of the statistics table; the data plane is the first
+
     def __init__(
         self,
         *services: Service,
@@ -249,8 +251,8 @@ class Playbook:
         self.allocator = SlotAllocator(ROWS, lambda number: None)
         self.numbers: Mapping[str, int] = {}
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, ROWS * slots.SLOT_SIZE)
-        self.table = Table(fd, 1, ROWS)
+        os.ftruncate(fd, self.workers * ROWS * slots.SLOT_SIZE)
+        self.table = Table(fd, self.workers, ROWS)
         os.close(fd)
         self.released: list[int] = []
         self.events: list[tuple[str, Mapping[str, Any]]] = []
@@ -281,12 +283,15 @@ class Playbook:
         self.snapshot = Snapshot(
             version=self.version,
             settings=settings if settings is not None else self.snapshot.settings,
-            listeners=(Listener(name=LISTENER, address="127.0.0.1:8080", routes=routes),),
+            listeners=self.listeners(routes),
             services=services,
         )
         self.numbers = self.allocator.assign(keys_of(self.snapshot), self.version)
         self.allocator.sent(0, self.numbers.values())
         self.plane.apply(self.snapshot, self.numbers)
+
+    def listeners(self, routes: tuple[Route, ...]) -> tuple[Listener, ...]:
+        return (Listener(name=LISTENER, address="127.0.0.1:8080", routes=routes),)
 
     # --- time -----------------------------------------------------------------------------------------------------
 

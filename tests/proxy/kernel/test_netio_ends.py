@@ -7,10 +7,11 @@ import os
 import socket
 
 import pytest
+import streams
 from streams import Pair, Recorder, fill_up, make_pair, tcp_pair
 from turning import Turning, open_descriptors
 
-from proxy.kernel.netio import END, Address, Reactor, Stream
+from proxy.kernel.netio import END, Address, Reactor, Stream, streams_lost
 
 
 def test_closing_twice_is_closing_once(pair: Pair, reactor: Reactor) -> None:
@@ -130,12 +131,15 @@ def test_a_bug_is_contained_wherever_it_happens(when: str, turning: Turning, rea
 
 
 def test_a_stream_that_is_dropped_open_does_not_leak() -> None:
-    """Before it is watched nobody else holds it."""
+    """Before it is watched nobody else holds it. That it was forgotten is counted, because it is a bug."""
     reactor = Reactor()
     stream, theirs = next(make_pair(reactor, watch=False))
     number = stream.fd
+    lost = streams_lost()
     del stream
     gc.collect()
+    assert streams_lost() == lost + 1
+    streams.lost_on_purpose += 1
     assert theirs.recv(10) == b""
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
@@ -152,6 +156,7 @@ def test_a_reactor_that_is_dropped_with_open_streams_does_not_leak() -> None:
         stream.set_timeout(10)
     del reactor, pairs, stream
     gc.collect()
+    streams.lost_on_purpose += 20
     for theirs in others:
         assert theirs.recv(1) == b""
         theirs.close()

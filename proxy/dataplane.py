@@ -36,7 +36,7 @@ from proxy.table import Rows, Tables
 from proxy.udp.forward import UdpForwarder
 from proxy.udp.session import UdpServer, UdpSession
 from proxy.upstream.endpoint import EndpointRuntime
-from proxy.upstream.queue import serve
+from proxy.upstream.queue import make_way, serve
 
 bugs = logging.getLogger("hivemesh.bugs")
 
@@ -278,6 +278,8 @@ class DataPlane:
         self.reactor.turn()
         if self.tables.crowded:
             self.serve_crowded()
+        for service in self.tables.shared:
+            make_way(service)
         if self.log is not None:
             self.log.flush()
         self.ticker = self.loop.call_later(TICK, self.tick)

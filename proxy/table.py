@@ -69,11 +69,12 @@ class Rows:
 
 
 class Tables:
-    """The state in force. `services` and `listeners` are by name."""
+    """The state in force. `services` and `listeners` are by name; `shared` are the services with `pool.max_total`."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.services: dict[str, ServiceRuntime] = {}
+        self.shared: list[ServiceRuntime] = []
         self.listeners: dict[str, ListenerRuntime] = {}
         self.applied: dict[str, Listener] = {}
         self.crowded: set[ServiceRuntime] = set()  # those that wait for connections of any worker to end
@@ -111,6 +112,7 @@ class Tables:
         # Splits may name any service, so they are made when all services are there.
         for runtime, service in fresh:
             self.apply_service(runtime, service)
+        self.shared = [runtime for runtime in self.services.values() if runtime.max_total]
 
     def apply_service(self, runtime: ServiceRuntime, service: Service) -> None:
         runtime.service = service

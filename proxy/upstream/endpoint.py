@@ -214,9 +214,10 @@ class ServiceRuntime:
 
     def has_room(self) -> bool:
         """Whether all workers together may open one more, as far as can be told without taking it."""
-        if self.max_total == 0 or self.slot.total(CONNECTIONS_ACTIVE) < self.max_total:
-            return True
-        return any(endpoint.idle for endpoint in self.endpoints.values())
+        return self.is_below_total() or any(endpoint.idle for endpoint in self.endpoints.values())
+
+    def is_below_total(self) -> bool:
+        return self.max_total == 0 or self.slot.total(CONNECTIONS_ACTIVE) < self.max_total
 
     def claim(self) -> bool:
         """Count one more connection, if all workers together may have it. Each publishes its own first and then adds

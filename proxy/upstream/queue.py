@@ -61,6 +61,19 @@ def serve(service: ServiceRuntime) -> None:
         service.serving = False
 
 
+def make_way(service: ServiceRuntime) -> None:
+    """Close idle connections for those who wait in other workers within `max_total`, who cannot close them: one for
+    each, the one that has waited longest first. Asked every moment, because nobody here is told."""
+    waiting = service.slot.total(PENDING)
+    # Those who wait here are served by whatever ends here.
+    if not waiting or service.pending or service.is_below_total():
+        return
+    idle = [stream for endpoint in service.endpoints.values() for stream in endpoint.idle]
+    idle.sort(key=lambda stream: stream.idle_since)
+    for stream in idle[:waiting]:
+        stream.close()
+
+
 def is_free(service: ServiceRuntime, balancer: Balancer | None, tried: list[Candidate] | None) -> bool:
     """Whether an endpoint that the balancer would choose has a connection or room for one, or there is none to wait
     for. One that was `tried` is not waited for, and a backup only where there is nothing else: whoever went because of

@@ -231,3 +231,42 @@ def test_an_endpoint_with_room_is_used_before_anybody_waits(make_origin: MakeOri
             assert done.response().status == 200
         upstreams[1 - busy].answer()
         assert next(client for client in clients if client is not done).response().status == 200
+
+
+# --- a limit that all workers share -------------------------------------------------------------------------------
+
+
+class TwoWorkers(Playbook):
+    """The data plane is the first; the test counts for the second."""
+
+    workers = 2
+
+
+def test_idle_connections_are_closed_for_those_who_wait_in_another_worker(origin: Origin) -> None:
+    with TwoWorkers(service("app", origin, pool=PoolPolicy(max_total=3)), origins=(origin,)) as book:
+        clients = [ask(book, name) for name in "abc"]
+        for client in clients:
+            upstream = origin.accept()
+            upstream.answer()
+            assert client.response().status == 200
+        oldest, *kept = book.upstreams()
+        other = book.table.slot(1, book.numbers["service/app"])
+        other.add(slots.PENDING, 1)
+        book.until(lambda: oldest.fd < 0, "an idle connection is closed")
+        other.add(slots.CONNECTIONS_ACTIVE, 1)
+        other.add(slots.PENDING, -1)
+        book.settle()
+        assert book.upstreams() == kept
+        other.add(slots.CONNECTIONS_ACTIVE, -1)
+
+
+def test_idle_connections_stay_while_there_is_room_for_those_who_wait(origin: Origin) -> None:
+    with TwoWorkers(service("app", origin, pool=PoolPolicy(max_total=2)), origins=(origin,)) as book:
+        client = ask(book, "a")
+        answer(origin.accept(), "a")
+        assert client.response().status == 200
+        other = book.table.slot(1, book.numbers["service/app"])
+        other.add(slots.PENDING, 1)
+        book.plane.tick()
+        assert len(book.upstreams()) == 1
+        other.add(slots.PENDING, -1)

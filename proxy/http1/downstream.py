@@ -20,7 +20,7 @@ from proxy.http1 import replies
 from proxy.http1.body import BodyReader
 from proxy.http1.codes import CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
 from proxy.http1.forward import Forwarder
-from proxy.http1.parties import ClientSide, Exchange, LimitedAcceptor, ListenerRuntime, ServerSide
+from proxy.http1.parties import DRAIN_IDLE, ClientSide, Exchange, LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.replies import Failure
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.emit import (
@@ -41,10 +41,6 @@ HEAD_TURNS = 16
 
 # A response piece at least this large is sent from where it was received; smaller ones are collected.
 DIRECT_SIZE = 4096
-
-# A request that crosses the close of its idle connection is lost to its client, so while the worker stops an idle
-# connection may begin one more for so long (seconds), whose answer tells that it is the last.
-DRAIN_IDLE = 0.25
 
 CLOSE = b"close"
 KEEP_ALIVE = b"keep-alive"

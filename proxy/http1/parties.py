@@ -25,6 +25,10 @@ from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 # How long an acceptor waits for a connection of another worker to end (seconds).
 FULL_PAUSE = 0.05
 
+# A request that crosses the close of its idle connection is lost to its client, so while the worker stops an idle
+# connection may begin one more for so long (seconds), whose answer tells that it is the last.
+DRAIN_IDLE = 0.25
+
 NO_ROUTES = Router([])
 NO_STREAMS = StreamRouter([])
 

@@ -6,6 +6,8 @@ from proxy.kernel.cells cimport Slot
 from proxy.kernel.netio cimport Reactor, Stream
 
 
+cdef int DRAIN_REQUEST
+cdef double DRAIN_IDLE
 cdef int CONNECTIONS_TOTAL, PROXY_HEADER_FAILURES, WORKER_CONNECTIONS
 
 
@@ -45,6 +47,8 @@ cdef class Preface(Stream):
     cdef public PrefaceSettings settings
     cdef public bint awaits_header
     cdef public bint waits
+    cdef public bint drains
+    cpdef int drain_kind(self) except -1
     @cython.locals(found=Found, data=bytes)
     cpdef bint take_header(self) except -1
     @cython.locals(found=Found, data=bytes)

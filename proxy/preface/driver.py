@@ -17,9 +17,9 @@ from collections.abc import Callable
 
 from discovery.model import Protocol, Settings
 from mesh.networks import Networks
-from proxy.http1.parties import LimitedAcceptor, ListenerRuntime
+from proxy.http1.parties import DRAIN_IDLE, LimitedAcceptor, ListenerRuntime
 from proxy.kernel.cells import Slot
-from proxy.kernel.netio import Stream
+from proxy.kernel.netio import DRAIN_REQUEST, Stream
 from proxy.preface import client_hello, proxy_protocol
 from proxy.preface.detect import Kind, detect
 from proxy.stats.slots import CONNECTIONS_TOTAL, PROXY_HEADER_FAILURES, WORKER_CONNECTIONS
@@ -110,6 +110,7 @@ class Preface(Stream):
     settings: PrefaceSettings
     awaits_header: bool
     waits: bool  # for more of what decides
+    drains: bool  # the worker is stopping
 
     def __init__(self, handlers: Handlers, found: Found) -> None:
         self.handlers = handlers
@@ -117,6 +118,7 @@ class Preface(Stream):
         self.settings = handlers.settings
         self.awaits_header = found.listener.accept_proxy and self.settings.trusted.contains(found.peer)
         self.waits = False
+        self.drains = False
 
     def on_readable(self) -> None:
         if self.awaits_header and not self.take_header():
@@ -196,14 +198,20 @@ class Preface(Stream):
     # --- ending ---------------------------------------------------------------------------------------------------
 
     def on_timeout(self) -> None:
-        if self.awaits_header:
-            self.reject("no complete PROXY header in time")
-        else:
+        if not self.awaits_header:
             self.hand_on()
+        elif self.drains:
+            self.close()
+        else:
+            self.reject("no complete PROXY header in time")
 
     def drain(self) -> None:
-        """Nothing of it has been begun."""
-        self.close()
+        """What the client is just sending would be lost with the connection, so it has a moment more."""
+        self.drains = True
+        self.set_timeout(DRAIN_IDLE)
+
+    def drain_kind(self) -> int:
+        return DRAIN_REQUEST
 
     def on_closed(self) -> None:
         self.found.listener.unclaim()

@@ -16,7 +16,7 @@ from discovery.model import Limits, Protocol, Settings, StreamRoute, Timeouts
 from mesh.streams import StreamRouter
 from proxy.http1.parties import ListenerRuntime
 from proxy.kernel.cells import Table
-from proxy.kernel.netio import Reactor
+from proxy.kernel.netio import DRAIN_REQUEST, Reactor
 from proxy.preface.driver import Found, Handlers, Preface, PrefaceSettings
 from proxy.preface.proxy_protocol import write_v1, write_v2
 from proxy.stats.slots import CONNECTIONS_ACTIVE, PROXY_HEADER_FAILURES, SLOT_SIZE, WORKER_CONNECTIONS, WORKER_SLOT
@@ -176,12 +176,29 @@ def test_deadlines(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"PROXY ", write_v1(CLIENT, WANTED), write_v1(CLIENT, WANTED) + HELLO[:9]])
-def test_a_worker_that_stops_waits_for_none_of_them(lab: Lab, sent: bytes) -> None:
+def test_a_worker_that_stops_loses_nothing_of_who_is_just_sending(lab: Lab, sent: bytes) -> None:
     with lab.connect() as theirs:
         theirs.sendall(sent)
         lab.turning.settle()
         [stream] = lab.reactor.all_streams()
         stream.drain()
-        assert lab.open() == (0, 0)
-    assert lab.taken == []
-    assert lab.rejected == []
+        assert stream.drain_kind() == DRAIN_REQUEST
+        theirs.sendall((write_v1(CLIENT, WANTED) + HELLO)[len(sent) :])
+        lab.turning.settle()
+        [(left, found)] = lab.taken
+    assert (left, found.sni) == (HELLO, b"a.test")
+
+
+@pytest.mark.parametrize(
+    ("sent", "taken"), [(b"", []), (b"PROXY ", []), (write_v1(CLIENT, WANTED) + HELLO[:9], [HELLO[:9]])]
+)
+def test_a_worker_that_stops_waits_a_moment_only(lab: Lab, sent: bytes, taken: list[bytes]) -> None:
+    with lab.connect() as theirs:
+        theirs.sendall(sent)
+        lab.turning.settle()
+        [stream] = lab.reactor.all_streams()
+        stream.drain()
+        lab.turning.until(lambda: not lab.reactor.all_streams(), "the moment is over")
+    assert lab.open() == (0, 0)
+    assert [left for left, _ in lab.taken] == taken
+    assert lab.rejected == []  # the client has not had its time

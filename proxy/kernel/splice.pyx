@@ -30,9 +30,11 @@ cdef enum:
     SMALLEST = 64 * 1024  # below this a copy through the receive buffer moves as much per call
     MOST_PIPES = 512  # of a process
     MOST_IDLE = 32
+    PATIENCE = 1000  # who was refused a pipe copies that often before one is asked for again
 
 cdef list idle = []
 cdef int open_pipes = 0
+cdef int refused = 0
 
 
 def pipes_open():
@@ -123,13 +125,20 @@ cdef class Pipe:
 
 cpdef Pipe take_pipe():
     """An empty pipe, or None when there is none to be had: then copy."""
+    global refused
     cdef Pipe pipe
     if idle:
         return idle.pop()
-    if open_pipes >= MOST_PIPES:
+    if refused > 0:
+        refused -= 1
         return None
-    pipe = Pipe.__new__(Pipe)
-    return pipe if pipe.open() else None
+    if open_pipes < MOST_PIPES:
+        pipe = Pipe.__new__(Pipe)
+        if pipe.open():
+            return pipe
+    # Asking costs four system calls, more than the copy that it would save.
+    refused = PATIENCE
+    return None
 
 
 cpdef give_pipe(Pipe pipe):

@@ -205,6 +205,17 @@ def test_an_upgrade_to_http_2_is_not_passed_on(origin: Origin, value: str) -> No
         assert client.response().status == 200
 
 
+@pytest.mark.parametrize("slow", ["client", "endpoint"])
+def test_silence_with_bytes_on_their_way_is_a_reset(origin: Origin, slow: str) -> None:
+    """An end could be taken for theirs."""
+    with book_of(origin, settings=Settings(timeouts=Timeouts(stream_idle=0.2))) as book:
+        client, upstream = upgraded(book, origin)
+        reader, writer = (client, upstream) if slow == "client" else (upstream, client)
+        writer.send_some(LARGE)
+        assert writer.is_ended_by_peer() and writer.was_reset
+        assert reader.is_ended_by_peer() and reader.was_reset
+
+
 def test_an_upgrade_with_a_body_is_an_ordinary_request(origin: Origin) -> None:
     with book_of(origin) as book:
         client = book.client()
@@ -234,7 +245,8 @@ def test_draining_gives_upgraded_connections_a_time_of_their_own(origin: Origin)
         assert upstream.read_exactly(10) == b"still here"
         assert not done
         client.close()
-        book.until(lambda: done, "drained")
+        upstream.close()
+        book.until(lambda: done, "drained", 5.0)
 
 
 def test_an_upgraded_connection_is_cut_off_at_its_own_deadline(origin: Origin) -> None:

@@ -24,7 +24,6 @@ from discovery.model import (
 )
 from proxy.http1.parties import LimitedAcceptor
 from proxy.stats import slots
-from proxy.upstream.queue import is_free
 
 
 class MixedBook(TcpBook):
@@ -213,24 +212,6 @@ def test_who_waits_for_one_version_does_not_hold_up_another(origin: Origin, othe
         server.close()
         assert other.accept().read_exactly(2) == b"v2"
         assert pending(book) == 1 and not first.ended
-
-
-def test_who_has_tried_what_is_free_does_not_hold_up_who_has_not(origin: Origin) -> None:
-    """Both endpoints are full and two wait. The one in front has met the dead endpoint already, so when that has room
-    it is the other's turn, and it is not kept waiting by the first."""
-    with TcpBook(service("db", origin, origin.address), origins=(origin,)) as book:
-        runtime = book.plane.tables.services["db"]
-        a, b = runtime.balancer.candidates  # type: ignore[union-attr]
-        a.full, b.full = True, False
-        assert not is_free(runtime, runtime.balancer, [b])
-        assert is_free(runtime, runtime.balancer, [a])
-        assert is_free(runtime, runtime.balancer, None)
-        # Nothing is left to wait for.
-        assert is_free(runtime, runtime.balancer, [a, b])
-        # A backup is not what is waited for, unless it is all there is.
-        b.backup = True
-        assert not is_free(runtime, runtime.balancer, None)
-        assert is_free(runtime, runtime.balancer, [a])
 
 
 @pytest.mark.parametrize("limit", ["max_connections", "max_total"])

@@ -19,6 +19,7 @@ from benchmarks.proofs.evidence import RESULTS, Evidence, ProofError, Say
 PROOFS: Final = {
     "reload": "reload",
     "upgrade": "upgrade",
+    "crash": "crash",
     "big_body": "big_body",
     "websockets": "websocket",
     "clients": "clients",

@@ -16,10 +16,15 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ("discovery", "mesh", "proxy")
 SOURCE_SUFFIXES = (".py", ".pyx", ".pxd")
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("hivemesh", deadline=None)
+settings.load_profile("hivemesh")
 
 # Far above the slowest test; a hang must end with the name of the test, not with the CI's own limit.
 TEST_TIMEOUT = 120

@@ -19,6 +19,7 @@ from proxy.config.reading import Reading
 
 # Our own files nest to about 10. Deeper ones are mistakes or attacks on recursive readers.
 MAX_DEPTH = 50
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 # 10,000 routes and as many endpoints are 200,000 nodes. Counts an aliased part every time it is used.
 MAX_NODES = 2_000_000
@@ -72,7 +73,10 @@ def parse(text: str, reading: Reading, environment: Environment[str, str]) -> No
         lines = text.splitlines()
         if 0 < line <= len(lines) and "\t" in lines[line - 1][:column]:
             what += " (a tab cannot indent, use spaces)"
-        reading.problem_at(line, column, f"not YAML: {what}")
+        if "nesting depth" in what:  # libyaml has a limit of its own, and reads ahead of us
+            reading.problem_at(line, column, _TOO_DEEP)
+        else:
+            reading.problem_at(line, column, f"not YAML: {what}")
         return None
 
 
@@ -129,7 +133,7 @@ class _Builder:
     def _open(self, event: yaml.CollectionStartEvent, node: Sequence | Mapping) -> None:
         self._refuse_tag(event.tag, node)
         if len(self.frames) >= MAX_DEPTH:
-            self._stop(node.line, node.column, f"nested deeper than {MAX_DEPTH} levels")
+            self._stop(node.line, node.column, _TOO_DEEP)
         if event.anchor:
             self.anchors[event.anchor] = None
         self.frames.append(_Frame(node, event.anchor))

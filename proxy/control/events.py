@@ -38,7 +38,9 @@ class EventLog:
 
     def write(self, event: str, level: str = "info", **fields: Any) -> None:
         with contextlib.suppress(OSError):  # nobody reads our log: that stops no traffic
-            print(self._render(event, level, fields), file=self._stream, flush=True)
+            # In one write: `print` makes two, and the other processes write to the same descriptor.
+            self._stream.write(self._render(event, level, fields) + "\n")
+            self._stream.flush()
 
 
 def _word(value: object) -> str:

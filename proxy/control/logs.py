@@ -15,7 +15,7 @@ def configure(stream: TextIO | None = None) -> None:
     out = stream if stream is not None else sys.stderr
     structlog.configure(
         processors=[structlog.processors.add_log_level, _renderer(out)],
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=True,
     )
 

@@ -33,6 +33,26 @@ def test_supervisor_and_agent_write_the_same_lines() -> None:
     assert list(one) == list(other)
 
 
+class Pieces(io.StringIO):
+    """Remembers what it was written in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return super().write(text)
+
+
+def test_an_event_is_one_write_or_those_of_two_processes_would_mix() -> None:
+    stream = Pieces()
+    EventLog(stream).write("one")
+    logs.configure(stream)
+    structlog.get_logger().info("two")
+    assert [piece.count("\n") for piece in stream.pieces] == [1, 1]
+
+
 def test_a_terminal_gets_text() -> None:
     line = as_text("listening", "info", {"listener": "web", "reason": "two words", "empty": ""})
 

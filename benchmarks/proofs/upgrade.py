@@ -36,6 +36,9 @@ CLIENT_LIMIT: Final = 20.0
 LONG: Final = "30m"
 SHORT: Final = 1.0
 
+# From the news of an upgrade until nobody of the former program answers at the admin address.
+LETTING_GO: Final = 5.0
+
 # From the deadline to the end of the last byte: processes of a busy machine.
 LATE: Final = 10.0
 
@@ -114,6 +117,10 @@ def upgrade_often(evidence: Evidence, hive: Hive, good: Json, upgrades: int) -> 
         is_upgraded = functools.partial(_more_than, hive, "upgraded", number - 1)
         eventually(is_upgraded, f"upgrade {number} is in service", UPGRADE_LIMIT)
         took.append(time.monotonic() - began)
+        # The former agent may answer once more: it lets go of the admin address when it hears of its successor.
+        asked_until = time.monotonic() + LETTING_GO
+        while set(hive.workers()) & set(before) and time.monotonic() < asked_until:
+            time.sleep(0.05)
         if set(hive.workers()) & set(before):
             same.append(number)
     evidence.claim(

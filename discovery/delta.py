@@ -8,7 +8,7 @@ Pure: never does I/O, never looks at a clock.
 
 from __future__ import annotations
 
-from discovery.model import Listener, Service, Settings, Snapshot, Struct
+from discovery.model import Listener, Node, Service, Settings, Snapshot, Struct
 
 
 class SnapshotDelta(Struct):
@@ -18,6 +18,7 @@ class SnapshotDelta(Struct):
     version: int
     settings: Settings | None = None
     listeners: tuple[Listener, ...] | None = None
+    nodes: tuple[Node, ...] | None = None
     services: tuple[Service, ...] = ()
     services_removed: tuple[str, ...] = ()
     order: tuple[str, ...] | None = None  # of the services, where keeping the old and appending the new is not it
@@ -28,6 +29,7 @@ class SnapshotDelta(Struct):
         return (
             self.settings is None
             and self.listeners is None
+            and self.nodes is None
             and self.order is None
             and not self.services
             and not self.services_removed
@@ -51,6 +53,7 @@ def delta(old: Snapshot, new: Snapshot) -> SnapshotDelta:
         version=new.version,
         settings=None if old.settings == new.settings else new.settings,
         listeners=None if old.listeners == new.listeners else new.listeners,
+        nodes=None if old.nodes == new.nodes else new.nodes,
         services=changed,
         services_removed=removed,
         order=None if derived == wanted else wanted,
@@ -72,6 +75,7 @@ def merge(old: Snapshot, change: SnapshotDelta) -> Snapshot:
         settings=old.settings if change.settings is None else change.settings,
         listeners=old.listeners if change.listeners is None else change.listeners,
         services=tuple(services[name] for name in order),
+        nodes=old.nodes if change.nodes is None else change.nodes,
     )
 
 

@@ -49,6 +49,46 @@ class EndpointState(StrEnum):
     DRAINING = "draining"
 
 
+class CheckProtocol(StrEnum):
+    """How an endpoint is asked whether it is healthy."""
+
+    TCP = "tcp"  # a connection is accepted
+    HTTP = "http"
+    HTTPS = "https"
+    COMMAND = "command"  # a program exits with 0
+    GRPC = "grpc"  # grpc.health.v1.Health/Check answers SERVING
+    TTL = "ttl"  # the endpoint says so itself, at least every `ttl` seconds
+
+
+class HealthCheck(Struct):
+    """How the endpoints of a service are checked. The first five are the source document's, with its defaults.
+
+    A new endpoint is CHECKING until its first success; from then on it takes `unhealthy_threshold` failures in a row
+    to become UNHEALTHY and `healthy_threshold` successes in a row to become HEALTHY again.
+    """
+
+    protocol: CheckProtocol = CheckProtocol.TCP
+    path: str = "/health"  # of HTTP and HTTPS
+    interval: float = 30.0  # from the begin of a check to the begin of the next
+    timeout: float = 5.0  # of the whole check
+    healthy_threshold: int = 2
+    unhealthy_threshold: int = 3
+    transition_interval: float = 0.0  # in place of `interval` between two thresholds; 0 = `interval`
+    address: str = ""  # IP address asked instead of the endpoint's
+    port: int = 0  # port asked instead of the endpoint's
+    method: str = "GET"
+    host: str = ""  # Host and SNI; "" = the service's domain, or else the address
+    headers: dict[str, str] = {}
+    expected_status: tuple[tuple[int, int], ...] = ((200, 299),)  # ranges, both ends included
+    expected_body: str = ""  # must be contained in the first 64 KiB of the answer's body
+    verify: bool = True  # HTTPS, GRPC over TLS: is the certificate checked?
+    ca_file: str = ""  # PEM file of the authorities trusted instead of the system's
+    tls: bool = False  # of GRPC; HTTPS always, the others never
+    command: tuple[str, ...] = ()  # argv; no shell
+    grpc_service: str = ""  # "" = the server as a whole
+    ttl: float = 0.0  # seconds that one report of TTL counts
+
+
 class Endpoint(Struct):
     """One place that serves a service. Its identity is (service, id, address); everything that lives longer than
     a configuration (pools, statistics, streams, health) hangs on that identity."""
@@ -61,6 +101,8 @@ class Endpoint(Struct):
     backup: bool = False
     metadata: dict[str, str] = {}
     state: EndpointState = EndpointState.HEALTHY
+    priority: int = 0  # of SRV: lower is asked first; 0 and 1 are made from `backup` where nobody says otherwise
+    health_check: HealthCheck | None = None  # instead of the service's; only the agent looks at it
 
 
 class TrafficSplit(Struct):
@@ -94,16 +136,51 @@ class ProxyHeader(StrEnum):
     V2 = "v2"
 
 
+class DnsAnswer(StrEnum):
+    """What DNS answers for a service's names."""
+
+    ENDPOINTS = "endpoints"
+    PROXY = "proxy"  # the proxy's own addresses, so that L7 policy applies
+
+
+class DnsOrder(StrEnum):
+    """In which order an answer lists addresses; clients mostly take the first."""
+
+    SHUFFLE = "shuffle"  # each is first equally often
+    WEIGHTED = "weighted"  # each is first as often as its weight says
+
+
+class DnsPolicy(Struct):
+    """How a service appears in DNS; None: as `DnsSettings` says."""
+
+    answer: DnsAnswer = DnsAnswer.ENDPOINTS
+    ttl: float | None = None  # whole seconds on the wire, rounded down
+    order: DnsOrder | None = None
+    fail_open: bool | None = None  # with no usable endpoint: all of them instead of an empty answer
+    protocols: tuple[str, ...] = ("tcp",)  # of `_<service>._<protocol>`
+
+
 class Service(Struct):
     name: str
     domain: str = ""
+    metadata: dict[str, str] = {}
     load_balancing: LoadBalancingStrategy = LoadBalancingStrategy.ROUND_ROBIN
     endpoints: tuple[Endpoint, ...] = ()
     traffic_split: tuple[TrafficSplit, ...] = ()
     timeout: float = 0.0  # whole request including retries; 0 = none. A route's own timeout wins
     pool: PoolPolicy = PoolPolicy()
     proxy_protocol: ProxyHeader = ProxyHeader.OFF
+    dns: DnsPolicy = DnsPolicy()
+    health_check: HealthCheck | None = None  # None: endpoints are taken to be healthy; only the agent looks at it
     position: Position | None = None
+
+
+class Node(Struct):
+    """A machine that endpoints run on (their `node`). One that leaves or is silent takes its endpoints out."""
+
+    name: str
+    address: str = ""  # IP address that DNS answers for it; "" = those of its endpoints
+    metadata: dict[str, str] = {}
 
 
 # --- how a request is routed ------------------------------------------------------------------------------------
@@ -215,6 +292,16 @@ class Protocol(StrEnum):
     TCP = "tcp"
     UDP = "udp"
     AUTO = "auto"  # HTTP/1 by `routes`, TLS and everything else by `streams`, told apart by the first bytes
+    DNS_UDP = "dns_udp"  # these two nobody writes: they are made from `dns.address`
+    DNS_TCP = "dns_tcp"
+
+    @property
+    def is_datagram(self) -> bool:
+        return self in (Protocol.UDP, Protocol.DNS_UDP)
+
+    @property
+    def is_dns(self) -> bool:
+        return self in (Protocol.DNS_UDP, Protocol.DNS_TCP)
 
 
 class Listener(Struct):
@@ -227,6 +314,7 @@ class Listener(Struct):
     streams: tuple[StreamRoute, ...] = ()  # of TCP, UDP and AUTO
     accept_proxy: bool = False  # connections from trusted_proxies begin with a PROXY protocol header
     max_connections: int = 0  # open connections (UDP: sessions), all workers together; 0 = no limit
+    by_domain: bool = False  # HTTP without routes of its own: every service with a domain is served under it
     position: Position | None = None
 
     @property
@@ -290,6 +378,33 @@ class AccessLog(Struct):
     min_duration: float = 0.0
 
 
+class DnsSettings(Struct):
+    """The DNS server. Off without addresses."""
+
+    addresses: tuple[str, ...] = ()  # host:port; each is served over UDP and TCP
+    zone: str = "hivemesh"  # <service>.service.<zone>, <node>.node.<zone>; beside the services' own domains
+    ttl: float = 5.0
+    negative_ttl: float = 5.0  # MINIMUM of SOA: how long "no such name" may be kept (RFC 2308)
+    order: DnsOrder = DnsOrder.SHUFFLE
+    fail_open: bool = False
+    nameserver: str = ""  # MNAME of SOA and target of NS; "" = ns.<zone>
+    hostmaster: str = ""  # RNAME of SOA as a domain name; "" = hostmaster.<zone>
+    proxy_addresses: tuple[str, ...] = ()  # IP addresses of `dns.answer: proxy`
+    udp_size: int = 1232  # largest answer over UDP, whatever the client's EDNS says (DNS flag day 2020)
+    max_answers: int = 0  # records of one answer; 0 = as many as fit
+    tcp_connections: int = 1000  # open at a time, all workers together
+    tcp_idle: float = 10.0  # without a query (RFC 7766 section 6.2.3)
+    tcp_pending: int = 100  # queries of one connection under way
+    rate_limit: int = 0  # answers over UDP per second to one client network (/24, /56) and worker; 0 = no limit
+    forward: tuple[str, ...] = ()  # host:port of resolvers asked for names that are not ours; none: REFUSED
+    forward_timeout: float = 2.0  # for one resolver; then the next is asked
+    forward_pending: int = 1000  # different questions under way per worker; more are answered SERVFAIL
+    cache_size: int = 10_000  # answers of resolvers kept per worker; 0 = none
+    cache_ttl: float = 3600.0  # longest that one is kept
+    cache_negative_ttl: float = 300.0
+    serve_stale: float = 3600.0  # how long after its end one is served while no resolver answers (RFC 8767); 0 = never
+
+
 class Settings(Struct):
     """What every worker needs beside listeners and services."""
 
@@ -301,6 +416,7 @@ class Settings(Struct):
     path_escapes: EscapePolicy = EscapePolicy.REJECT
     merge_slashes: bool = True
     pin_workers: bool = False  # worker n runs on the n-th of the processor's cores that the program may use
+    dns: DnsSettings = DnsSettings()
 
 
 class Snapshot(Struct):
@@ -308,6 +424,7 @@ class Snapshot(Struct):
     settings: Settings = Settings()
     listeners: tuple[Listener, ...] = ()
     services: tuple[Service, ...] = ()
+    nodes: tuple[Node, ...] = ()
 
 
 # --- what a configuration file says besides -----------------------------------------------------------------------
@@ -335,6 +452,39 @@ class RouteTest(Struct):
 class AdminSettings(Struct):
     address: str = "127.0.0.1:9900"  # host:port or unix:PATH
     token: str = ""  # needed when the address is not loopback
+    allow_command_checks: bool = False  # may the API set health checks that run programs?
+
+
+class NameKind(StrEnum):
+    ADDRESS = "address"  # A and AAAA; the port is the configuration's
+    SRV = "srv"  # port, priority and weight are the record's
+
+
+class FollowedName(Struct):
+    """An endpoint whose address is a DNS name: one endpoint for each address that it resolves to, made from
+    `endpoint` with `address` replaced. They are followed by the records' TTL."""
+
+    service: str
+    endpoint: Endpoint
+    kind: NameKind
+    name: str
+    port: int = 0  # 0 for SRV
+
+
+class RegistrySettings(Struct):
+    """Where registrations come from besides the file and the API, and where those of the API are kept."""
+
+    store: str = "memory:"  # memory: | sqlite:PATH
+    directories: tuple[str, ...] = ()  # of service files, YAML or JSON; watched
+    resolvers: tuple[str, ...] = ()  # host:port asked for endpoints that are names; none: those of /etc/resolv.conf
+    max_services: int = 10_000
+    max_endpoints: int = 50_000  # of all services; each needs a row of statistics
+    max_lease: float = 86_400.0  # longest TTL that a registration may ask for
+    node_ttl: float = 0.0  # silence after which a node that ever sent a heartbeat is taken out; 0 = never
+    check_concurrency: int = 256  # health checks under way at a time
+    command_concurrency: int = 8  # of these, programs
+    min_interval: float = 1.0  # the API may not ask for checks more often
+    deregister_unhealthy_after: float = 0.0  # of API registrations; 0 = never
 
 
 class Config(Struct):
@@ -344,5 +494,7 @@ class Config(Struct):
     workers: int = 1  # 0 = in the agent's process; "auto" is resolved before it gets here
     admin: AdminSettings = AdminSettings()
     metrics_address: str = ""  # "" = none
+    registry: RegistrySettings = RegistrySettings()
+    followed: tuple[FollowedName, ...] = ()
     tests: tuple[RouteTest, ...] = ()
     digest: str = ""  # of the file's bytes, first 12 hex digits of SHA-256

@@ -176,7 +176,7 @@ class DataPlane:
     def open_listeners(self) -> None:
         for place, sock in list(self.waiting_sockets.items()):
             listener = self.tables.listeners.get(place[0])
-            if listener is None or (listener.protocol is Protocol.UDP) is not (sock.type is socket.SOCK_DGRAM):
+            if listener is None or listener.protocol.is_datagram is not (sock.type is socket.SOCK_DGRAM):
                 continue
             del self.waiting_sockets[place]
             acceptor = self.acceptor_for(listener)

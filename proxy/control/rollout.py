@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from discovery.model import Listener, Snapshot
-from discovery.model import Protocol as Spoken
 from discovery.registry import Registry
 from proxy.config.problems import Problem
 from proxy.control.fleet import Fleet, Place, State
@@ -47,7 +46,7 @@ class Refused(Exception):
 
 def bound_as(listener: Listener) -> str:
     """The address as sockets are asked for: one of UDP says so, because TCP has the same."""
-    return UDP_PREFIX + listener.address if listener.protocol is Spoken.UDP else listener.address
+    return UDP_PREFIX + listener.address if listener.protocol.is_datagram else listener.address
 
 
 async def bind_places(

@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests of what is the same in both forms: never compiled, or only compiled. They run once, with the compiled suite.
+SAME_IN_BOTH := benchmarks docs examples discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/stats
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo test build pure lint types bench compare proofs image-check clean
@@ -13,17 +16,17 @@ help: ## List the targets
 demo: build ## Start hivemesh with three small backends, send traffic, say what happened (ONCE=1: then exit)
 	@$(BIN)/python examples/demo/demo.py
 
-test: build lint types image-check pure ## Everything CI runs: lint, types, packaging, then all tests interpreted and compiled
+test: build lint types image-check pure ## Everything CI runs: lint, types, packaging, then the tests interpreted and compiled
 	@echo "== tests, compiled"
 	@$(BIN)/python -m pytest
 
 build: $(VENV)/.installed ## Compile the modules of the request path in place (only what changed)
 	@flock $(VENV)/.build.lock $(BIN)/python setup.py -q build_ext --inplace
 
-pure: $(VENV)/.installed ## Run the tests in build/pure, where only the kernels are compiled
+pure: $(VENV)/.installed ## Run the tests of compiled modules in build/pure, where only the kernels are compiled
 	@echo "== tests, interpreted"
 	@flock $(VENV)/.pure.lock $(BIN)/python tools/pure_tree.py build/pure
-	@cd build/pure && $(abspath $(BIN))/python -m pytest
+	@cd build/pure && $(abspath $(BIN))/python -m pytest $(SAME_IN_BOTH:%=--ignore=tests/%)
 
 lint: $(VENV)/.installed ## Check style and formatting
 	@$(BIN)/ruff check .

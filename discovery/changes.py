@@ -47,12 +47,14 @@ class RemovePolicies(Struct, tag="remove_policies"):
 class PutEndpoint(Struct, tag="put_endpoint"):
     """By the API: the service has this endpoint. `ttl`: it is taken out unless a Heartbeat comes within so many
     seconds; 0 = it stays. `revision`: a number that the reporter lets grow; one that is not above what is known of this
-    id (also of one that was removed) is an old report and refused; 0 = no such order."""
+    id (also of one that was removed) is an old report and refused; 0 = no such order. `deregister_after`: it is taken
+    out after so many seconds of being unhealthy without a break; 0 = as registry.deregister_unhealthy_after says."""
 
     service: str
     endpoint: Endpoint
     ttl: float = 0.0
     revision: int = 0
+    deregister_after: float = 0.0
 
 
 class RemoveEndpoint(Struct, tag="remove_endpoint"):

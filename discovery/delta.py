@@ -1,27 +1,47 @@
 """The difference of two snapshots, and a snapshot with a difference applied.
 
-`merge(old, delta(old, new)) == new` for every pair. Services travel whole and by name: what did not change stays the
-very same object after a merge, so that a data plane recognises it by identity and keeps its pools. The order of
-services is part of a snapshot but means nothing; a difference carries it only when it cannot be derived.
+`merge(old, delta(old, new)) == new` for every pair. A difference names what changed and nothing else: a service by the
+fields that it has now, its endpoints by what came, went or is other than it was. Where things stand in their sequence
+travels as positions (discovery/splices.py), so one endpoint among ten thousand is one endpoint on the wire. What did
+not change stays the very same object after a merge: a data plane recognises it by identity and keeps its pools.
+Comparing costs one look per service and, within a service that is another object, one per endpoint.
 Pure: never does I/O, never looks at a clock.
 """
 
 from __future__ import annotations
 
-from discovery.model import Listener, Node, Service, Settings, Snapshot, Struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from discovery.model import Endpoint, Listener, Node, Service, Settings, Snapshot, Struct
+from discovery.splices import Splice, compare, splice
+
+Identity = tuple[str, str]  # of an endpoint within its service: id and address
+
+
+class ServiceDelta(Struct):
+    """What changed of the service that stands at `at` after the splices of its snapshot. `fields` is the service as it
+    is now, without endpoints; None: nothing but endpoints changed."""
+
+    name: str
+    at: int
+    fields: Service | None = None
+    endpoints: tuple[Splice[Endpoint], ...] = ()
 
 
 class SnapshotDelta(Struct):
-    """What changed from version `base` to `version`. None: unchanged. Services are replaced whole, by name."""
+    """What changed from version `base` to `version`. None: unchanged. `spliced` are the services that came, went or
+    changed places, `services` those that are other than they were."""
 
     base: int
     version: int
     settings: Settings | None = None
     listeners: tuple[Listener, ...] | None = None
     nodes: tuple[Node, ...] | None = None
-    services: tuple[Service, ...] = ()
-    services_removed: tuple[str, ...] = ()
-    order: tuple[str, ...] | None = None  # of the services, where keeping the old and appending the new is not it
+    spliced: tuple[Splice[Service], ...] = ()
+    services: tuple[ServiceDelta, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -30,53 +50,104 @@ class SnapshotDelta(Struct):
             self.settings is None
             and self.listeners is None
             and self.nodes is None
-            and self.order is None
+            and not self.spliced
             and not self.services
-            and not self.services_removed
         )
+
+
+class ServiceChange(NamedTuple):
+    """A service before and after a change; None where there is none. `splices` turn the endpoints of `was` into those
+    of `now`, if both are there."""
+
+    name: str
+    was: Service | None
+    now: Service | None
+    splices: tuple[Splice[Endpoint], ...] = ()
+
+    def put(self) -> Sequence[Endpoint]:
+        """Endpoints that are new or other than they were (or stand elsewhere)."""
+        if self.now is None:
+            return ()
+        if self.was is None:
+            return self.now.endpoints
+        return [endpoint for each in self.splices for endpoint in each.inserted]
+
+    def gone(self) -> Sequence[Endpoint]:
+        """Endpoints whose identity is there no more, as they were."""
+        if self.was is None:
+            return ()
+        if self.now is None:
+            return self.was.endpoints
+        there = {identity(endpoint) for each in self.splices for endpoint in each.inserted}
+        return [endpoint for endpoint in _removed(self.was, self.splices) if identity(endpoint) not in there]
+
+
+class Merged(NamedTuple):
+    """A snapshot that a difference was merged into, and the services that this made other than they were."""
+
+    snapshot: Snapshot
+    changes: tuple[ServiceChange, ...]
 
 
 class VersionMismatch(ValueError):
     """A difference does not start where the snapshot stands: the whole snapshot has to be sent."""
 
 
+def identity(endpoint: Endpoint) -> Identity:
+    return endpoint.id, endpoint.address
+
+
 def delta(old: Snapshot, new: Snapshot) -> SnapshotDelta:
-    """What turns `old` into `new`. Names of services are unique within a snapshot."""
-    before = {service.name: service for service in old.services}
-    after = {service.name: service for service in new.services}
-    changed = tuple(service for service in new.services if not _is_same(before.get(service.name), service))
-    removed = tuple(name for name in before if name not in after)
-    wanted = tuple(after)
-    derived = _derived_order(before, changed, removed)
+    """What turns `old` into `new`. Names of services are unique within a snapshot, identities within a service."""
+    found = compare(old.services, new.services, _name)
+    services = []
+    for was, now in found.pairs:
+        change = _service_delta(old.services[was], new.services[now], now)
+        if change is not None:
+            services.append(change)
     return SnapshotDelta(
         base=old.version,
         version=new.version,
         settings=None if old.settings == new.settings else new.settings,
         listeners=None if old.listeners == new.listeners else new.listeners,
         nodes=None if old.nodes == new.nodes else new.nodes,
-        services=changed,
-        services_removed=removed,
-        order=None if derived == wanted else wanted,
+        spliced=found.splices,
+        services=tuple(services),
     )
 
 
 def merge(old: Snapshot, change: SnapshotDelta) -> Snapshot:
-    """`old` with `change` in force; services that did not change are the same objects. Raises VersionMismatch."""
+    """`old` with `change` in force; what did not change is the same objects. Raises VersionMismatch."""
+    return merge_telling(old, change).snapshot
+
+
+def merge_telling(old: Snapshot, change: SnapshotDelta) -> Merged:
+    """`merge`, and what it changed. A service that only changed its place is told of as well."""
     if change.base != old.version:
         raise VersionMismatch(f"a change from version {change.base} does not fit version {old.version}")
-    services = {service.name: service for service in old.services}
-    for name in change.services_removed:
-        services.pop(name, None)
-    for service in change.services:
-        services[service.name] = service
-    order = services if change.order is None else change.order
-    return Snapshot(
+    services = old.services
+    changes: list[ServiceChange] = []
+    if change.spliced or change.services:
+        before = {
+            service.name: service
+            for each in change.spliced
+            for service in old.services[each.at : each.at + each.removed]
+        }
+        replaced = splice(old.services, [_kept(each, before, changes) for each in change.spliced])
+        changes.extend(ServiceChange(name, was, None) for name, was in before.items())
+        for each in change.services:
+            was = replaced[each.at]
+            now = replaced[each.at] = _merge_service(was, each)
+            changes.append(ServiceChange(now.name, was, now, each.endpoints))
+        services = tuple(replaced)
+    snapshot = Snapshot(
         version=change.version,
         settings=old.settings if change.settings is None else change.settings,
         listeners=old.listeners if change.listeners is None else change.listeners,
-        services=tuple(services[name] for name in order),
+        services=services,
         nodes=old.nodes if change.nodes is None else change.nodes,
     )
+    return Merged(snapshot, tuple(changes))
 
 
 def rebase(old: Snapshot, new: Snapshot) -> Snapshot:
@@ -84,13 +155,60 @@ def rebase(old: Snapshot, new: Snapshot) -> Snapshot:
     return merge(old, delta(old, new))
 
 
-def _is_same(old: Service | None, new: Service) -> bool:
-    return old is new or old == new  # most are the same object, and comparing contents takes longer
+def _name(service: Service) -> str:
+    return service.name
 
 
-def _derived_order(
-    before: dict[str, Service], changed: tuple[Service, ...], removed: tuple[str, ...]
-) -> tuple[str, ...]:
-    gone = set(removed)
-    kept = tuple(name for name in before if name not in gone)
-    return kept + tuple(service.name for service in changed if service.name not in before)
+def _splices(was: Service, now: Service) -> tuple[Splice[Endpoint], ...]:
+    """What turns the endpoints of `was` into those of `now`."""
+    found = compare(was.endpoints, now.endpoints, identity)
+    if not found.pairs:
+        return found.splices
+    replaced = [
+        Splice(at=old, removed=1, inserted=(now.endpoints[new],))
+        for old, new in found.pairs
+        if was.endpoints[old] != now.endpoints[new]
+    ]
+    return tuple(sorted((*found.splices, *replaced), key=_position))
+
+
+def _position(each: Splice[Endpoint]) -> tuple[int, int]:
+    return each.at, each.removed  # what is only put in stands before what is taken out there
+
+
+def _service_delta(was: Service, now: Service, at: int) -> ServiceDelta | None:
+    splices = () if was.endpoints is now.endpoints else _splices(was, now)
+    fields = _without_endpoints(now)
+    if fields == _without_endpoints(was):
+        return ServiceDelta(name=now.name, at=at, endpoints=splices) if splices else None
+    return ServiceDelta(name=now.name, at=at, fields=fields, endpoints=splices)
+
+
+def _merge_service(was: Service, change: ServiceDelta) -> Service:
+    if was.name != change.name:
+        raise VersionMismatch(f"a change of service {change.name} met service {was.name}")
+    endpoints = tuple(splice(was.endpoints, change.endpoints)) if change.endpoints else was.endpoints
+    return msgspec.structs.replace(was if change.fields is None else change.fields, endpoints=endpoints)
+
+
+def _without_endpoints(service: Service) -> Service:
+    return msgspec.structs.replace(service, endpoints=())
+
+
+def _kept(each: Splice[Service], before: dict[str, Service], changes: list[ServiceChange]) -> Splice[Service]:
+    """`each` with the objects that there were before wherever they are equal. What it puts in is added to `changes`
+    and taken from `before`."""
+    inserted = []
+    for service in each.inserted:
+        was = before.pop(service.name, None)
+        if was is not None and was == service:
+            service = was
+        inserted.append(service)
+        splices = () if was is None or was is service else _splices(was, service)
+        changes.append(ServiceChange(service.name, was, service, splices))
+    return Splice(at=each.at, removed=each.removed, inserted=tuple(inserted))
+
+
+def _removed(was: Service, splices: Sequence[Splice[Endpoint]]) -> Iterator[Endpoint]:
+    for each in splices:
+        yield from was.endpoints[each.at : each.at + each.removed]

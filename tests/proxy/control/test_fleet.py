@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 from discovery.model import Service, Snapshot
+from discovery.splices import Splice
 from proxy.control.channel import Message
 from proxy.control.fleet import Fleet, Place, State
 from proxy.control.messages import (
@@ -132,8 +133,7 @@ def test_later_changes_are_sent_as_differences() -> None:
 
     (message,) = bench.wires[0].take()
     assert isinstance(message, Delta)
-    assert [service.name for service in message.change.services] == ["c"]
-    assert message.change.services_removed == ("b",)
+    assert message.change.spliced == (Splice(at=1, removed=1, inserted=(Service(name="c"),)),)
     assert message.slots == {"service/c": state.slots["service/c"]}
 
 
@@ -170,7 +170,8 @@ def test_a_slow_worker_skips_what_was_wanted_in_between() -> None:
     (message,) = wire.take()
     assert isinstance(message, Delta)
     assert (message.change.base, message.change.version) == (1, 4)
-    assert [service.name for service in message.change.services] == ["b", "c", "d"]
+    (spliced,) = message.change.spliced
+    assert [service.name for service in spliced.inserted] == ["b", "c", "d"]
 
 
 def test_a_row_a_slow_worker_never_heard_of_is_free_at_once() -> None:

@@ -12,9 +12,12 @@ from discovery.model import (
     AccessLog,
     AdminSettings,
     Config,
+    DnsSettings,
     EscapePolicy,
+    FollowedName,
     Limits,
     Protocol,
+    RegistrySettings,
     Service,
     Settings,
     Snapshot,
@@ -22,10 +25,12 @@ from discovery.model import (
 )
 from proxy.config.addresses import parse_network
 from proxy.config.defaults import default_routes
+from proxy.config.dns import DNS, listeners_of
 from proxy.config.listeners import LISTENERS
 from proxy.config.records import Fields, Key, Record
+from proxy.config.registry import REGISTRY, NodeMap
 from proxy.config.samples import TEST
-from proxy.config.services import UNSET_IDLE, ServiceMap
+from proxy.config.services import ServiceMap, followed_of, with_idle_timeout
 from proxy.config.settings import ACCESS_LOG, ADMIN, LIMITS, METRICS, TIMEOUTS, MetricsSettings
 from proxy.config.shapes import Choice, Flag, Integer, ListOf, Text
 from proxy.config.words import token
@@ -57,6 +62,9 @@ INSTANCE = Key(
     Text("a token", token, 100),
     "name in Via, unique per instance; default: made from host and admin address",
 )
+REGISTRY_KEY = Key("registry", REGISTRY, "where services come from besides this file, and where registrations are kept")
+DNS_KEY = Key("dns", DNS, "the DNS server; default: none")
+NODES = Key("nodes", NodeMap(), "machines by name, for DNS and the API; endpoints name theirs, listed here or not")
 TESTS = Key("tests", ListOf(TEST), "requests that must be routed as expected before the file comes into force")
 
 
@@ -72,24 +80,26 @@ def cores() -> int:
     return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
-def _with_timeout(service: Service, timeouts: Timeouts) -> Service:
-    if service.pool.idle_timeout != UNSET_IDLE:
-        return service
-    pool = msgspec.structs.replace(service.pool, idle_timeout=timeouts.upstream_idle)
-    return msgspec.structs.replace(service, pool=pool)
-
-
 def _build_config(fields: Fields) -> Config:
     admin = fields.get(ADMIN_KEY, AdminSettings())
     timeouts = fields.get(TIMEOUTS_KEY, Timeouts())
-    services = tuple(_with_timeout(service, timeouts) for service in fields.get(SERVICES, {}).values())
+    services: list[Service] = []
+    followed: list[FollowedName] = []
+    for written in fields.get(SERVICES, {}).values():
+        service, names = followed_of(with_idle_timeout(written, timeouts))
+        services.append(service)
+        followed.extend(names)
     by_domain = default_routes(services)
-    listeners = tuple(
-        msgspec.structs.replace(listener, routes=by_domain)
+    listeners = [
+        msgspec.structs.replace(listener, routes=by_domain, by_domain=True)
         if listener.protocol is Protocol.HTTP and not listener.routes
         else listener
         for listener in fields.get(LISTENERS, ())
-    )
+    ]
+    dns = fields.get(DNS_KEY, DnsSettings())
+    if fields.given(DNS_KEY):
+        written_at = fields.node.entries[DNS_KEY.name][1]
+        listeners.extend(listeners_of(dns, fields.reading.position(written_at)))
     workers = fields.get(WORKERS, 1)
     settings = Settings(
         instance=fields.get(INSTANCE, "") or default_instance(admin.address),
@@ -100,12 +110,20 @@ def _build_config(fields: Fields) -> Config:
         path_escapes=fields.get(PATH_ESCAPES, EscapePolicy.REJECT),
         merge_slashes=fields.get(MERGE_SLASHES, True),
         pin_workers=fields.get(PIN_WORKERS, False),
+        dns=dns,
     )
     return Config(
-        snapshot=Snapshot(settings=settings, listeners=listeners, services=services),
+        snapshot=Snapshot(
+            settings=settings,
+            listeners=tuple(listeners),
+            services=tuple(services),
+            nodes=tuple(fields.get(NODES, {}).values()),
+        ),
         workers=workers if workers >= 0 else cores(),
         admin=admin,
         metrics_address=fields.get(METRICS_KEY, MetricsSettings()).address,
+        registry=fields.get(REGISTRY_KEY, RegistrySettings()),
+        followed=tuple(followed),
         tests=fields.get(TESTS, ()),
     )
 
@@ -124,10 +142,12 @@ DOCUMENT = Record(
         MERGE_SLASHES,
         LIMITS_KEY,
         TIMEOUTS_KEY,
+        REGISTRY_KEY,
+        DNS_KEY,
         LISTENERS,
         SERVICES,
+        NODES,
         TESTS,
     ),
     _build_config,
-    later={"dns": "DNS is", "registry": "the registry is"},
 )

@@ -14,6 +14,7 @@ from discovery.model import (
     Listener,
     MatchKind,
     NameMatch,
+    Node,
     PathKind,
     Protocol,
     Route,
@@ -23,7 +24,10 @@ from discovery.model import (
     StreamRoute,
     TrafficSplit,
 )
+from proxy.config.checks import show_check
+from proxy.config.dns import DNS, show_policy
 from proxy.config.listeners import DEFAULT_ROUTE, Acceptance
+from proxy.config.registry import REGISTRY
 from proxy.config.scalars import format_duration
 from proxy.config.services import POOL
 from proxy.config.settings import ACCESS_LOG, LIMITS, TIMEOUTS
@@ -37,7 +41,10 @@ PATH_KEYS = {PathKind.EXACT: "path", PathKind.PREFIX: "path_prefix", PathKind.RE
 def effective(config: Config) -> dict[str, Json]:
     settings = config.snapshot.settings
     shown: dict[str, Json] = {
-        "admin": _given(address=config.admin.address, token=HIDDEN if config.admin.token else ""),
+        "admin": {
+            **_given(address=config.admin.address, token=HIDDEN if config.admin.token else ""),
+            "allow_command_checks": config.admin.allow_command_checks,
+        },
         **_given(metrics=_given(address=config.metrics_address)),
         "access_log": ACCESS_LOG.render(settings.access_log),
         "instance": settings.instance,
@@ -48,8 +55,11 @@ def effective(config: Config) -> dict[str, Json]:
         "merge_slashes": settings.merge_slashes,
         "limits": LIMITS.render(settings.limits),
         "timeouts": TIMEOUTS.render(settings.timeouts),
-        "listeners": [_listener(listener) for listener in config.snapshot.listeners],
-        "services": {service.name: _service(service) for service in config.snapshot.services},
+        "registry": REGISTRY.render(config.registry),
+        **({"dns": DNS.render(settings.dns)} if settings.dns.addresses else {}),
+        "listeners": [_listener(each) for each in config.snapshot.listeners if not each.protocol.is_dns],
+        "services": _services(config),
+        **_given(nodes={node.name: _node(node) for node in config.snapshot.nodes}),
         "tests": [_test(test) for test in config.tests],
     }
     return {key: _escaped(value) for key, value in shown.items()}
@@ -88,8 +98,12 @@ def _listener(listener: Listener) -> dict[str, Json]:
         **shown,
         "max_connections": listener.max_connections,
         **default,
-        "routes": [*(_route(route) for route in listener.routes), *(_stream(route) for route in streams)],
+        **({} if listener.by_domain else {"routes": _routes(listener.routes, streams)}),
     }
+
+
+def _routes(routes: tuple[Route, ...], streams: tuple[StreamRoute, ...]) -> list[Json]:
+    return [*(_route(route) for route in routes), *(_stream(route) for route in streams)]
 
 
 def _is_default(route: StreamRoute) -> bool:
@@ -188,12 +202,25 @@ def _texts(texts: dict[str, str]) -> dict[str, Json]:
     return dict(texts.items())
 
 
-def _service(service: Service) -> dict[str, Json]:
+def _services(config: Config) -> dict[str, Json]:
+    names: dict[str, list[Endpoint]] = {}
+    for followed in config.followed:
+        names.setdefault(followed.service, []).append(followed.endpoint)
+    return {each.name: _service(each, names.get(each.name, [])) for each in config.snapshot.services}
+
+
+def _service(service: Service, followed: list[Endpoint]) -> dict[str, Json]:
     return {
         **_given(domain=service.domain),
         "load_balancing": service.load_balancing.value,
-        "endpoints": [_endpoint(endpoint) for endpoint in service.endpoints],
-        **_given(traffic_split=[_share(share) for share in service.traffic_split]),
+        "endpoints": [_endpoint(endpoint) for endpoint in (*service.endpoints, *followed)],
+        **_given(
+            traffic_split=[_share(share) for share in service.traffic_split],
+            health_check=show_check(service.health_check),
+        ),
+        "dns_answer": service.dns.answer.value,
+        "dns": show_policy(service.dns),
+        **_given(metadata=_texts(service.metadata)),
         "mesh": {"timeout": format_duration(service.timeout), "proxy_protocol": service.proxy_protocol.value},
         "pool": POOL.render(service.pool),
     }
@@ -207,8 +234,13 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Json]:
         "weight": endpoint.weight,
         **_given(node=endpoint.node),
         "backup": endpoint.backup,
-        **_given(metadata=_texts(endpoint.metadata)),
+        "priority": endpoint.priority,
+        **_given(metadata=_texts(endpoint.metadata), health_check=show_check(endpoint.health_check)),
     }
+
+
+def _node(node: Node) -> dict[str, Json]:
+    return _given(address=node.address, metadata=_texts(node.metadata))
 
 
 def _test(test: RouteTest) -> dict[str, Json]:

@@ -40,6 +40,15 @@ class AcceptanceChoice(Choice[Acceptance]):
         return value
 
 
+class ProtocolChoice(Choice[Protocol]):
+    """Without those of DNS, whose listeners are made of `dns.address`."""
+
+    def __init__(self) -> None:
+        super().__init__(Protocol)
+        self.words = {word: protocol for word, protocol in self.words.items() if not protocol.is_dns}
+        self.expected = " or ".join(self.words)
+
+
 LISTENER_NAME = Key("name", NAME, "unique; in logs, metrics and tests", required=True)
 LISTENER_ADDRESS = Key(
     "address",
@@ -47,7 +56,8 @@ LISTENER_ADDRESS = Key(
     "where it accepts connections; :8080 is every IPv4 address of the machine, [::]:8080 every address",
     required=True,
 )
-PROTOCOL = Key("protocol", Choice(Protocol), "what is spoken there; http by default")
+_PROTOCOLS = ProtocolChoice()
+PROTOCOL = Key("protocol", _PROTOCOLS, "what is spoken there; http by default")
 PROXY_PROTOCOL = Key(
     "proxy_protocol",
     AcceptanceChoice(Acceptance),
@@ -186,8 +196,7 @@ def _written_protocol(listener: Mapping) -> Protocol | None:
     written = child(listener, PROTOCOL.name)
     if written is None:
         return Protocol.HTTP
-    words = {protocol.value: protocol for protocol in Protocol}
-    return words.get(written.text) if isinstance(written, Scalar) else None
+    return _PROTOCOLS.words.get(written.text) if isinstance(written, Scalar) else None
 
 
 LISTENER: Record[Listener] = Variants(

@@ -53,7 +53,8 @@ class Reading:
         def place(problem: Problem) -> tuple[int, int]:
             return (problem.position.line, problem.position.column) if problem.position else (0, 0)
 
-        return tuple(sorted(self._found, key=place))
+        # Once each: an address of both TCP and UDP is taken twice.
+        return tuple(sorted(dict.fromkeys(self._found), key=place))
 
     def similar(self, word: str, candidates: Iterable[str]) -> str:
         """The candidate that `word` was probably meant to be; "" when none is close."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from discovery.model import EscapePolicy, Protocol, ProxyHeader
+from discovery.model import DnsAnswer, EscapePolicy, Protocol, ProxyHeader
 from mesh.paths import PathError, normalise
 from proxy.config.nodes import Mapping, Node, Path, Scalar, Sequence, child, path_text, shown
 from proxy.config.reading import Reading, Written
+
+NO_PROXY_ADDRESS = "'proxy' is answered with the addresses of dns.proxy_address, and there are none"
 
 
 def check(root: Node, escapes: EscapePolicy, merge_slashes: bool, reading: Reading) -> None:
@@ -27,6 +29,7 @@ def check(root: Node, escapes: EscapePolicy, merge_slashes: bool, reading: Readi
     _check_paths(escapes, merge_slashes, reading)
     _check_proxies(root, reading)
     _check_datagrams(root, reading)
+    _check_answers(root, reading)
 
 
 def _service_names(root: Node) -> dict[str, None]:
@@ -86,6 +89,18 @@ def _check_datagrams(root: Node, reading: Reading) -> None:
                     message = f"'{shown(name.text)}' has an endpoint at {shown(address.text)}, where no datagrams go"
                     reading.problem(name, (path, "service"), f"{message}, expected another service")
                     break
+
+
+def _check_answers(root: Node, reading: Reading) -> None:
+    """Only the user knows under which of its addresses others reach the proxy."""
+    services = child(root, "services")
+    if not isinstance(services, Mapping) or child(child(root, "dns"), "proxy_address") is not None:
+        return
+    for name, (_, service) in services.entries.items():
+        answer = child(service, "dns_answer")
+        if isinstance(answer, Scalar) and answer.text == DnsAnswer.PROXY:
+            path: Path = (((None, "services"), name), "dns_answer")
+            reading.problem(answer, path, f"{NO_PROXY_ADDRESS}, expected some there")
 
 
 def _targets(listener: Node, path: Path) -> Iterator[tuple[Node, Path]]:

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from discovery.model import (
     Config,
     Endpoint,
@@ -59,7 +61,7 @@ def run(config: Config) -> tuple[Problem, ...]:
         except RouteError as error:
             at = {route.name: route.position for route in listener.routes}.get(error.route, listener.position)
             problems.append(Problem(message=str(error), position=at, key=f"listeners.{listener.name}"))
-    services = {service.name: service for service in config.snapshot.services}
+    services = {service.name: service for service in with_names(config)}
     for index, test in enumerate(config.tests):
         for listener in _listeners(config, test):
             if listener.name in routers:
@@ -67,6 +69,16 @@ def run(config: Config) -> tuple[Problem, ...]:
                 outcome = decide(test.request, asked.router, services, config.snapshot.settings)
                 problems.extend(_differences(asked, outcome))
     return tuple(problems)
+
+
+def with_names(config: Config) -> Iterator[Service]:
+    """The services as they are once the endpoints that are names have been found."""
+    names: dict[str, list[Endpoint]] = {}
+    for followed in config.followed:
+        names.setdefault(followed.service, []).append(followed.endpoint)
+    for service in config.snapshot.services:
+        found = names.get(service.name, ())
+        yield msgspec.structs.replace(service, endpoints=(*service.endpoints, *found)) if found else service
 
 
 def decide(request: RequestSample, router: Router, services: dict[str, Service], settings: Settings) -> Outcome:

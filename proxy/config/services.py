@@ -1,84 +1,39 @@
-"""The keys of a service: its endpoints, how traffic is spread over them, connections kept to them."""
+"""The keys of a service: its endpoints, how traffic is spread over them, how they are checked, connections kept to
+them."""
 
 from __future__ import annotations
 
 import msgspec
 
 from discovery.model import (
-    Endpoint,
+    DnsAnswer,
+    DnsPolicy,
+    FollowedName,
     LoadBalancingStrategy,
     PoolPolicy,
     ProxyHeader,
     Service,
     Struct,
+    Timeouts,
     TrafficSplit,
 )
-from proxy.config.addresses import parse_endpoint_address, parse_host_name
+from proxy.config.addresses import followed_name, parse_host_name
+from proxy.config.checks import CHECK, written_over
+from proxy.config.dns import ANSWER, POLICY
+from proxy.config.endpoints import ENDPOINTS, METADATA, finished
 from proxy.config.nodes import Node, Path, Scalar
 from proxy.config.reading import Reading
-from proxy.config.records import Distinct, Fields, Key, Record, RecordList, StructRecord
+from proxy.config.records import AnyKey, Distinct, Fields, Key, Record, RecordList, StructRecord
 from proxy.config.routes import MAX_SHARES, check_weights
-from proxy.config.shapes import Always, Choice, Duration, Flag, Integer, MapOf, Text
-from proxy.config.words import MAX_NAME, NAME, NOT_IN_NAMES, VERSION, WEIGHT
+from proxy.config.shapes import Always, Choice, Duration, Integer, MapOf, Text
+from proxy.config.words import NAME, VERSION, WEIGHT
 
-MAX_METADATA = 64  # entries; they are sent to every worker
-MAX_METADATA_TEXT = 1024
 MAX_CONNECTIONS = 1_000_000  # above what one process may open
 
 LATER_STRATEGIES = (
     "weighted_round_robin", "least_connections", "random", "ip_hash", "peak_ewma", "maglev",
     "WeightedRoundRobin", "LeastConnections", "Random", "IPHash",
 )  # fmt: skip
-
-# --- endpoints ----------------------------------------------------------------------------------------------------
-
-ENDPOINT_ID = Key("id", NAME, "identity within the service; default: made from the address")
-ENDPOINT_ADDRESS = Key(
-    "address",
-    Text("host:port, [v6]:port or unix:PATH", parse_endpoint_address),
-    "where it listens: IP address (or localhost) and port, or the path of a unix socket",
-    required=True,
-)
-ENDPOINT_VERSION = Key("version", VERSION, "what traffic_split and a route's version choose by")
-ENDPOINT_WEIGHT = Key("weight", WEIGHT, "share among the endpoints of a version; 0 takes no new requests")
-NODE = Key("node", NAME, "the machine it runs on")
-BACKUP = Key("backup", Flag(), "used only while no other endpoint is usable")
-METADATA = Key(
-    "metadata",
-    MapOf(Text("a text", longest=MAX_METADATA_TEXT, empty=True), Text("a name", longest=256), MAX_METADATA),
-    "free texts that logs and the API show",
-)
-
-
-def endpoint_id(address: str) -> str:
-    """The id of an endpoint that was given none: its address, in the characters of a name."""
-    return NOT_IN_NAMES.sub("-", address)[:MAX_NAME]
-
-
-def _identity(fields: Fields) -> str | None:
-    if fields.given(ENDPOINT_ID):
-        return fields.get(ENDPOINT_ID, None)
-    address = fields.get(ENDPOINT_ADDRESS, None)
-    return address and endpoint_id(address)
-
-
-def _build_endpoint(fields: Fields) -> Endpoint:
-    return Endpoint(
-        id=_identity(fields) or "",
-        address=fields.get(ENDPOINT_ADDRESS, ""),
-        version=fields.get(ENDPOINT_VERSION, ""),
-        weight=fields.get(ENDPOINT_WEIGHT, 1),
-        node=fields.get(NODE, ""),
-        backup=fields.get(BACKUP, False),
-        metadata=fields.get(METADATA, {}),
-    )
-
-
-ENDPOINT = Record(
-    "an endpoint",
-    (ENDPOINT_ID, ENDPOINT_ADDRESS, ENDPOINT_VERSION, ENDPOINT_WEIGHT, NODE, BACKUP, METADATA),
-    _build_endpoint,
-)
 
 # --- policies -----------------------------------------------------------------------------------------------------
 
@@ -164,9 +119,6 @@ LOAD_BALANCING = Key(
     Choice(LoadBalancingStrategy, {"RoundRobin": LoadBalancingStrategy.ROUND_ROBIN}, LATER_STRATEGIES),
     "how an endpoint is picked",
 )
-ENDPOINTS = Key(
-    "endpoints", RecordList(ENDPOINT, (Distinct(ENDPOINT_ID, _identity, "id"),)), "the places that provide the service"
-)
 TRAFFIC_SPLIT = Key(
     "traffic_split",
     RecordList(
@@ -181,32 +133,68 @@ MESH_KEY = Key("mesh", MESH, "policies of requests to the service")
 POOL_KEY = Key("pool", POOL, "connections kept to its endpoints")
 
 
-def _build_service(fields: Fields) -> Service:
+SERVICE_CHECK = Key(
+    "health_check", CHECK, "how its endpoints are checked; default: not at all, they are taken as healthy"
+)
+SERVICE_DNS = Key("dns", POLICY, "how it appears in DNS")
+
+SERVICE_KEYS: tuple[AnyKey, ...] = (
+    DOMAIN, LOAD_BALANCING, ENDPOINTS, TRAFFIC_SPLIT, SERVICE_CHECK, ANSWER, SERVICE_DNS, METADATA, MESH_KEY, POOL_KEY,
+)  # fmt: skip
+
+
+def build_service(fields: Fields) -> Service:
     check_weights(fields, TRAFFIC_SPLIT)
     mesh = fields.get(MESH_KEY, MeshPolicy())
+    written = fields.get(SERVICE_CHECK, None)
+    check = written_over(written) if written is not None else None
+    policy = fields.get(SERVICE_DNS, DnsPolicy())
     return Service(
         name="",  # its key; ServiceMap fills it in
         domain=fields.get(DOMAIN, ""),
+        metadata=fields.get(METADATA, {}),
         load_balancing=fields.get(LOAD_BALANCING, LoadBalancingStrategy.ROUND_ROBIN),
-        endpoints=fields.get(ENDPOINTS, ()),
+        # Those that are names among them: `followed_of` tells them apart.
+        endpoints=tuple(finished(each, check) for each in fields.get(ENDPOINTS, ())),
         traffic_split=fields.get(TRAFFIC_SPLIT, ()),
         timeout=mesh.timeout,
         proxy_protocol=mesh.proxy_protocol,
         pool=fields.get(POOL_KEY, PoolPolicy(idle_timeout=UNSET_IDLE)),
+        dns=msgspec.structs.replace(policy, answer=fields.get(ANSWER, DnsAnswer.ENDPOINTS)),
+        health_check=check,
     )
 
 
 SERVICE_RECORD = Record(
     "a service",
-    (DOMAIN, LOAD_BALANCING, ENDPOINTS, TRAFFIC_SPLIT, MESH_KEY, POOL_KEY),
-    _build_service,
-    later={
-        "health_check": "health checks are",
-        "affinity": "session affinity is",
-        "dns_answer": "DNS is",
-    },
+    SERVICE_KEYS,
+    build_service,
+    later={"affinity": "session affinity is"},
     elsewhere={"timeout": "mesh.timeout", "max_connections": "pool.max_connections", "max_pending": "pool.max_pending"},
 )
+
+
+def with_idle_timeout(service: Service, timeouts: Timeouts) -> Service:
+    """`service`, whose pool keeps idle connections as long as `timeouts` say where it does not say itself."""
+    if service.pool.idle_timeout != UNSET_IDLE:
+        return service
+    pool = msgspec.structs.replace(service.pool, idle_timeout=timeouts.upstream_idle)
+    return msgspec.structs.replace(service, pool=pool)
+
+
+def followed_of(service: Service) -> tuple[Service, tuple[FollowedName, ...]]:
+    """The service with the endpoints that are places, and those that are names, which others will turn into places."""
+    names = []
+    for endpoint in service.endpoints:
+        followed = followed_name(endpoint.address)
+        if followed is not None:
+            kind, name, port = followed
+            names.append(FollowedName(service=service.name, endpoint=endpoint, kind=kind, name=name, port=port))
+    if not names:
+        return service, ()
+    templates = {each.endpoint.id for each in names}
+    places = tuple(endpoint for endpoint in service.endpoints if endpoint.id not in templates)
+    return msgspec.structs.replace(service, endpoints=places), tuple(names)
 
 
 class ServiceMap(MapOf[Service]):

@@ -7,7 +7,7 @@ from proxy.config.addresses import is_loopback, parse_listen_address
 from proxy.config.listeners import LARGEST_COUNT
 from proxy.config.nodes import shown
 from proxy.config.records import Fields, Key, Record, StructRecord
-from proxy.config.shapes import Choice, Duration, Integer, Json, Size, Text
+from proxy.config.shapes import Choice, Duration, Flag, Integer, Json, Size, Text
 from proxy.config.words import BoundAddress, secret
 
 KIB = 1024
@@ -113,21 +113,21 @@ ADMIN_ADDRESS = Key(
 TOKEN = Key("token", Text("a text", secret, 4096), "bearer token of every request; needed beyond loopback")
 
 
+ALLOW_COMMAND_CHECKS = Key(
+    "allow_command_checks", Flag(), "may the API set health checks that run programs? false by default"
+)
+
+
 def _build_admin(fields: Fields) -> AdminSettings:
     address, token = fields.get(ADMIN_ADDRESS, AdminSettings().address), fields.get(TOKEN, "")
     if not fields.given(TOKEN) and not is_loopback(address):
         fields.problem(
             f"others can reach '{address}', expected a token beside it, or a loopback address", ADMIN_ADDRESS
         )
-    return AdminSettings(address=address, token=token)
+    return AdminSettings(address=address, token=token, allow_command_checks=fields.get(ALLOW_COMMAND_CHECKS, False))
 
 
-ADMIN = Record(
-    "admin settings",
-    (ADMIN_ADDRESS, TOKEN),
-    _build_admin,
-    later={"allow_command_checks": "command health checks are"},
-)
+ADMIN = Record("admin settings", (ADMIN_ADDRESS, TOKEN, ALLOW_COMMAND_CHECKS), _build_admin)
 
 
 class MetricsSettings(Struct):

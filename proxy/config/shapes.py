@@ -352,10 +352,10 @@ class ListOf(Shape[tuple[T, ...]]):
 
 
 class OneOrMore(ListOf[T]):
-    """A list, or its only item alone."""
+    """A list, or its only item alone. With `least` 0 it may be none."""
 
-    def __init__(self, item: Shape[T], most: int) -> None:
-        super().__init__(item, most, 1, unique=True)
+    def __init__(self, item: Shape[T], most: int, least: int = 1, unique: bool = True) -> None:
+        super().__init__(item, most, least, unique)
         self.expected = f"{item.expected}, or a list of them"
 
     def read(self, node: Node, path: Path, reading: Reading) -> tuple[T, ...] | None:

@@ -28,6 +28,7 @@ _NAME = re.compile(NAME_PATTERN)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # RFC 9110 section 5.5: no controls but the tab
 _PATH = re.compile(r"/[!\"$-;=@-~]*")  # printable ASCII without space, "#", "<", ">", "?"
+_QUERY = re.compile(r"[!\"$-;=?-~]*")  # the same with "?"
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
@@ -53,6 +54,15 @@ def edited_header_name(text: str) -> str:
     return text
 
 
+def checked_header_name(text: str) -> str:
+    """A header that a request of our own may have beside those that every request has."""
+    name = header_name(text).lower()
+    if name.encode() in PROTECTED or name == "host":
+        also = ", or the key 'host'" if name == "host" else ""
+        raise ValueError(f"'{text}' is written by the check itself, expected another header{also}")
+    return text
+
+
 def header_value(text: str) -> str:
     if not _VALUE.fullmatch(text) or text != text.strip():
         expected = "expected text without control characters, or space at its ends"
@@ -72,6 +82,16 @@ def path(text: str) -> str:
     if not _PATH.fullmatch(text):
         raise ValueError(
             f"'{shown(text)}' is not a path, expected one that starts with / (no ?, no #; other than ASCII as %XX)"
+        )
+    return text
+
+
+def path_and_query(text: str) -> str:
+    """What a request of our own asks for."""
+    before, _, query = text.partition("?")
+    if not _PATH.fullmatch(before) or not _QUERY.fullmatch(query):
+        raise ValueError(
+            f"'{shown(text)}' is not a path, expected one that starts with / (no #; other than ASCII as %XX)"
         )
     return text
 
@@ -160,6 +180,16 @@ class BoundAddress(Text):
 
 class BoundDatagrams(Text):
     """An address that this program receives datagrams at. TCP has ports of its own, so one may be here and above."""
+
+    def read(self, node: Node, path: Path, reading: Reading) -> str | None:
+        text = super().read(node, path, reading)
+        if text is not None:
+            reading.bound_datagrams.append((text, node, path))
+        return text
+
+
+class BoundBoth(BoundAddress):
+    """An address that both are received at."""
 
     def read(self, node: Node, path: Path, reading: Reading) -> str | None:
         text = super().read(node, path, reading)

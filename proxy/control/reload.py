@@ -107,6 +107,7 @@ def with_running(config: Config, running: Config) -> tuple[Config, tuple[Problem
         "workers": (config.workers, workers),
         "admin.address": (config.admin.address, running.admin.address),
         "metrics.address": (config.metrics_address, running.metrics_address),
+        "registry.store": (config.registry.store, running.registry.store),
     }
     problems = tuple(
         Problem(
@@ -122,6 +123,7 @@ def with_running(config: Config, running: Config) -> tuple[Config, tuple[Problem
         workers=workers,
         admin=msgspec.structs.replace(config.admin, address=running.admin.address),
         metrics_address=running.metrics_address,
+        registry=msgspec.structs.replace(config.registry, store=running.registry.store),
     )
     return in_force, problems
 

@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discovery.model import NameKind
 from proxy.config.addresses import (
+    followed_name,
     is_loopback,
     parse_endpoint_address,
     parse_host_name,
     parse_host_pattern,
     parse_listen_address,
     parse_network,
+    parse_resolver_address,
 )
 
 
@@ -48,8 +51,9 @@ def test_a_port_alone_listens_on_every_ipv4_address() -> None:
         ("127.0.0.1:0", "is not a port"),
         ("127.0.0.1:65536", "is not a port"),
         ("127.0.0.1:http", "is not a port"),
-        ("backend:80", "is a name, and names are not resolved in this release"),
-        ("10.0.0.256:80", "is a name"),
+        ("backend:80", "is a name, and only endpoints may have names"),
+        ("srv:_api._tcp.corp.example", "is not a port"),
+        ("10.0.0.256:80", "is not an IP address"),
         ("::1:80", "is not an address with a port"),
         ("[::1]", "is not an address with a port"),
         ("[127.0.0.1]:80", "is not an IPv6 address"),
@@ -63,7 +67,51 @@ def test_a_port_alone_listens_on_every_ipv4_address() -> None:
 )
 def test_what_is_no_address(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
+        parse_listen_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "followed"),
+    [
+        ("Backend:080", "backend:80", (NameKind.ADDRESS, "backend", 80)),
+        ("db.corp.example.:5432", "db.corp.example:5432", (NameKind.ADDRESS, "db.corp.example", 5432)),
+        ("srv:_api._TCP.corp.example.", "srv:_api._tcp.corp.example", (NameKind.SRV, "_api._tcp.corp.example", 0)),
+        ("srv:8080", "srv:8080", (NameKind.ADDRESS, "srv", 8080)),
+        ("localhost:80", "127.0.0.1:80", None),
+        ("[::1]:80", "[::1]:80", None),
+        ("unix:/run/a.sock", "unix:/run/a.sock", None),
+    ],
+)
+def test_an_endpoint_may_be_a_name(text: str, address: str, followed: tuple[NameKind, str, int] | None) -> None:
+    assert parse_endpoint_address(text) == address
+    assert followed_name(address) == followed
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("backend", "has no port, expected an IP address or name and a port, unix:PATH, or srv: and a name"),
+        ("10.0.0.256:80", "is not an IP address, expected an IP address, a name or unix:PATH"),
+        ("back end:80", "is not an IP address"),
+        ("srv:", "is not a host name"),
+        ("srv:_api._tcp.corp.example:80", "is not a host name"),
+        ("srv:10.0.0.1", "is an address, and srv: asks for a name"),
+        ("a" * 64 + ":80", "is not an IP address"),
+    ],
+)
+def test_what_is_no_address_of_an_endpoint(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
         parse_endpoint_address(text)
+
+
+def test_resolvers_have_port_53_unless_they_say_another() -> None:
+    assert parse_resolver_address("10.0.0.2") == "10.0.0.2:53"
+    assert parse_resolver_address("[2001:db8::1]") == "[2001:db8::1]:53"
+    assert parse_resolver_address("2001:db8::1") == "[2001:db8::1]:53"
+    assert parse_resolver_address("localhost:5353") == "127.0.0.1:5353"
+    for text in ("dns.corp.example", "dns.corp.example:53", "unix:/run/dns", "10.0.0.2:"):
+        with pytest.raises(ValueError, match="expected"):
+            parse_resolver_address(text)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ services:
       - { id: web-1, adress: 127.0.0.1:9001 }
       - { id: web-2, address: 127.0.0.1:9002, weight: -1 }
     load_balancing: round-robin
-    health_check: { path: /health }
+    affinity: { cookie: hm }
 """
 
 EIGHT_LINES = """\
@@ -48,7 +48,7 @@ shop.yaml:12:22: services.web.endpoints[0].adress: unknown key, did you mean 'ad
 shop.yaml:13:55: services.web.endpoints[1].weight: -1 is out of range, expected a whole number from 0 to 1000000
 shop.yaml:14:21: services.web.load_balancing: 'round-robin' is not known, expected round_robin, \
 did you mean 'round_robin'?
-shop.yaml:15:5: services.web.health_check: health checks are not in this release, expected no such key
+shop.yaml:15:5: services.web.affinity: session affinity is not in this release, expected no such key
 """
 
 

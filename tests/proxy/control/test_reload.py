@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from discovery.model import AdminSettings, Config, Position, Service, Snapshot
+from discovery.model import AdminSettings, Config, Position, RegistrySettings, Service, Snapshot
 from proxy.config.problems import Loaded, Problem
 from proxy.control.reload import Reloader, with_running
 from proxy.control.rollout import Refused
@@ -173,7 +173,10 @@ def test_who_stops_waiting_does_not_stop_the_reload() -> None:
 def test_what_takes_a_restart_is_a_problem_and_everything_else_is_in_force() -> None:
     async def scenario() -> None:
         admin = AdminSettings(address="127.0.0.1:1", token="new")
-        reloader, rollout, _ = make(config("two", workers=0, admin=admin, metrics_address="127.0.0.1:2"))
+        registry = RegistrySettings(store="sqlite:a", directories=("b",))
+        reloader, rollout, _ = make(
+            config("two", workers=0, admin=admin, metrics_address="127.0.0.1:2", registry=registry)
+        )
 
         result = await reloader.reload()
 
@@ -182,11 +185,13 @@ def test_what_takes_a_restart_is_a_problem_and_everything_else_is_in_force() -> 
             "workers: 0 takes effect after a restart, 1 is in force until then",
             "admin.address: 127.0.0.1:1 takes effect after a restart, 127.0.0.1:9900 is in force until then",
             "metrics.address: 127.0.0.1:2 takes effect after a restart, nothing is in force until then",
+            "registry.store: sqlite:a takes effect after a restart, memory: is in force until then",
         ]
         assert reloader.problems() == result.problems
         assert rollout.snapshot.services == (Service(name="two"),)
         in_force = reloader.config
         assert (in_force.workers, in_force.admin, in_force.metrics_address) == (1, AdminSettings(token="new"), "")
+        assert in_force.registry == RegistrySettings(directories=("b",))
 
     run(scenario)
 

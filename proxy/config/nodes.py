@@ -75,6 +75,11 @@ def child(node: Node | None, key: str) -> Node | None:
     return node.entries[key][1]
 
 
+def in_line(node: Node) -> str:
+    """ " in line 3", or nothing where there are no lines."""
+    return f" in line {node.line}" if node.line else ""
+
+
 def path_text(path: Path) -> str:
     """`services.web.endpoints[0].address`; a key with unusual characters stands in quotes."""
     parts: list[str] = []

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import msgspec
 
 from discovery.model import Struct
-from proxy.config.nodes import Mapping, Node, Path, Sequence, describe, shown
+from proxy.config.nodes import Mapping, Node, Path, Sequence, describe, in_line, shown
 from proxy.config.reading import Reading
 from proxy.config.shapes import Duration, DurationIn, Json, ListOf, Schema, Shape
 
@@ -266,7 +266,7 @@ class RecordList(ListOf[T]):
 
     def read_items(self, node: Sequence, path: Path, reading: Reading) -> tuple[T, ...]:
         values: list[T] = []
-        seen: list[dict[str, tuple[int, int]]] = [{} for _ in self.distinct]
+        seen: list[dict[str, tuple[int, Node]]] = [{} for _ in self.distinct]
         for index, item in enumerate(node.items):
             fields = self.record.fields(item, (path, index), reading)
             if fields is None:
@@ -275,10 +275,10 @@ class RecordList(ListOf[T]):
                 value = rule.value(fields)
                 if value is None:
                     continue
-                first, line = known.setdefault(value, (index, item.line))
+                first, other = known.setdefault(value, (index, item))
                 if first != index:
                     fields.problem(
-                        f"'{shown(value)}' is already the {rule.what} of entry [{first}] in line {line}", rule.key
+                        f"'{shown(value)}' is already the {rule.what} of entry [{first}]{in_line(other)}", rule.key
                     )
             built = self.record.finish(fields)
             if built is not None:

@@ -7,26 +7,25 @@ stays one problem.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from discovery.model import DnsAnswer, EscapePolicy, Protocol, ProxyHeader
 from mesh.paths import PathError, normalise
-from proxy.config.nodes import Mapping, Node, Path, Scalar, Sequence, child, path_text, shown
+from proxy.config.nodes import Mapping, Node, Path, Scalar, Sequence, child, in_line, path_text, shown
 from proxy.config.reading import Reading, Written
 
 NO_PROXY_ADDRESS = "'proxy' is answered with the addresses of dns.proxy_address, and there are none"
 
 
 def check(root: Node, escapes: EscapePolicy, merge_slashes: bool, reading: Reading) -> None:
-    _check_names("service", reading.service_references, _service_names(root), reading)
+    check_names("service", reading.service_references, _service_names(root), reading)
     listeners = _listeners(root)
-    _check_names("listener", reading.listener_references, listeners, reading)
+    check_names("listener", reading.listener_references, listeners, reading)
     _check_tested(listeners, reading)
     _check_taken(reading.bound_addresses, "address", reading)
     _check_taken(reading.bound_datagrams, "address", reading)
     _check_taken(reading.domains, "domain", reading)
-    _check_paths(escapes, merge_slashes, reading)
+    check_paths(escapes, merge_slashes, reading)
     _check_proxies(root, reading)
     _check_datagrams(root, reading)
     _check_answers(root, reading)
@@ -42,7 +41,7 @@ def _listeners(root: Node) -> dict[str, Node]:
     return {name.text: item for item in items if isinstance(name := child(item, "name"), Scalar)}
 
 
-def _check_names(kind: str, references: list[Written], known: dict[str, Any], reading: Reading) -> None:
+def check_names(kind: str, references: list[Written], known: Collection[str], reading: Reading) -> None:
     for name, node, path in references:
         if name not in known:
             hint = reading.suggestion(name, known)
@@ -123,10 +122,10 @@ def _check_taken(written: list[Written], what: str, reading: Reading) -> None:
         other, where = first.setdefault(text, (node, path))
         if other is not node:
             owner = path_text(where).removesuffix(f".{what}")
-            reading.problem(node, path, f"'{shown(text)}' is already the {what} of {owner} in line {other.line}")
+            reading.problem(node, path, f"'{shown(text)}' is already the {what} of {owner}{in_line(other)}")
 
 
-def _check_paths(escapes: EscapePolicy, merge_slashes: bool, reading: Reading) -> None:
+def check_paths(escapes: EscapePolicy, merge_slashes: bool, reading: Reading) -> None:
     """Requests are compared after their path was normalised, so a path that is not normal matches none."""
     for text, node, path in reading.matched_paths:
         try:

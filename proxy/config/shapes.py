@@ -13,7 +13,7 @@ from collections.abc import Mapping as Table
 from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
 
-from proxy.config.nodes import BROKEN, QUOTED, Mapping, Node, Path, Scalar, Sequence, describe, shown
+from proxy.config.nodes import BROKEN, QUOTED, Mapping, Node, Path, Scalar, Sequence, describe, in_line, shown
 from proxy.config.reading import Reading
 from proxy.config.scalars import (
     DURATION_PATTERN,
@@ -395,9 +395,7 @@ class MapOf(Shape[dict[str, T]]):
                 continue
             first = seen.setdefault(name.lower() if self.folded else name, key)
             if first is not key:
-                reading.problem(
-                    key, at, f"'{shown(written)}' is the same as '{shown(first.text)}' in line {first.line}"
-                )
+                reading.problem(key, at, f"'{shown(written)}' is the same as '{shown(first.text)}'{in_line(first)}")
             elif value is not None:
                 values[name] = self.finish(key, name, value, reading)
         return values if len(values) == len(node.entries) else None

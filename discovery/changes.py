@@ -119,11 +119,13 @@ class HealthReport(Struct, tag="health_report"):
 
 
 class Resolved(Struct, tag="resolved"):
-    """The endpoints that the followed name of `service` with this endpoint id stands for now."""
+    """The endpoints that the followed name of `service` with this endpoint id stands for now; they count as endpoints
+    of `source`, which wrote the name. Their ids are made by the registry (discovery/merge.py)."""
 
     service: str
     id: str
     endpoints: tuple[Endpoint, ...]
+    source: str = FILE
 
 
 Durable = (
@@ -138,3 +140,27 @@ Durable = (
     | RemoveRoute
 )
 Change = Durable | Base | Replace | Heartbeat | NodeHeartbeat | HealthReport | Resolved
+
+
+class ChangeError(Exception):
+    """A change is refused, and nothing has changed. Message: one sentence for whoever asked."""
+
+
+class NotFound(ChangeError):
+    """What the change is about is not there."""
+
+
+class Conflict(ChangeError):
+    """Something else that is in force speaks against it."""
+
+
+class LimitReached(ChangeError):
+    """There would be more than the configuration allows."""
+
+
+class Stale(ChangeError):
+    """An old report: something newer is known."""
+
+
+class StoreFailed(ChangeError):
+    """It could not be written down; it may be tried again."""

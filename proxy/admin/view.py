@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from discovery.catalog import Catalog
 from discovery.model import Config, Snapshot, Struct
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Table
@@ -31,6 +32,7 @@ class WorkerStatus(Struct, frozen=True):
 
 class AgentView(Protocol):
     config: Config
+    catalog: Catalog
     snapshot: Snapshot  # what the workers were sent last
     table: Table
     slot_numbers: Mapping[str, int]  # statistics row by key, see proxy/stats/slots.py

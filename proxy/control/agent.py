@@ -25,12 +25,16 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
+from discovery.catalog import Catalog
 from discovery.model import Config, Snapshot
+from discovery.registry import Registry
+from discovery.store.memory import MemoryStore
 from proxy.admin.view import AgentView, ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.control import logs, startup
 from proxy.control.channel import Channel
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
+from proxy.control.discovery import Discovery
 from proxy.control.fleet import Fleet, Place
 from proxy.control.holder import Holder, Start
 from proxy.control.local import connect_local
@@ -78,6 +82,7 @@ class Agent:
         self.snapshot = Snapshot()
         self.slot_numbers: Mapping[str, int] = {}
         self.table: Table
+        self.catalog: Catalog
         self.started_at = self.last_reload = time.time()
         self.ready = False
         self.draining = False
@@ -93,6 +98,7 @@ class Agent:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._fleet: Fleet
         self._rollout: Rollout
+        self._discovery: Discovery
         self._reloader: Reloader | None = None
         self._reloading: set[asyncio.Task[ReloadResult]] = set()
         self._admin: Sequence[Closable] = ()
@@ -148,6 +154,8 @@ class Agent:
         self.table = Table(TABLE_DESCRIPTOR, count)
         self._beat(self.table.slot(0, WORKER_SLOT))
         is_successor = start.generation > 0
+        self.catalog = Catalog(Registry(settings=self.config.registry), MemoryStore())
+        await self.catalog.open()
         allocator = SlotAllocator(self.table.slots, self._clear_row, is_fresh=not is_successor)
         fleet = Fleet(count, allocator, self.table, self._on_worker_event, self._on_progress, is_successor)
         self._fleet = fleet
@@ -162,9 +170,11 @@ class Agent:
         else:
             connect_local(self._loop, self._fleet, self._plane, self.table)
         await self._within(fleet.greeted())
-        self._rollout = Rollout(self._fleet, self._holder, places, self._fleet.known_version)
+        self._rollout = Rollout(self._fleet, self._holder, places)
+        self.catalog.registry.advance(self._fleet.known_version)
+        self._discovery = Discovery(self._loop, self.catalog, self._rollout)
         try:
-            await self._rollout.apply(self.config.snapshot)
+            await self._discovery.apply(self.config)
         except Refused as refused:
             raise CannotStart(refused) from None
         if not is_successor:  # for a successor those that are in service are enough
@@ -172,6 +182,7 @@ class Agent:
         await self._serve_until_stopped(start)
         for server in self._admin:
             await server.close()
+        await self._discovery.close()
         return self._stop.result()
 
     def _beat(self, row: Slot) -> None:
@@ -194,7 +205,7 @@ class Agent:
         return loaded.config
 
     async def _serve_until_stopped(self, start: Start) -> None:
-        reloader = self._reloader = Reloader(self._path, self._load, self._rollout, self.config)
+        reloader = self._reloader = Reloader(self._path, self._load, self._discovery, self.config)
         watch = FileWatch(self._path, self._reload_soon)
         self._took_effect(reloader)
         self.ready = True

@@ -19,7 +19,9 @@ from typing import Any
 
 import msgspec
 
+from discovery.changes import Base
 from discovery.model import Config, Snapshot
+from discovery.registry import Registry
 from proxy.control import sockets
 from proxy.control.fleet import Fleet, Place
 from proxy.control.local import connect_local
@@ -38,6 +40,8 @@ class Embedded:
         self.events: list[tuple[str, Mapping[str, Any]]] = []  # what the data plane reported
         self.table: Table
         self._source = source
+        self._base = Snapshot()
+        self._registry = Registry()
         self._ephemeral = ephemeral
         self._plane = plane
         self._fleet: Fleet
@@ -84,7 +88,14 @@ class Embedded:
                 for listener in snapshot.listeners
             )
             snapshot = msgspec.structs.replace(snapshot, listeners=listeners)
-        await self._rollout.apply(snapshot)
+        former, self._base = self._base, snapshot
+        self._registry.apply(Base(snapshot=snapshot), now=0.0)
+        try:
+            await self._rollout.apply(self._registry.snapshot)
+        except Refused:
+            self._base = former
+            self._registry.apply(Base(snapshot=former), now=0.0)
+            raise
         return self._rollout.snapshot
 
     async def drain(self, deadline: float, streams: float | None = None) -> None:

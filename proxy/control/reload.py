@@ -12,16 +12,32 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 import msgspec
 import structlog
 
-from discovery.model import Config
+from discovery.model import Config, Snapshot
 from proxy.admin.view import ReloadResult
 from proxy.config.problems import Loaded, Problem
-from proxy.control.rollout import Refused, Rollout
+from proxy.control.rollout import Refused
 
 Load = Callable[[str], Awaitable[Loaded]]
+
+
+class InForce(Protocol):
+    """What is in force, and the way to replace it."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+    @property
+    def problems(self) -> tuple[Problem, ...]: ...
+
+    async def apply(self, config: Config, workers: int | None = None) -> None:
+        """Raises Refused."""
+        ...
+
 
 _CONFIG = "config"  # sources of problems
 _RESTART = "restart"
@@ -29,14 +45,14 @@ _SOCKETS = "sockets"
 
 
 class Reloader:
-    def __init__(self, path: str, load: Load, rollout: Rollout, config: Config) -> None:
+    def __init__(self, path: str, load: Load, in_force: InForce, config: Config) -> None:
         """`config` is in force."""
         self.config = config
         self.counts = {"success": 0, "failure": 0}
         self.last_success = time.time()
         self._path = path
         self._load = load
-        self._rollout = rollout
+        self._in_force = in_force
         self._problems: dict[str, tuple[Problem, ...]] = {}
         self._lock = asyncio.Lock()
         self._next: asyncio.Task[ReloadResult] | None = None
@@ -75,7 +91,7 @@ class Reloader:
             # Ours, not the user's; what runs goes on running.
             traceback.print_exc()
             return self._failed((Problem(message=f"the configuration could not be checked: {error!r}"),))
-        version = self._rollout.snapshot.version
+        version = self._in_force.snapshot.version
         self.report(_CONFIG, ())
         self.counts["success"] += 1
         self.last_success = time.time()
@@ -84,15 +100,15 @@ class Reloader:
 
     async def _put_in_force(self, config: Config) -> None:
         in_force, problems = with_running(config, self.config)
-        await self._rollout.apply(config.snapshot, in_force.workers or None)
+        await self._in_force.apply(in_force, in_force.workers or None)
         self.config = in_force
         self.report(_RESTART, problems)
-        self.report(_SOCKETS, self._rollout.problems)
+        self.report(_SOCKETS, self._in_force.problems)
 
     def _failed(self, problems: tuple[Problem, ...]) -> ReloadResult:
         self.report(_CONFIG, problems)
         self.counts["failure"] += 1
-        version = self._rollout.snapshot.version
+        version = self._in_force.snapshot.version
         for problem in problems:
             self._log.error("reload failed", file=self._path, problem=str(problem), version_in_force=version)
         return ReloadResult(ok=False, changed=False, version=version, problems=problems)

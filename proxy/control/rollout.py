@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from discovery.model import Listener, Snapshot
-from discovery.registry import Registry
 from proxy.config.problems import Problem
 from proxy.control.fleet import Fleet, Place, State
 from proxy.control.sockets import UDP_PREFIX, BindError, socket_key
@@ -95,32 +94,27 @@ async def widen(binder: Binder, places: dict[str, Place], count: int) -> tuple[P
 class Rollout:
     """What is in force. `places` are the sockets that were bound beforehand, if any."""
 
-    def __init__(self, fleet: Fleet, binder: Binder, places: Mapping[str, Place], version: int = 0) -> None:
-        """Counting goes on from `version`."""
+    def __init__(self, fleet: Fleet, binder: Binder, places: Mapping[str, Place]) -> None:
+        self.snapshot = Snapshot()
         self.places = dict(places)
         self.problems: tuple[Problem, ...] = ()  # what is not as it should be although it is in force
         self.slots: Mapping[str, int] = {}
         self._fleet = fleet
         self._binder = binder
-        self._registry = Registry(version)
 
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._registry.snapshot
-
-    async def apply(self, base: Snapshot, workers: int | None = None) -> None:
-        """Put `base` in force and wait until the workers decide by it. `workers`: how many there are to be from now
-        on. Raises Refused."""
+    async def apply(self, snapshot: Snapshot, workers: int | None = None) -> None:
+        """Put `snapshot` in force and wait until the workers decide by it; its version is above that of the last one.
+        `workers`: how many there are to be from now on. Raises Refused."""
         count = self._fleet.count if workers is None else workers
-        places = await bind_places(self._binder, base.listeners, count, self.places)
+        places = await bind_places(self._binder, snapshot.listeners, count, self.places)
         try:
-            slots = self._fleet.allocator.assign(keys_of(base), self.snapshot.version + 1)
+            slots = self._fleet.allocator.assign(keys_of(snapshot), snapshot.version)
         except TableFull as error:
             self._close_all_but(self.places, places)
             raise Refused([Problem(message=str(error))]) from None
         self.problems = await widen(self._binder, places, count)
         before, self.places, self.slots = self.places, places, slots
-        snapshot = self._registry.apply(base)
+        self.snapshot = snapshot
         is_resized = count != self._fleet.count
         self._fleet.resize(count)
         self._fleet.publish(State(snapshot, slots, places))

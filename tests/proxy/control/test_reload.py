@@ -20,11 +20,11 @@ class Rollout:
         self.problems: tuple[Problem, ...] = ()
         self.workers: int | None = None
 
-    async def apply(self, base: Snapshot, workers: int | None = None) -> None:
+    async def apply(self, config: Config, workers: int | None = None) -> None:
         if self.refuse:
             raise Refused(self.refuse)
         self.workers = workers
-        self.snapshot = Snapshot(version=self.snapshot.version + 1, services=base.services)
+        self.snapshot = Snapshot(version=self.snapshot.version + 1, services=config.snapshot.services)
 
 
 class File:
@@ -65,7 +65,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
 
 def make(*contents: Config | tuple[Problem, ...] | Exception) -> tuple[Reloader, Rollout, File]:
     rollout, file = Rollout(), File(*contents)
-    return Reloader("c.yaml", file.load, rollout, RUNNING), rollout, file  # type: ignore[arg-type]
+    return Reloader("c.yaml", file.load, rollout, RUNNING), rollout, file
 
 
 def test_a_good_file_is_put_in_force() -> None:

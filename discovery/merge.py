@@ -1,0 +1,116 @@
+"""What several sources say of the same service, made one.
+
+Precedence: the API over the file over the directories, these in the order of `registry.directories`. A service is
+defined by the highest source that has it, and the API may set single fields on top (policies). Endpoints are united by
+id: the higher source's wins, the others are *shadowed*, which means that they wait and are told of. What a DNS name
+stands for belongs to the source that wrote the name.
+Pure functions over values; states are discovery/states.py's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from discovery.changes import API, DIRECTORY, FILE, PutPolicies
+from discovery.model import Endpoint, Service
+
+MAX_NAME = 253
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:@\[\]-]")
+
+NOT_POLICIES = frozenset(("name", "endpoints", "position"))
+POLICIES = tuple(name for name in Service.__struct_fields__ if name not in NOT_POLICIES)
+
+
+@dataclass(slots=True)
+class Said:
+    """One source about one service: the definition without endpoints, what it lists, what its names stand for."""
+
+    service: Service
+    listed: dict[str, Endpoint]
+    resolved: dict[str, dict[str, Endpoint]] = field(default_factory=dict)  # by the id that the name was given
+
+    @classmethod
+    def of(cls, service: Service) -> Said:
+        return cls(msgspec.structs.replace(service, endpoints=()), {e.id: e for e in service.endpoints})
+
+    def endpoint(self, id: str) -> Endpoint | None:
+        found = self.listed.get(id)
+        if found is None:
+            for endpoints in self.resolved.values():
+                if id in endpoints:
+                    return endpoints[id]
+        return found
+
+    def ids(self) -> Iterable[str]:
+        yield from self.listed
+        for endpoints in self.resolved.values():
+            yield from endpoints
+
+
+@dataclass(slots=True, frozen=True)
+class Merged:
+    """An endpoint as the highest source has it, and what lower ones have under the same id."""
+
+    endpoint: Endpoint
+    origin: str
+    shadowed: tuple[tuple[str, Endpoint], ...] = ()
+
+
+def ranked(sources: Iterable[str], directories: Sequence[str]) -> list[str]:
+    """`sources`, highest first. A directory that is not listed comes last."""
+    order = {DIRECTORY + path: number for number, path in enumerate(directories, start=2)}
+    order[API], order[FILE] = 0, 1
+    return sorted(sources, key=lambda source: (order.get(source, len(order)), source))
+
+
+def merge_head(
+    name: str, said: Sequence[tuple[str, Service]], policies: PutPolicies | None
+) -> tuple[Service, dict[str, str]]:
+    """The service without endpoints, and which source each of its fields is from, where that is not the one that
+    defines it. `said`: highest first."""
+    head = said[0][1] if said else Service(name=name)
+    if policies is None:
+        return head, {}
+    fields = {field: getattr(policies.service, field) for field in policies.fields}
+    return msgspec.structs.replace(head, **fields), dict.fromkeys(policies.fields, API)
+
+
+def merge_endpoint(said: Sequence[tuple[str, Endpoint]]) -> Merged | None:
+    """`said`: highest first."""
+    if not said:
+        return None
+    origin, endpoint = said[0]
+    return Merged(endpoint, origin, tuple(said[1:]))
+
+
+def overridden(said: Sequence[tuple[str, Service]], origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Field, the source whose value is not in force, and the source whose is."""
+    plain = Service(name="")
+    found = []
+    for source, service in said[:1]:
+        for name, by in origins.items():
+            if getattr(service, name) != getattr(plain, name):
+                found.append((name, source, by))
+    return found
+
+
+def resolved_ids(id: str, endpoints: Iterable[Endpoint]) -> dict[str, Endpoint]:
+    """What the name that was given `id` stands for, under the ids that these endpoints get: `id` itself if it is one,
+    else `id` and the address, so that an address keeps its identity while others come and go."""
+    by_address = {endpoint.address: endpoint for endpoint in endpoints}
+    if len(by_address) == 1:
+        (endpoint,) = by_address.values()
+        return {id: _called(endpoint, id)}
+    found = {}
+    for address in sorted(by_address):
+        name = f"{id}-{NOT_IN_NAMES.sub('-', address)}"[:MAX_NAME]
+        found[name] = _called(by_address[address], name)
+    return found
+
+
+def _called(endpoint: Endpoint, id: str) -> Endpoint:
+    return endpoint if endpoint.id == id else msgspec.structs.replace(endpoint, id=id)

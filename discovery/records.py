@@ -1,0 +1,101 @@
+"""What the registry knows of one service and one endpoint, and what it says about them when asked.
+
+Records are edited in place by the registry and nobody else; the values made of them (`Service`, `ServiceView`) are not.
+Times are seconds of the clock that the registry's `now` is from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import msgspec
+
+from discovery.changes import HealthReport
+from discovery.merge import Merged
+from discovery.model import Endpoint, EndpointState, Service, Struct
+
+HISTORY = 10  # changes remembered per endpoint
+
+
+class HistoryEntry(Struct):
+    """At `time` the endpoint came to be in `state`, or (None) was removed, because of `reason`."""
+
+    time: float
+    state: EndpointState | None
+    reason: str = ""
+
+
+class Shadowed(Struct):
+    """`source` says something about `what` (a field, or an endpoint's id) that is not in force, because `by` does."""
+
+    what: str
+    source: str
+    by: str
+
+
+class EndpointView(Struct):
+    endpoint: Endpoint  # with its state
+    origin: str
+    reason: str = ""
+    since: float = 0.0
+    ttl: float = 0.0  # of its lease; 0 = it has none
+    expires: float | None = None  # when the lease is over, or was; None = it has none
+    revision: int = 0
+    is_drained: bool = False  # by the API
+
+
+class ServiceView(Struct):
+    service: Service  # as it is in force, endpoints with their states
+    index: int
+    sources: tuple[str, ...]  # that speak of it, highest first
+    origins: dict[str, str]  # field -> source, for fields that the API sets; all others are the first source's
+    endpoints: tuple[EndpointView, ...]
+    shadowed: tuple[Shadowed, ...] = ()
+
+
+@dataclass(slots=True)
+class Entry:
+    """An endpoint that is there."""
+
+    merged: Merged
+    since: float
+    state: EndpointState | None = None  # None: it has just come
+    reason: str = ""
+    report: HealthReport | None = None
+    lease_over: str = ""  # why it counts as dead although it is registered
+    history: deque[HistoryEntry] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    made: Endpoint | None = None  # as the snapshot has it
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.merged.endpoint
+
+    def as_seen(self) -> Endpoint:
+        if self.made is None:
+            assert self.state is not None
+            endpoint = self.merged.endpoint
+            same = endpoint.state is self.state
+            self.made = endpoint if same else msgspec.structs.replace(endpoint, state=self.state)
+        return self.made
+
+
+@dataclass(slots=True)
+class ServiceRecord:
+    name: str
+    head: Service  # without endpoints
+    origins: dict[str, str] = field(default_factory=dict)
+    rank: int = 0  # of the source that its domain is from
+    has_domain: bool = True  # False: another service has it
+    entries: dict[str, Entry] = field(default_factory=dict)
+    index: int = 0
+    made: Service | None = None  # as the snapshot has it
+
+    def as_seen(self) -> Service:
+        if self.made is None:
+            self.made = msgspec.structs.replace(
+                self.head,
+                domain=self.head.domain if self.has_domain else "",
+                endpoints=tuple([entry.as_seen() for entry in self.entries.values()]),
+            )
+        return self.made

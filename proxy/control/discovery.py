@@ -1,0 +1,94 @@
+"""The agent's part of discovery: the catalog, what feeds it, and its way to the workers.
+
+Two things lead to a new snapshot at the workers: another configuration, which may be refused and takes the time that
+sockets take, and any other change of the catalog, which is published soon after. Both wait for the same lock, so the
+workers are told of one thing after the other. Publications are led by the first change and then at most one every
+`PUBLISH_EVERY`: a thousand registrations in a burst are a few publications, and a single one waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from discovery.catalog import Catalog
+from discovery.changes import Base, ChangeError
+from discovery.model import Config, Snapshot
+from discovery.registry import Applied
+from proxy.config.problems import Problem
+from proxy.control.rollout import Refused, Rollout
+
+PUBLISH_EVERY = 0.01  # seconds; the workers' share of a change costs them less than a tenth of that
+
+_PUBLISHING = "publishing"  # source of problems
+
+
+class Discovery:
+    """What is in force. Made when the workers have said what they have, after `catalog.open`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, catalog: Catalog, rollout: Rollout) -> None:
+        self.catalog = catalog
+        self.publications = 0
+        self._loop = loop
+        self._rollout = rollout
+        self._base = Snapshot()
+        self._lock = asyncio.Lock()
+        self._publishing: asyncio.Task[None] | None = None
+        self._unsubscribe = catalog.subscribe(self._on_applied)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What the workers were sent last."""
+        return self._rollout.snapshot
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is not as it should be although the configuration is in force."""
+        return self._rollout.problems
+
+    async def apply(self, config: Config, workers: int | None = None) -> None:
+        """Put a configuration in force. Raises Refused, and then what was in force stays."""
+        async with self._lock:
+            registry, former = self.catalog.registry, self._base
+            try:
+                self.catalog.report(Base(snapshot=config.snapshot))
+            except ChangeError as error:
+                raise Refused([Problem(message=str(error))]) from None
+            try:
+                await self._rollout.apply(registry.snapshot, workers)
+            except Refused:
+                self.catalog.report(Base(snapshot=former))
+                raise
+            self._base = config.snapshot
+            registry.configure(config.registry)
+            self.publications += 1
+
+    async def close(self) -> None:
+        self._unsubscribe()
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            publishing.cancel()
+            await asyncio.wait((publishing,))
+        await self.catalog.close()
+
+    def _on_applied(self, applied: Applied) -> None:
+        if applied.changed and self._publishing is None:
+            self._publishing = self._loop.create_task(self._publish())
+
+    async def _publish(self) -> None:
+        """Until the workers have been sent everything."""
+        try:
+            while True:
+                async with self._lock:
+                    snapshot = self.catalog.registry.snapshot
+                    if snapshot.version == self._rollout.snapshot.version:
+                        break
+                    try:
+                        await self._rollout.apply(snapshot)
+                    except Refused as refused:
+                        self.catalog.problem(_PUBLISHING, str(refused))
+                        break  # until something else changes
+                    self.catalog.problem(_PUBLISHING, None)
+                    self.publications += 1
+                await asyncio.sleep(PUBLISH_EVERY)
+        finally:
+            self._publishing = None

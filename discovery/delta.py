@@ -10,7 +10,7 @@ Pure: never does I/O, never looks at a clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -72,21 +72,27 @@ class ServiceChange(NamedTuple):
             return self.now.endpoints
         return [endpoint for each in self.splices for endpoint in each.inserted]
 
-    def gone(self) -> Sequence[Endpoint]:
-        """Endpoints whose identity is there no more, as they were."""
-        if self.was is None:
+    def taken(self) -> Sequence[Endpoint]:
+        """Endpoints that are gone or other than they are now (or stood elsewhere), as they were."""
+        was = self.was
+        if was is None:
             return ()
         if self.now is None:
-            return self.was.endpoints
-        there = {identity(endpoint) for each in self.splices for endpoint in each.inserted}
-        return [endpoint for endpoint in _removed(self.was, self.splices) if identity(endpoint) not in there]
+            return was.endpoints
+        return [endpoint for each in self.splices for endpoint in was.endpoints[each.at : each.at + each.removed]]
+
+    def gone(self) -> Sequence[Endpoint]:
+        """Endpoints whose identity is there no more, as they were."""
+        there = {identity(endpoint) for endpoint in self.put()}
+        return [endpoint for endpoint in self.taken() if identity(endpoint) not in there]
 
 
-class Merged(NamedTuple):
-    """A snapshot that a difference was merged into, and the services that this made other than they were."""
+class SnapshotChange(NamedTuple):
+    """A snapshot, and its services that are other than they were in the one before. All else that is the same is the
+    same object."""
 
     snapshot: Snapshot
-    changes: tuple[ServiceChange, ...]
+    services: tuple[ServiceChange, ...]
 
 
 class VersionMismatch(ValueError):
@@ -121,7 +127,7 @@ def merge(old: Snapshot, change: SnapshotDelta) -> Snapshot:
     return merge_telling(old, change).snapshot
 
 
-def merge_telling(old: Snapshot, change: SnapshotDelta) -> Merged:
+def merge_telling(old: Snapshot, change: SnapshotDelta) -> SnapshotChange:
     """`merge`, and what it changed. A service that only changed its place is told of as well."""
     if change.base != old.version:
         raise VersionMismatch(f"a change from version {change.base} does not fit version {old.version}")
@@ -147,12 +153,17 @@ def merge_telling(old: Snapshot, change: SnapshotDelta) -> Merged:
         services=services,
         nodes=old.nodes if change.nodes is None else change.nodes,
     )
-    return Merged(snapshot, tuple(changes))
+    return SnapshotChange(snapshot, tuple(changes))
 
 
 def rebase(old: Snapshot, new: Snapshot) -> Snapshot:
     """`new`, made of the objects of `old` wherever they are equal."""
     return merge(old, delta(old, new))
+
+
+def change_between(old: Snapshot, new: Snapshot) -> SnapshotChange:
+    """`rebase`, and what is other than in `old`."""
+    return merge_telling(old, delta(old, new))
 
 
 def _name(service: Service) -> str:
@@ -207,8 +218,3 @@ def _kept(each: Splice[Service], before: dict[str, Service], changes: list[Servi
         splices = () if was is None or was is service else _splices(was, service)
         changes.append(ServiceChange(service.name, was, service, splices))
     return Splice(at=each.at, removed=each.removed, inserted=tuple(inserted))
-
-
-def _removed(was: Service, splices: Sequence[Splice[Endpoint]]) -> Iterator[Endpoint]:
-    for each in splices:
-        yield from was.endpoints[each.at : each.at + each.removed]

@@ -314,11 +314,12 @@ class Listener(Struct):
     streams: tuple[StreamRoute, ...] = ()  # of TCP, UDP and AUTO
     accept_proxy: bool = False  # connections from trusted_proxies begin with a PROXY protocol header
     max_connections: int = 0  # open connections (UDP: sessions), all workers together; 0 = no limit
-    by_domain: bool = False  # HTTP without routes of its own: every service with a domain is served under it
+    by_domain: bool = False  # every service with a domain is served under it as well: mesh/domains.py
     position: Position | None = None
 
     @property
     def all_routes(self) -> tuple[Route | StreamRoute, ...]:
+        """Those that are written; not those by domain."""
         return self.routes + self.streams
 
 

@@ -2,7 +2,7 @@ cimport cython
 from mesh.request cimport RequestView
 
 
-cdef int FULL, BACKUP, TRIED, UNUSABLE
+cdef int FULL, BACKUP, TRIED, UNUSABLE, FEW
 
 
 cdef class Candidate:
@@ -15,6 +15,12 @@ cdef class Candidate:
 
 cdef class Balancer:
     cdef public list candidates
+    @cython.locals(candidate=Candidate)
+    cpdef exchange(self, object gone, object new)
+    @cython.locals(candidates=list, index=Py_ssize_t)
+    cpdef take_out(self, Candidate candidate)
+    cpdef left(self, Py_ssize_t index)
+    cpdef replace(self, list candidates)
     cpdef Candidate pick(self, RequestView request, list tried)
 
 

@@ -19,6 +19,9 @@ BACKUP = 2
 TRIED = 4
 UNUSABLE = 8  # above every sum of the others
 
+# Looking for so many one by one is faster than looking at all once.
+FEW = 16
+
 
 class Candidate:
     """An endpoint as a balancer sees it. The proxy's runtime endpoint is one; `usable` follows health and draining,
@@ -33,10 +36,36 @@ class Candidate:
 
 
 class Balancer:
-    """Base of the strategies. `candidates` is replaced as a whole when the service changes."""
+    """Base of the strategies. What a candidate is worth is read from it at each pick."""
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self.candidates = list(candidates)
+
+    def exchange(self, gone: Sequence[Candidate], new: Sequence[Candidate]) -> None:
+        """Candidates have left and others have come; for those that stay everything goes on."""
+        if len(gone) <= FEW:
+            for candidate in gone:
+                self.take_out(candidate)
+        else:
+            left = set(gone)
+            self.replace([candidate for candidate in self.candidates if candidate not in left])
+        self.candidates.extend(new)
+
+    def take_out(self, candidate: Candidate) -> None:
+        """One candidate has left."""
+        candidates = self.candidates
+        for index in range(len(candidates)):
+            if candidates[index] is candidate:
+                del candidates[index]
+                self.left(index)
+                return
+
+    def left(self, index: int) -> None:
+        """Whoever stood there has left."""
+
+    def replace(self, candidates: list[Candidate]) -> None:
+        """Many candidates have left; these stay, in the same order."""
+        self.candidates = candidates
 
     def pick(self, request: RequestView, tried: list[Candidate] | None) -> Candidate | None:
         """The endpoint for `request`, one that is not in `tried` while there is another; None when none is usable."""
@@ -54,6 +83,15 @@ class RoundRobin(Balancer):
     def __init__(self, candidates: Sequence[Candidate], start: int = 0) -> None:
         super().__init__(candidates)
         self.next_index = start
+
+    def left(self, index: int) -> None:
+        if index < self.next_index:
+            self.next_index -= 1
+
+    def replace(self, candidates: list[Candidate]) -> None:
+        staying = set(candidates)
+        self.next_index = len([each for each in self.candidates[: self.next_index] if each in staying])
+        self.candidates = candidates
 
     def pick(self, request: RequestView, tried: list[Candidate] | None) -> Candidate | None:
         candidates = self.candidates

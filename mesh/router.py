@@ -89,6 +89,16 @@ class Router:
         probe.forget()
         return payload
 
+    def put_host(self, host: str, pairs: Iterable[tuple[Route, object]]) -> None:
+        """From now on these are the routes of `host`, which is no wildcard; without any it is a host like others.
+        Costs what the routes of this host cost. Raises RouteError. `explain` does not hear of it."""
+        rules = _ranked(pairs)
+        name = host.encode()
+        if rules:
+            self.hosts[name] = (HostTable(rules), *self.by_wildcard(name))
+        else:
+            self.hosts.pop(name, None)
+
     def by_wildcard(self, host: bytes) -> tuple[HostTable, ...]:
         """The chain of a host that has no routes of its own: from its longest wildcard on."""
         if self.longest_wildcard:

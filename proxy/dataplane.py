@@ -11,9 +11,10 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from discovery.delta import SnapshotChange
 from discovery.model import AccessLog as LogSettings
 from discovery.model import LogFormat, Protocol, Settings, Snapshot
 from proxy.accesslog import AccessLog
@@ -87,10 +88,10 @@ class DataPlane:
         self.log: AccessLog | None = None
         self.log_settings = self.settings.access_log  # those of `log`
         self.rows = Rows(table, worker, lambda number: released((number,)))
-        self.tables = Tables(self.rows)
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
         self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, self.tcp_server)
         self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
+        self.tables = Tables(self.rows, self.udp.review)
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
@@ -120,16 +121,23 @@ class DataPlane:
             acceptor.close()
 
     def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
-        """Decide by this snapshot from now on."""
+        """Decide by this snapshot at once."""
+        before = self.tables.snapshot
         self.tables.apply(snapshot, slots)
-        if snapshot.settings != self.settings or snapshot.settings.access_log != self.log_settings:
-            self.apply_settings(snapshot.settings)
-        self.exchange_acceptors()
-        self.open_listeners()
-        self.udp.review(snapshot)
-        for service in self.tables.services.values():
-            if service.pending:
-                serve(service)
+        self.applied(before, self.tables.snapshot)
+
+    def steps(self, change: SnapshotChange, slots: Mapping[str, int]) -> Iterator[None]:
+        """Decide by the snapshot of `change` from the end of the iterator on. Each step takes a fraction of a
+        millisecond, and traffic may go on in between. `slots` has the rows of all keys, also of those that are no
+        longer needed; it stays the caller's, who `forget`s these afterwards."""
+        before = self.tables.snapshot
+        self.rows.numbers = slots
+        yield from self.tables.steps(change)
+        self.applied(before, change.snapshot)
+
+    def forget(self, numbers: Iterable[tuple[str, int]]) -> None:
+        """These keys have these rows no more: each is released when nobody writes to it."""
+        self.rows.forget(numbers)
 
     def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None:
         """Accept nothing more, finish requests within `deadline` seconds and streams within `streams`, then call
@@ -168,6 +176,16 @@ class DataPlane:
             self.log.close()
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def applied(self, before: Snapshot, now: Snapshot) -> None:
+        """What goes beyond services and routes."""
+        if now.settings != self.settings or now.settings.access_log != self.log_settings:
+            self.apply_settings(now.settings)
+        if now.listeners is not before.listeners:
+            self.exchange_acceptors()
+            self.udp.review_listeners(now.listeners)
+        self.open_listeners()
+        self.udp.retry()
 
     def unlisten_all(self) -> None:
         for name, number in [*self.acceptors, *self.waiting_sockets]:

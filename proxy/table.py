@@ -1,19 +1,25 @@
 """What a snapshot becomes inside a worker: services with their endpoints, and routes compiled per listener.
 
-`Tables.apply` builds the new state beside the old one and then swaps references. What has the same identity is the
-same object afterwards: an endpoint keeps its connections and statistics, a service its queue, a listener its
-connections. A service or listener whose value did not change is not even looked into.
+`Tables.steps` carries out a change: only services that it names are touched, and within them only endpoints that are
+other than they were. What has the same identity is the same object afterwards: an endpoint keeps its connections and
+statistics, a service its queue, a listener its connections.
+
+A large change takes many steps, and traffic goes on between them, so their order matters: new services with their
+endpoints, then the routes that lead to them; services that changed, new endpoints before old ones leave; listeners;
+and last the services that are gone. Whatever a request meets on its way is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 from weakref import WeakValueDictionary
 
+from discovery.delta import Identity, ServiceChange, SnapshotChange, change_between, identity
 from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Snapshot, StreamRoute
 from mesh.balance import Balancer, make_balancer
+from mesh.domains import Domains, domain_route
 from mesh.edits import NO_EDIT, compile_request_edit
-from mesh.router import Router
 from mesh.streams import StreamRouter
 from proxy.http1.parties import ListenerRuntime, RouteRuntime
 from proxy.http1.phases import request_phases
@@ -23,9 +29,23 @@ from proxy.kernel.entropy import random_unit
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.slots import endpoint_key, listener_key, route_key, service_key
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.queue import serve
 from proxy.upstream.split import ServiceSplit
 
-Identity = tuple[str, str]  # id and address; the service's name is the third part
+# Endpoints that one step deals with; each takes some microseconds.
+STEP = 16
+
+AnyRouteRuntime = RouteRuntime | StreamRouteRuntime
+
+
+class Follower(Protocol):
+    """Who else goes by the services, DNS above all: it is told in the same step in which the proxy begins to decide by
+    them, so the two never disagree."""
+
+    def put(self, service: Service) -> None:
+        """The service is new or other than it was."""
+
+    def remove(self, name: str) -> None: ...
 
 
 class Lease:
@@ -40,7 +60,8 @@ class Lease:
 
 
 class Rows:
-    """The worker's rows of the statistics table by key, one object per row for all who write to it."""
+    """The worker's rows of the statistics table by key, one object per row for all who write to it. `numbers` is the
+    owner's: it has every key that a step of `Tables` may need."""
 
     def __init__(self, table: Table, worker: int, released: Callable[[int], None]) -> None:
         self.table = table
@@ -49,11 +70,6 @@ class Rows:
         self.rows: dict[str, Slot] = {}
         self.leases: WeakValueDictionary[int, Lease] = WeakValueDictionary()
         self.numbers: Mapping[str, int] = {}
-
-    def update(self, numbers: Mapping[str, int]) -> None:
-        """From now on these keys have rows. A key that is gone is released once nobody writes to its row."""
-        self.numbers = numbers
-        self.rows = {key: row for key, row in self.rows.items() if numbers.get(key) == row.number}
 
     def row(self, key: str) -> Slot:
         row = self.rows.get(key)
@@ -67,108 +83,256 @@ class Rows:
             self.rows[key] = row
         return row
 
+    def forget(self, numbers: Iterable[tuple[str, int]]) -> None:
+        """These keys have these rows no more; each is released once nobody writes to it."""
+        for key, number in numbers:
+            if self.rows.pop(key, None) is None and number not in self.leases:
+                self.released(number)  # nobody ever did
+
 
 class Tables:
     """The state in force. `services` and `listeners` are by name; `shared` are the services with `pool.max_total`."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, review: Callable[[EndpointRuntime], None] = lambda _: None) -> None:
+        """`review` is called with an endpoint that may be used for more, or for less, than before."""
         self.rows = rows
+        self.review = review
+        self.snapshot = Snapshot()
         self.services: dict[str, ServiceRuntime] = {}
-        self.shared: list[ServiceRuntime] = []
+        self.shared: set[ServiceRuntime] = set()
         self.listeners: dict[str, ListenerRuntime] = {}
         self.applied: dict[str, Listener] = {}
+        self.followers: list[Follower] = []
         self.crowded: set[ServiceRuntime] = set()  # those that wait for connections of any worker to end
+        self.domains: dict[str, Domains] = {}  # of every listener
+        # Routes of every listener by the service that they name, whether it is there or not.
+        self.named: dict[str, dict[str, list[AnyRouteRuntime]]] = {}
 
     def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
-        self.rows.update(slots)
-        names_before = set(self.services)
-        self.apply_services(snapshot.services)
-        services_moved = names_before != set(self.services)
-        for listener in snapshot.listeners:
-            if self.applied.get(listener.name) is listener and not services_moved:
-                continue
-            self.apply_listener(listener)
+        """Decide by `snapshot` at once. What is other than it was is found out here."""
+        before, self.rows.numbers = self.rows.numbers, slots
+        self.rows.forget([(key, number) for key, number in before.items() if slots.get(key, number) != number])
+        for _ in self.steps(change_between(self.snapshot, snapshot)):
+            pass
+        self.rows.forget([(key, number) for key, number in before.items() if key not in slots])
+
+    def steps(self, change: SnapshotChange) -> Iterator[None]:
+        """Carry `change` out; it is in force when the iterator has ended. Traffic may go on between two steps."""
+        snapshot = change.snapshot
+        new = [each.now for each in change.services if each.was is None and each.now is not None]
+        changed = [(each, each.now) for each in change.services if each.was is not None and each.now is not None]
+        gone = [each.name for each in change.services if each.now is None]
         wanted = {listener.name: listener for listener in snapshot.listeners}
-        for name in set(self.listeners) - set(wanted):
-            del self.listeners[name]
+        # The others are made anew below, and need no care until then.
+        lasting = {name: listener for name, listener in wanted.items() if self.applied.get(name) is listener}
+        order = _Order(snapshot)
+        for service in new:
+            yield from self.add(service)
+        for service in new:
+            runtime = self.services[service.name]
+            for routes in self.named.values():
+                for route in routes.get(service.name, ()):
+                    route.service = runtime
+            self.follow(service, lasting, order)
+            yield
+        for each, service in changed:
+            yield from self.change(each, service)
+            self.follow(service, lasting, order)
+            yield
+        for name, listener in wanted.items():
+            if name not in lasting:
+                yield from self.put_listener(listener, snapshot.services, order)
+        for name in self.listeners.keys() - wanted.keys():
+            for table in (self.listeners, self.domains, self.named):
+                del table[name]
         self.applied = wanted
+        for name in gone:
+            yield from self.remove(name)
+        self.snapshot = snapshot
+
+    def follow(self, service: Service, listeners: Mapping[str, Listener], order: Callable[[str], int]) -> None:
+        """The service is as it should be: its domain leads to it, and whoever else goes by it may know."""
+        for listener in listeners.values():
+            if listener.by_domain:
+                self.put_domain(listener, self.domains[listener.name], service, order)
+        for follower in self.followers:
+            follower.put(service)
 
     # --- services -------------------------------------------------------------------------------------------------
 
-    def apply_services(self, services: tuple[Service, ...]) -> None:
-        wanted = {service.name: service for service in services}
-        for name in set(self.services) - set(wanted):
-            for endpoint in self.services.pop(name).endpoints.values():
-                endpoint.retire()
-        fresh = []
-        for name, service in wanted.items():
-            runtime = self.services.get(name)
-            if runtime is None:
-                runtime = ServiceRuntime(service, self.rows.row(service_key(name)), self.crowded)
-                self.services[name] = runtime
-            elif runtime.service is service:
-                continue
-            fresh.append((runtime, service))
-        # Splits may name any service, so they are made when all services are there.
-        for runtime, service in fresh:
-            self.apply_service(runtime, service)
-        self.shared = [runtime for runtime in self.services.values() if runtime.max_total]
+    def add(self, service: Service) -> Iterator[None]:
+        """A service that was not there; no route leads to it yet."""
+        runtime = ServiceRuntime(service, self.rows.row(service_key(service.name)), self.crowded)
+        runtime.proxy_header = _proxy_header(service)
+        endpoints: dict[Identity, EndpointRuntime] = {}
+        for count, endpoint in enumerate(service.endpoints, 1):
+            endpoints[identity(endpoint)] = self.endpoint_for(runtime, service, endpoint)
+            if count % STEP == 0:
+                yield
+        runtime.endpoints = endpoints
+        self.balance(runtime, service)
+        self.take_fields(runtime, service)
+        self.services[service.name] = runtime
+        yield
 
-    def apply_service(self, runtime: ServiceRuntime, service: Service) -> None:
+    def change(self, each: ServiceChange, service: Service) -> Iterator[None]:
+        """A service that is other than it was, `service` now: in one step unless much of it is."""
+        runtime = self.services[each.name]
+        was = runtime.service
+        runtime.proxy_header = _proxy_header(service)
+        fresh: dict[Identity, EndpointRuntime] = {}
+        known: list[tuple[EndpointRuntime, Endpoint]] = []
+        for count, endpoint in enumerate(each.put(), 1):
+            there = runtime.endpoints.get(identity(endpoint))
+            if there is not None:
+                known.append((there, endpoint))
+            else:
+                fresh[identity(endpoint)] = self.endpoint_for(runtime, service, endpoint)
+            if count % STEP == 0:
+                yield
+        runtime.endpoints.update(fresh)
+        self.exchange(runtime, (), list(fresh.values()))
+        self.take_fields(runtime, service)
+        if was.pool != service.pool or was.proxy_protocol != service.proxy_protocol:
+            told = {id(there) for there, _ in known}
+            known.extend((there, there.endpoint) for there in runtime.endpoints.values() if id(there) not in told)
+        for count, (there, endpoint) in enumerate(known, 1):
+            self.update(runtime, there, endpoint)
+            if count % STEP == 0:
+                yield
+        left = []
+        for count, endpoint in enumerate(each.gone(), 1):
+            there = runtime.endpoints.pop(identity(endpoint))
+            there.retire()
+            self.review(there)
+            left.append(there)
+            if count % STEP == 0:
+                yield
+        self.exchange(runtime, left, ())
+        if was.load_balancing is not service.load_balancing:
+            self.balance(runtime, service)
+        if runtime.pending:
+            serve(runtime)
+
+    def remove(self, name: str) -> Iterator[None]:
+        for routes in self.named.values():
+            for route in routes.get(name, ()):
+                route.service = None
+        for domains in self.domains.values():
+            domains.drop(name)
+        runtime = self.services.pop(name)
+        for follower in self.followers:
+            follower.remove(name)
+        self.shared.discard(runtime)
+        for count, endpoint in enumerate(runtime.endpoints.values(), 1):
+            endpoint.retire()
+            self.review(endpoint)
+            if count % STEP == 0:
+                yield
+        runtime.retire()
+        if runtime.pending:
+            serve(runtime)
+        yield
+
+    def take_fields(self, runtime: ServiceRuntime, service: Service) -> None:
         runtime.service = service
         runtime.timeout = service.timeout
         runtime.max_pending = service.pool.max_pending
         runtime.max_total = service.pool.max_total
-        runtime.proxy_header = service.proxy_protocol if service.proxy_protocol is not ProxyHeader.OFF else None
-        if runtime.max_total and runtime.pending:
-            self.crowded.add(runtime)
-        endpoints: dict[Identity, EndpointRuntime] = {}
-        for endpoint in service.endpoints:
-            identity = (endpoint.id, endpoint.address)
-            endpoints[identity] = self.endpoint_for(runtime, service, endpoint, identity)
-        for identity, gone in runtime.endpoints.items():
-            if identity not in endpoints:
-                gone.retire()
-        runtime.endpoints = endpoints
-        runtime.balancer = self.balancer_for(service, list(endpoints.values()))
-        versions = {endpoint.version for endpoint in service.endpoints if endpoint.version}
-        runtime.versions = {
-            version: self.balancer_for(
-                service, [entry for entry in endpoints.values() if entry.endpoint.version == version]
-            )
-            for version in versions
-        }
+        if runtime.max_total:
+            self.shared.add(runtime)
+            if runtime.pending:
+                self.crowded.add(runtime)
+        else:
+            self.shared.discard(runtime)
         runtime.split = (
             ServiceSplit(service.traffic_split, service.name, self.services) if service.traffic_split else None
         )
 
-    def endpoint_for(
-        self, runtime: ServiceRuntime, service: Service, endpoint: Endpoint, identity: Identity
-    ) -> EndpointRuntime:
-        known = runtime.endpoints.get(identity)
-        if known is not None:
-            known.update(endpoint, service.pool)
-            return known
+    # --- endpoints ------------------------------------------------------------------------------------------------
+
+    def endpoint_for(self, runtime: ServiceRuntime, service: Service, endpoint: Endpoint) -> EndpointRuntime:
         row = self.rows.row(endpoint_key(service.name, endpoint.id, endpoint.address))
         return EndpointRuntime(runtime, endpoint, service.pool, row)
 
-    def balancer_for(self, service: Service, candidates: list[EndpointRuntime]) -> Balancer:
-        # Workers begin at different endpoints, or all of them would send their first request to the same one.
-        start = int(random_unit() * len(candidates)) if candidates else 0
-        return make_balancer(service.load_balancing, candidates, start)
+    def update(self, runtime: ServiceRuntime, there: EndpointRuntime, endpoint: Endpoint) -> None:
+        was = there.endpoint
+        there.update(endpoint, runtime.service.pool)
+        if was.version != endpoint.version:
+            self.exchange_version(runtime, was.version, [there], ())
+            self.exchange_version(runtime, endpoint.version, (), [there])
+        if was.state is not endpoint.state:
+            self.review(there)
+
+    def balance(self, runtime: ServiceRuntime, service: Service) -> None:
+        """New balancers for all endpoints there are."""
+        runtime.balancer = balancer_for(service, list(runtime.endpoints.values()))
+        by_version = _by_version(runtime.endpoints.values())
+        runtime.versions = {version: balancer_for(service, some) for version, some in by_version.items() if version}
+
+    def exchange(
+        self, runtime: ServiceRuntime, gone: Sequence[EndpointRuntime], new: Sequence[EndpointRuntime]
+    ) -> None:
+        """Tell the balancers who has left and who has come."""
+        if not gone and not new:
+            return
+        assert runtime.balancer is not None
+        runtime.balancer.exchange(gone, new)
+        gone_by, new_by = _by_version(gone), _by_version(new)
+        for version in gone_by.keys() | new_by.keys():
+            self.exchange_version(runtime, version, gone_by.get(version, ()), new_by.get(version, ()))
+
+    def exchange_version(
+        self, runtime: ServiceRuntime, version: str, gone: Sequence[EndpointRuntime], new: Sequence[EndpointRuntime]
+    ) -> None:
+        if not version:
+            return
+        balancer = runtime.versions.get(version)
+        if balancer is None:
+            runtime.versions[version] = balancer_for(runtime.service, new)
+            return
+        balancer.exchange(gone, new)
+        if not balancer.candidates:
+            del runtime.versions[version]
 
     # --- listeners ------------------------------------------------------------------------------------------------
 
-    def apply_listener(self, listener: Listener) -> None:
+    def put_listener(
+        self, listener: Listener, services: Iterable[Service], order: Callable[[str], int]
+    ) -> Iterator[None]:
+        """A listener that is new or other than it was; its routes are made beside those in force."""
+        named: dict[str, list[AnyRouteRuntime]] = {}
+        pairs = [(route, self.route_for(listener, route)) for route in listener.routes]
+        streams = [(route, self.stream_route_for(listener, route)) for route in listener.streams]
+        made: list[AnyRouteRuntime] = [route for _, route in pairs]
+        for route in made + [route for _, route in streams]:
+            if route.route.service:
+                named.setdefault(route.route.service, []).append(route)
+        domains = Domains(pairs)
+        if listener.by_domain:
+            for service in services:
+                self.put_domain(listener, domains, service, order)
+                yield
         runtime = self.listeners.get(listener.name)
         if runtime is None:
             runtime = ListenerRuntime(listener.name, listener.protocol, self.rows.row(listener_key(listener.name)))
             self.listeners[listener.name] = runtime
+        self.named[listener.name] = named
+        self.domains[listener.name] = domains
         runtime.protocol = listener.protocol
         runtime.accept_proxy = listener.accept_proxy
-        runtime.router = Router([(route, self.route_for(listener, route)) for route in listener.routes])
-        runtime.streams = StreamRouter([(route, self.stream_route_for(listener, route)) for route in listener.streams])
+        runtime.router = domains.router
+        runtime.streams = StreamRouter(streams)
         runtime.limit(listener.max_connections)
+        yield
+
+    def put_domain(self, listener: Listener, domains: Domains, service: Service, order: Callable[[str], int]) -> None:
+        if not service.domain:
+            domains.drop(service.name)
+            return
+        route = domain_route(service)
+        if not domains.has(service.name, route):
+            domains.put(service.name, route, self.route_for(listener, route), order)
 
     def stream_route_for(self, listener: Listener, route: StreamRoute) -> StreamRouteRuntime:
         return StreamRouteRuntime(
@@ -195,6 +359,36 @@ class Tables:
         # A service's timeout may change while its routes do not, so it is asked for at each request.
         runtime.timeout = -1.0 if route.timeout is None else route.timeout
         return runtime
+
+
+class _Order:
+    """Where the services of a snapshot stand; looked up only where two of them claim the same."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.positions: dict[str, int] | None = None
+
+    def __call__(self, name: str) -> int:
+        if self.positions is None:
+            self.positions = {service.name: index for index, service in enumerate(self.snapshot.services)}
+        return self.positions.get(name, len(self.positions))  # one that is gone is about to let go
+
+
+def _by_version(endpoints: Iterable[EndpointRuntime]) -> dict[str, list[EndpointRuntime]]:
+    found: dict[str, list[EndpointRuntime]] = {}
+    for each in endpoints:
+        found.setdefault(each.endpoint.version, []).append(each)
+    return found
+
+
+def balancer_for(service: Service, candidates: Sequence[EndpointRuntime]) -> Balancer:
+    # Workers begin at different endpoints, or all of them would send their first request to the same one.
+    start = int(random_unit() * len(candidates)) if candidates else 0
+    return make_balancer(service.load_balancing, candidates, start)
+
+
+def _proxy_header(service: Service) -> ProxyHeader | None:
+    return service.proxy_protocol if service.proxy_protocol is not ProxyHeader.OFF else None
 
 
 def field_edits(plan: tuple[frozenset[bytes], bytes]) -> FieldEdits | None:

@@ -12,6 +12,7 @@ from collections import Counter
 import msgspec
 
 from discovery.model import Endpoint, EndpointState, Position, Protocol, Route, Service, StreamRoute
+from mesh.domains import all_routes_of
 from proxy import build
 from proxy.admin.view import WorkerStatus
 from proxy.stats import slots
@@ -193,7 +194,7 @@ def routes(reading: Reading) -> list[RouteDetail]:
     found = []
     for listener in reading.snapshot.listeners:
         streams_of = Protocol.UDP if listener.protocol is Protocol.UDP else Protocol.TCP
-        for order, route in enumerate(listener.all_routes):
+        for order, route in enumerate(all_routes_of(listener, reading.snapshot.services)):
             key = slots.route_key(listener.name, route.name)
             row = reading.row(key, (listener.name, route.name))
             found.append(

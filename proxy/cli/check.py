@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from mesh.domains import all_routes_of
 from proxy.cli import output
 from proxy.cli.context import Options, common_options
 
@@ -40,7 +41,7 @@ def check(options: Options, file: str | None, schema: bool) -> int:
     snapshot = loaded.config.snapshot
     counts = (
         (len(snapshot.listeners), "listener"),
-        (sum(len(listener.all_routes) for listener in snapshot.listeners), "route"),
+        (sum(len(all_routes_of(listener, snapshot.services)) for listener in snapshot.listeners), "route"),
         (len(snapshot.services), "service"),
         (sum(len(service.endpoints) for service in snapshot.services), "endpoint"),
     )

@@ -24,7 +24,6 @@ from discovery.model import (
     Timeouts,
 )
 from proxy.config.addresses import parse_network
-from proxy.config.defaults import default_routes
 from proxy.config.dns import DNS, listeners_of
 from proxy.config.listeners import LISTENERS
 from proxy.config.records import Fields, Key, Record
@@ -89,9 +88,8 @@ def _build_config(fields: Fields) -> Config:
         service, names = followed_of(with_idle_timeout(written, timeouts))
         services.append(service)
         followed.extend(names)
-    by_domain = default_routes(services)
     listeners = [
-        msgspec.structs.replace(listener, routes=by_domain, by_domain=True)
+        msgspec.structs.replace(listener, by_domain=True)
         if listener.protocol is Protocol.HTTP and not listener.routes
         else listener
         for listener in fields.get(LISTENERS, ())

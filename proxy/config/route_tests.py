@@ -32,6 +32,7 @@ from discovery.model import (
     Settings,
     Struct,
 )
+from mesh.domains import routes_of
 from mesh.paths import PathError, normalise
 from mesh.request import SampleRequest
 from mesh.router import RouteError, Router
@@ -57,9 +58,11 @@ def run(config: Config) -> tuple[Problem, ...]:
     routers: dict[str, Router] = {}
     for listener in config.snapshot.listeners:
         try:
-            routers[listener.name] = Router((route, route) for route in listener.routes)
+            routers[listener.name] = Router((route, route) for route in routes_of(listener, config.snapshot.services))
         except RouteError as error:
-            at = {route.name: route.position for route in listener.routes}.get(error.route, listener.position)
+            at = {route.name: route.position for route in routes_of(listener, config.snapshot.services)}.get(
+                error.route, listener.position
+            )
             problems.append(Problem(message=str(error), position=at, key=f"listeners.{listener.name}"))
     services = {service.name: service for service in with_names(config)}
     for index, test in enumerate(config.tests):

@@ -11,10 +11,13 @@ Pure but for the `clear` it is given. Row 0 is the worker's own and never handed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from discovery.model import Snapshot
+from discovery.delta import SnapshotChange
+from discovery.model import Endpoint, Snapshot
+from mesh.domains import all_routes_of, has_domain
 from proxy.stats import slots as layout
 
 
@@ -29,16 +32,58 @@ class _Retired:
     holders: set[int] = field(default_factory=set)  # workers that may still write
 
 
+class KeyChange(NamedTuple):
+    """Keys that a snapshot needs and the one before did not, and the other way round."""
+
+    added: Collection[str]
+    removed: Collection[str]
+
+
 def keys_of(snapshot: Snapshot) -> Iterator[str]:
     """The key of every row that `snapshot` needs."""
-    for listener in snapshot.listeners:
-        yield layout.listener_key(listener.name)
-        for route in listener.all_routes:
-            yield layout.route_key(listener.name, route.name)
+    yield from _listener_keys(snapshot)
     for service in snapshot.services:
         yield layout.service_key(service.name)
         for endpoint in service.endpoints:
-            yield layout.endpoint_key(service.name, endpoint.id, endpoint.address)
+            yield _endpoint_key(service.name, endpoint)
+
+
+def key_change(before: Snapshot, change: SnapshotChange) -> KeyChange:
+    """How the keys of the rows change with `change`, out of what it changes; a listener that changes costs a look at
+    all of them."""
+    was: set[str] = set()
+    now: set[str] = set()
+    for each in change.services:
+        if each.was is None:
+            now.add(layout.service_key(each.name))
+        if each.now is None:
+            was.add(layout.service_key(each.name))
+        was.update(_endpoint_key(each.name, endpoint) for endpoint in each.taken())
+        now.update(_endpoint_key(each.name, endpoint) for endpoint in each.put())
+    if before.listeners is not change.snapshot.listeners:
+        was.update(_listener_keys(before))
+        now.update(_listener_keys(change.snapshot))
+    else:
+        for listener in change.snapshot.listeners:
+            if listener.by_domain:
+                was.update(
+                    layout.route_key(listener.name, each.name) for each in change.services if has_domain(each.was)
+                )
+                now.update(
+                    layout.route_key(listener.name, each.name) for each in change.services if has_domain(each.now)
+                )
+    return KeyChange(now - was, was - now)
+
+
+def _listener_keys(snapshot: Snapshot) -> Iterator[str]:
+    for listener in snapshot.listeners:
+        yield layout.listener_key(listener.name)
+        for route in all_routes_of(listener, snapshot.services):
+            yield layout.route_key(listener.name, route.name)
+
+
+def _endpoint_key(service: str, endpoint: Endpoint) -> str:
+    return layout.endpoint_key(service, endpoint.id, endpoint.address)
 
 
 class SlotAllocator:
@@ -77,20 +122,28 @@ class SlotAllocator:
     def assign(self, keys: Iterable[str], version: int) -> dict[str, int]:
         """Rows for exactly these keys from `version` on; rows of other keys are retired. Raises TableFull."""
         wanted = dict.fromkeys(keys)
-        missing = [key for key in wanted if key not in self.numbers and key not in self._retired_by_key]
-        room = len(self._free) + self._size - self._next
-        if len(missing) > room:
-            rows = self._size - 1
-            raise TableFull(
-                f"{len(wanted)} listeners, routes, services and endpoints need a statistics row each; the table has "
-                f"{rows}, of which {len(missing) - room} too few are free"
-            )
-        for key in [key for key in self.numbers if key not in wanted]:
-            self._retire(key, self.numbers.pop(key), version)
-        for key in wanted:
-            if key not in self.numbers:
-                self.numbers[key] = self._row_for(key)
+        gone = [key for key in self.numbers if key not in wanted]
+        self._exchange([key for key in wanted if key not in self.numbers], gone, version)
         return dict(self.numbers)
+
+    def change(self, change: KeyChange, version: int) -> None:
+        """`assign` for a change of the keys there are, at the cost of what changes. Raises TableFull."""
+        added = [key for key in change.added if key not in self.numbers]
+        self._exchange(added, [key for key in change.removed if key in self.numbers], version)
+
+    def _exchange(self, added: list[str], gone: list[str], version: int) -> None:
+        missing = sum(key not in self._retired_by_key for key in added)
+        room = len(self._free) + self._size - self._next
+        if missing > room:
+            wanted = len(self.numbers) + len(added) - len(gone)
+            raise TableFull(
+                f"{wanted} listeners, routes, services and endpoints need a statistics row each; the table has "
+                f"{self._size - 1}, of which {missing - room} too few are free"
+            )
+        for key in gone:
+            self._retire(key, self.numbers.pop(key), version)
+        for key in added:
+            self.numbers[key] = self._row_for(key)
 
     def sent(self, worker: int, numbers: Iterable[int]) -> None:
         """`worker` was told of these rows and may write to them from now on."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from discovery.model import Config, Snapshot
+from mesh.domains import all_routes_of
 from proxy.admin.view import AgentView, WorkerStatus
 from proxy.kernel.cells import Table
 from proxy.stats import slots
@@ -96,7 +97,7 @@ class Reading:
                 yield slots.listener_key(listener.name), (listener.name,)
         elif scope is Scope.ROUTE:
             for listener in self.snapshot.listeners:
-                for route in listener.all_routes:
+                for route in all_routes_of(listener, self.snapshot.services):
                     yield slots.route_key(listener.name, route.name), (listener.name, route.name)
         elif scope is Scope.SERVICE:
             for service in self.snapshot.services:

@@ -16,4 +16,6 @@ cdef class UdpForwarder:
     cdef public double idle
     cdef public long limit
     cdef public list servers
+    cdef public dict sessions
+    cdef public set stranded
     cdef public object make_session

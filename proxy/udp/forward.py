@@ -12,9 +12,10 @@ that is found unhealthy or ejected loses each with the client's next datagram, i
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from discovery.model import EndpointState, Protocol, Settings, Snapshot
+from discovery.model import EndpointState, Listener, Protocol, Settings
 from mesh.balance import Candidate
 from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
@@ -50,6 +51,10 @@ OUR_LIMITS = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOT
 LOST_STATES = frozenset((EndpointState.UNHEALTHY, EndpointState.EJECTED))
 
 
+def is_lost(endpoint: EndpointRuntime) -> bool:
+    return endpoint.endpoint.state in LOST_STATES and not endpoint.removed
+
+
 class UdpForwarder:
     """One per worker. `log` is None while there is none."""
 
@@ -60,6 +65,8 @@ class UdpForwarder:
     idle: float  # seconds
     limit: int  # sessions of the instance
     servers: list[UdpServer]  # those that have a socket
+    sessions: dict[EndpointRuntime, set[UdpSession]]  # by endpoint
+    stranded: set[UdpSession]  # their endpoint is lost, and there was no better one
     make_session: type[UdpSession]
 
     def __init__(self, reactor: Reactor, settings: Settings, worker_slot: Slot, make_session: type[UdpSession]) -> None:
@@ -69,6 +76,8 @@ class UdpForwarder:
         self.make_session = make_session
         self.log = None
         self.servers = []
+        self.sessions = {}
+        self.stranded = set()
         self.idle = 0.0
         self.limit = 0
         self.apply(settings)
@@ -78,16 +87,24 @@ class UdpForwarder:
         self.idle = settings.timeouts.udp_idle
         self.limit = settings.limits.udp_sessions
 
-    def review(self, snapshot: Snapshot) -> None:
-        """Other endpoints and listeners are in force: what that means for the sessions there are."""
-        known = {(each.name, each.address) for each in snapshot.listeners if each.protocol is Protocol.UDP}
+    def review_listeners(self, listeners: Iterable[Listener]) -> None:
+        """These listeners are in force."""
+        known = {(each.name, each.address) for each in listeners if each.protocol is Protocol.UDP}
         for server in list(self.servers):
             if server.leaving and (server.listener.name, server.address) not in known:
                 server.end_all("", "the listener is gone")
-                continue
-            for session in server.sessions.values():
-                endpoint: EndpointRuntime = session.endpoint  # type: ignore[attr-defined]  # begin made it
-                session.misplaced = endpoint.endpoint.state in LOST_STATES and not endpoint.removed
+
+    def review(self, endpoint: EndpointRuntime) -> None:
+        """It is in another state, or gone."""
+        for session in self.sessions.get(endpoint, ()):
+            session.misplaced = is_lost(endpoint)
+            self.stranded.discard(session)
+
+    def retry(self) -> None:
+        """There may be better endpoints for those that found none."""
+        stranded, self.stranded = self.stranded, set()
+        for session in stranded:
+            session.misplaced = is_lost(session.endpoint)
 
     # --- from a datagram to a session ---------------------------------------------------------------------------
 
@@ -95,7 +112,9 @@ class UdpForwarder:
         """A session for the client that `key` names, which has none or whose endpoint is lost. None: there is none."""
         lost: UdpSession | None = server.sessions.get(key)  # type: ignore[assignment]  # begin made it
         if lost is not None:
-            lost.misplaced = False  # it stays where it is unless there is something better
+            # It stays where it is unless there is something better.
+            lost.misplaced = False
+            self.stranded.add(lost)
         elif server.leaving:
             server.slot.add(DATAGRAMS_UNROUTED, 1)
             return None
@@ -182,6 +201,7 @@ class UdpForwarder:
         session.route.slot.add(CONNECTIONS_TOTAL, 1)
         session.service.slot.add(ACTIVE, 1)
         session.endpoint.slot.add(ACTIVE, 1)
+        self.sessions.setdefault(session.endpoint, set()).add(session)
         if lost is None:
             session.server.slot.add(CONNECTIONS_TOTAL, 1)
             session.server.slot.add(ACTIVE, 1)
@@ -216,6 +236,11 @@ class UdpForwarder:
     def finish(self, session: UdpSession) -> None:
         """The one end of every session: count it and log it."""
         service, endpoint, server = session.service, session.endpoint, session.server
+        self.stranded.discard(session)
+        siblings = self.sessions[endpoint]
+        siblings.discard(session)
+        if not siblings:
+            del self.sessions[endpoint]
         endpoint.slot.add(ACTIVE, -1)
         endpoint.closed(None)
         service.slot.add(ACTIVE, -1)

@@ -76,6 +76,8 @@ class EndpointRuntime(Candidate):
         self.limit = policy.max_connections
         # A connection that begins with a PROXY header names one client, and serves no other.
         self.max_idle = 0 if self.service.proxy_header is not None else policy.max_idle
+        if not self.usable:
+            self.close_idle()
         while len(self.idle) > self.max_idle:
             self.idle[0].close()
         self.learn(time.monotonic())
@@ -121,7 +123,7 @@ class EndpointRuntime(Candidate):
         """Keep a connection whose exchange is complete. False: it is not wanted, close it."""
         if now_us >= self.keep_until:
             self.learn(now_us / 1_000_000)
-        if self.removed or len(self.idle) >= self.max_idle or self.keep_for <= 0:
+        if self.removed or not self.usable or len(self.idle) >= self.max_idle or self.keep_for <= 0:
             return False
         stream.idle_since = now_us
         self.idle.append(stream)
@@ -172,6 +174,11 @@ class EndpointRuntime(Candidate):
         """The endpoint is configured no more: what is idle is closed, what is busy finishes."""
         self.removed = True
         self.usable = False
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Nobody is to use this endpoint now: a connection that waits for a request has nothing to wait for, and what
+        it would be told by then nobody knows."""
         for stream in list(self.idle):
             stream.close()
 
@@ -211,6 +218,14 @@ class ServiceRuntime:
         self.max_total = service.pool.max_total
         self.split = None
         self.proxy_header = None
+
+    def retire(self) -> None:
+        """The service is configured no more and has no endpoints. What is under way goes on with those that it has;
+        letting go of all others here also ends every cycle of references, so what is done is freed at once."""
+        self.endpoints = {}
+        self.balancer = None
+        self.versions = {}
+        self.split = None
 
     def has_room(self) -> bool:
         """Whether all workers together may open one more, as far as can be told without taking it."""

@@ -132,7 +132,7 @@ def test_on_an_auto_listener_the_sni_makes_a_route_one_of_connections(config: Ca
     found = config(listener("auto", routes)).snapshot.listeners[0]
     assert [route.name for route in found.routes] == ["b", "c"]
     assert [route.name for route in found.streams] == ["a"]
-    assert [route.name for route in found.all_routes] == ["b", "c", "a"]
+    assert [route.name for route in (*found.routes, *found.streams)] == ["b", "c", "a"]
 
 
 def test_a_route_is_not_both(problems: Callable[[str], list[str]]) -> None:

@@ -97,8 +97,7 @@ def test_a_bug_of_one_that_waited_does_not_stop_a_change(origin: Origin) -> None
         book.pair(origin)
         waiting = book.client()
         # A limit that is raised lets it go, in the middle of the change.
-        make = book.plane.tables.balancer_for
-        book.plane.tables.balancer_for = lambda *given: FailingBalancer(make(*given))  # type: ignore[method-assign]
+        fail_once(book, "db")
         book.apply((service("db", origin, pool=PoolPolicy(max_connections=2)),))
         assert reset_without_a_word(waiting)
         assert met(book) == ["a balancer"]

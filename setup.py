@@ -15,6 +15,8 @@ KERNELS = [
     "proxy/kernel/buffer.pyx",
     "proxy/kernel/cells.pyx",
     "proxy/kernel/datagrams.pyx",
+    "proxy/kernel/dnsudp.pyx",
+    "proxy/kernel/dnswire.pyx",
     "proxy/kernel/emit.pyx",
     "proxy/kernel/entropy.pyx",
     "proxy/kernel/netio.pyx",

@@ -14,6 +14,7 @@ cdef class Slot:
     cpdef int64_t get(self, int cell) noexcept
     cpdef int64_t total(self, int cell)
     cpdef void count_request(self, int code, int64_t microseconds, int64_t bytes_in, int64_t bytes_out) noexcept
+    cpdef void observe(self, int64_t microseconds, int count) noexcept
 
 
 cdef class Table:

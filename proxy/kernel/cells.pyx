@@ -90,6 +90,15 @@ cdef class Slot:
         cells[C_CODES + 2 * (C_CODE_PAIRS - 1) + 1] += 1
 
 
+    cpdef void observe(self, int64_t microseconds, int count) noexcept:
+        """Count `count` things that took this long."""
+        cdef int bucket = 0
+        self.cells[C_DURATION] += <uint64_t>(microseconds * count)
+        while bucket < C_BOUNDS and microseconds > BOUNDS[bucket]:
+            bucket += 1
+        self.cells[C_BUCKETS + bucket] += <uint64_t>count
+
+
 cdef class Table:
     """The whole table, mapped from the file descriptor `fd` (which stays the caller's).
 

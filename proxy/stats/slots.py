@@ -38,6 +38,39 @@ DATAGRAMS_OVERSIZE = 7  # dropped: larger than a datagram of UDP can be
 DATAGRAMS_UNROUTED = 11  # dropped: no route, no usable endpoint, or none that could be connected to
 DATAGRAMS_NOT_SENT = 12  # dropped: the kernel did not take them
 
+# The rows of the DNS server, one for each protocol, use the cells above that fit: ACTIVE for questions that wait for a
+# resolver, CONNECTIONS of TCP, BYTES, OVERFLOWS, REQUESTS and their durations. The rest of a row:
+DNS_TRUNCATED = 5  # answers that did not fit
+DNS_MALFORMED = 6  # messages that are no questions; those that could be answered were answered FORMERR
+DNS_RATE_LIMITED = 7  # answers dropped, or shortened, because of dns.rate_limit
+DNS_NOT_SENT = 11  # answers that the kernel did not take
+DNS_UNCACHED = 12  # questions whose answer had to be composed
+DNS_TYPES = 32  # questions by type, in the order of DNS_TYPE_NUMBERS, then all others
+DNS_RCODES = 48  # answers by code, in the order of DNS_RCODE_NUMBERS, then all others
+DNS_TYPE_NUMBERS = {
+    1: "A",
+    2: "NS",
+    5: "CNAME",
+    6: "SOA",
+    12: "PTR",
+    15: "MX",
+    16: "TXT",
+    28: "AAAA",
+    33: "SRV",
+    64: "SVCB",
+    65: "HTTPS",
+    255: "ANY",
+}
+DNS_RCODE_NUMBERS = {
+    0: "NOERROR",
+    1: "FORMERR",
+    2: "SERVFAIL",
+    3: "NXDOMAIN",
+    4: "NOTIMP",
+    5: "REFUSED",
+    16: "BADVERS",
+}
+
 # What describes the moment. The process that moved these is the only one that moves them back, so when a worker dies
 # the agent sets them to 0 in its block.
 GAUGES = (ACTIVE, CONNECTIONS_ACTIVE, PENDING, POOL_IDLE)

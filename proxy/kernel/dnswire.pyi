@@ -1,23 +1,7 @@
 from collections.abc import Callable
-from typing import Protocol
 
+from discovery.dns.answer import Answer
 from proxy.kernel.cells import Slot
-
-class Answer(Protocol):
-    """A rendered answer (discovery/dns/zone.py): a complete message with id 0 and without EDNS."""
-
-    @property
-    def wire(self) -> bytes: ...
-    @property
-    def rotation(self) -> tuple[int, int, int]: ...
-    @property
-    def additional(self) -> int: ...
-    @property
-    def variants(self) -> tuple[bytes, ...]: ...
-    @property
-    def owner(self) -> str: ...
-    @property
-    def cacheable(self) -> bool: ...
 
 class Answers:
     udp_size: int

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
-from dnslib import AAAA, QTYPE, RR, SOA, A, DNSHeader, DNSLabel, DNSQuestion, DNSRecord
+from dnslib import AAAA, QTYPE, RR, SOA, A, DNSHeader, DNSQuestion, DNSRecord
 
+from discovery.dns.answer import Answer, Rotation
+from discovery.dns.names import wire_name
 from proxy.kernel.dnswire import Answers
 
-if TYPE_CHECKING:
-    from proxy.kernel.dnswire import Answer
 
-NO_ROTATION = (0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Made:
-    """An answer as discovery/dns/answer.py has it."""
-
-    wire: bytes
-    rotation: tuple[int, int, int] = NO_ROTATION
-    variants: tuple[bytes, ...] = ()
-    owner: str = "web"
-    cacheable: bool = True
-    additional: int = 0
-    rcode: int = 0
-
-
-def wire_name(name: str) -> bytes:
-    return b"".join(bytes([len(label)]) + label for label in DNSLabel(name.lower()).label) + b"\0"
+def made(wire: bytes, rotation: tuple[int, int, int] = (0, 0, 0), **given: Any) -> Answer:
+    """An answer that may be kept."""
+    return Answer(wire, **{"rcode": 0, "owner": "web", "cacheable": True, "rotation": Rotation(*rotation), **given})
 
 
 def rendered(name: str, records: Sequence[RR], qtype: str = "A", rcode: int = 0, extra: Sequence[RR] = ()) -> bytes:
@@ -48,17 +33,17 @@ def aaaa(name: str, *addresses: str) -> list[RR]:
     return [RR(name, QTYPE.AAAA, rdata=AAAA(address), ttl=5) for address in addresses]
 
 
-def of_addresses(name: str, *addresses: str, **given: object) -> Made:
+def of_addresses(name: str, *addresses: str, **given: Any) -> Answer:
     """Addresses that may be rotated."""
     wire = rendered(name, a(name, *addresses))
     start = 12 + len(wire_name(name)) + 4
-    return Made(wire, **{"rotation": (start, 16, len(addresses)), **given})  # type: ignore[arg-type]
+    return made(wire, (start, 16, len(addresses)), **given)
 
 
-def no_such_name(name: str, qtype: str = "A") -> Made:
+def no_such_name(name: str, qtype: str = "A") -> Answer:
     made = DNSRecord(DNSHeader(id=0, qr=1, aa=1, rd=0, rcode=3), q=DNSQuestion(name, getattr(QTYPE, qtype)))
     made.add_auth(RR("hivemesh", QTYPE.SOA, rdata=SOA("ns.hivemesh", "hostmaster.hivemesh", (1, 2, 3, 4, 5)), ttl=5))
-    return Made(bytes(made.pack()), owner="", cacheable=False, rcode=3)
+    return Answer(bytes(made.pack()), rcode=3)
 
 
 @dataclass

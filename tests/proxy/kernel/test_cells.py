@@ -28,7 +28,10 @@ def test_no_two_cells_of_the_layout_overlap() -> None:
     singles = {
         name: value
         for name, value in vars(slots).items()
-        if name.isupper() and isinstance(value, int) and name not in _NOT_CELLS and not name.startswith("DATAGRAMS_")
+        if name.isupper()
+        and isinstance(value, int)
+        and name not in _NOT_CELLS
+        and not name.startswith(("DATAGRAMS_", "DNS_"))
     }
     used = [(cell, name) for name, cell in singles.items()]
     used += [(slots.BUCKETS + bucket, "bucket") for bucket in range(len(slots.BUCKET_BOUNDS) + 1)]
@@ -44,6 +47,18 @@ def test_a_listener_counts_datagrams_where_only_endpoints_count_otherwise() -> N
     assert len(datagrams) == len(set(datagrams))
     assert set(datagrams) <= {*of_endpoints, slots.CONNECTS}
     assert not set(datagrams) & set(slots.GAUGES)
+
+
+def test_a_row_of_the_dns_server_has_its_cells_to_itself() -> None:
+    own = [slots.DNS_TRUNCATED, slots.DNS_MALFORMED, slots.DNS_RATE_LIMITED, slots.DNS_NOT_SENT, slots.DNS_UNCACHED]
+    own += [slots.DNS_TYPES + index for index in range(len(slots.DNS_TYPE_NUMBERS) + 1)]
+    own += [slots.DNS_RCODES + index for index in range(len(slots.DNS_RCODE_NUMBERS) + 1)]
+    own += [slots.BUCKETS + index for index in range(len(slots.BUCKET_BOUNDS) + 1)]
+    own += [slots.ACTIVE, slots.CONNECTIONS_TOTAL, slots.CONNECTIONS_ACTIVE, slots.BYTES_IN, slots.BYTES_OUT]
+    own += [slots.OVERFLOWS, slots.REQUESTS, slots.DURATION_MICROSECONDS]
+    assert len(own) == len(set(own))
+    assert max(own) < slots.CELLS
+    assert set(own) & set(slots.GAUGES) == {slots.ACTIVE, slots.CONNECTIONS_ACTIVE}
 
 
 # Sizes and numbers of rows; the worker's own cells lie where other rows keep code pairs.

@@ -14,8 +14,9 @@ import dns.rdataclass
 import dns.rdatatype
 import pytest
 from datagrams import small_table
-from dns_table import Made, Table, a, aaaa, no_such_name, of_addresses, rendered, wire_name
+from dns_table import Table, a, aaaa, made, no_such_name, of_addresses, rendered
 
+from discovery.dns.names import wire_name
 from proxy.kernel.cells import Slot
 from proxy.kernel.dnswire import Answers
 from proxy.stats import slots
@@ -115,7 +116,7 @@ def test_each_address_is_first_equally_often(server: Server) -> None:
 
 def test_variants_take_turns(server: Server) -> None:
     wires = [rendered("w.hivemesh", a("w.hivemesh", *order)) for order in (ADDRESSES, ADDRESSES[::-1], ADDRESSES[1:])]
-    server.names.add("w.hivemesh", Made(wires[0], variants=tuple(wires)))
+    server.names.add("w.hivemesh", made(wires[0], variants=tuple(wires)))
     for _ in range(4):
         seen = [tuple(addresses(server.ask("w.hivemesh"))) for _ in range(3)]
         assert sorted(seen) == sorted([ADDRESSES, ADDRESSES[::-1], ADDRESSES[1:]])
@@ -123,8 +124,8 @@ def test_variants_take_turns(server: Server) -> None:
 
 def test_what_stands_behind_the_rotated_records_stays_there(server: Server) -> None:
     wire = rendered(NAME, a(NAME, *ADDRESSES), extra=aaaa("ns.hivemesh", "fd00::1"))
-    server.names.add("web.hivemesh", Made(rendered("web.hivemesh", a("web.hivemesh", *ADDRESSES))))
-    server.names.add(NAME, Made(wire, (12 + len(NAME) + 2 + 4, 16, 3)))
+    server.names.add("web.hivemesh", made(rendered("web.hivemesh", a("web.hivemesh", *ADDRESSES))))
+    server.names.add(NAME, made(wire, (12 + len(NAME) + 2 + 4, 16, 3)))
     for _ in range(20):
         message = server.ask()
         assert sorted(addresses(message)) == sorted(ADDRESSES)
@@ -133,7 +134,7 @@ def test_what_stands_behind_the_rotated_records_stays_there(server: Server) -> N
 
 def test_types_of_one_name_are_told_apart(server: Server) -> None:
     wire = rendered(NAME, aaaa(NAME, "fd00::1"), "AAAA")
-    server.names.add(NAME, Made(wire), 28)
+    server.names.add(NAME, made(wire), 28)
     assert addresses(server.ask(qtype="AAAA")) == ["fd00::1"]
     assert len(addresses(server.ask())) == 3
 
@@ -187,7 +188,7 @@ def test_additional_addresses_are_left_out_before_an_answer_is_cut(server: Serve
     name = "srv.hivemesh"
     answer = rendered(name, a(name, *ADDRESSES))
     extra = [record for n in range(40) for record in a(f"n{n}.hivemesh", f"10.1.0.{n}")]
-    server.names.add(name, Made(rendered(name, a(name, *ADDRESSES), extra=extra), additional=len(answer)))
+    server.names.add(name, made(rendered(name, a(name, *ADDRESSES), extra=extra), additional=len(answer)))
     message = server.ask(name)
     assert len(addresses(message)) == 3
     assert message.additional == [] and not message.flags & dns.flags.TC
@@ -328,11 +329,11 @@ def test_a_bug_is_told_and_answered_as_a_failure(server: Server) -> None:
         rendered(NAME, a(NAME, "10.0.0.1"), "AAAA"),
         rendered(NAME.upper(), []),
     ):
-        server.names.add(NAME, Made(wrong))
+        server.names.add(NAME, made(wrong))
         assert server.ask().rcode() == dns.rcode.SERVFAIL
     wire = rendered(NAME, a(NAME, *ADDRESSES))
     for rotation, additional in (((38, 16, 4), 0), ((0, 16, 3), 0), ((38, 16, 3), 50), ((0, 0, 0), 5), ((-1, 1, 1), 0)):
-        server.names.add(NAME, Made(wire, rotation, additional=additional))
+        server.names.add(NAME, made(wire, rotation, additional=additional))
         assert server.ask().rcode() == dns.rcode.SERVFAIL
     assert len(bugs) == 10 and len(server.table) == 0
 
@@ -349,7 +350,7 @@ def test_what_may_not_be_kept_is_looked_up_each_time(server: Server) -> None:
 
 def test_answers_to_odd_types_are_not_kept(server: Server) -> None:
     for number in (0, 3, 99, 256, 65_280):
-        server.names.add(NAME, Made(rendered(NAME, [], f"TYPE{number}")), number)
+        server.names.add(NAME, made(rendered(NAME, [], f"TYPE{number}")), number)
         for _ in range(2):
             assert server.ask(qtype=f"TYPE{number}").rcode() == 0
     assert len(server.table) == 0

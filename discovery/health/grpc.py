@@ -22,7 +22,7 @@ import h2.exceptions
 import h2.settings
 
 from discovery.health.dialogue import CannotAsk
-from discovery.health.result import SUCCESS, Result, failure, quoted
+from discovery.health.result import SUCCESS, TLS_RECORDS, Result, failure, quoted
 from discovery.health.target import Target
 
 METHOD: Final = "/grpc.health.v1.Health/Check"
@@ -40,6 +40,7 @@ _STATUS_NAMES: Final = (
     *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 )
 
+_SETTINGS_FRAME = 4
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -48,7 +49,7 @@ class GrpcDialogue:
         self._service = target.check.grpc_service
         self._connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         self._received = 0
-        self._has_settings = False
+        self._first = b""  # as much as tells whether this is HTTP/2
         self._status = ""
         self._grpc_status = ""
         self._grpc_message = ""
@@ -66,16 +67,26 @@ class GrpcDialogue:
         if not data:
             return failure("connection closed without an answer")
         self._received += len(data)
+        if len(self._first) < 4 and (result := self._opening(data)) is not None:
+            return result
         try:
             for event in self._connection.receive_data(data):
                 if (result := self._on_event(event)) is not None:
                     return result
         except h2.exceptions.ProtocolError as problem:
-            if not self._has_settings:
-                return failure(f"the endpoint does not speak HTTP/2: '{quoted(data, 40)}'")
             return failure(f"malformed answer: {quoted(str(problem) or type(problem).__name__)}")
         if self._received > MAX_RECEIVED:
             return failure(f"no answer in {MAX_RECEIVED // 1024} KiB of frames")
+        return None
+
+    def _opening(self, data: bytes) -> Result | None:
+        """A server's first frame is SETTINGS (RFC 9113 section 3.4); the type is in the fourth byte. h2 would take the
+        first three of anything else for a length, and wait for so much."""
+        self._first += data[: 4 - len(self._first)]
+        if self._first.startswith(TLS_RECORDS):
+            return failure("the endpoint speaks TLS, expected HTTP/2 without it")
+        if len(self._first) == 4 and self._first[3] != _SETTINGS_FRAME:
+            return failure(f"the endpoint does not speak HTTP/2: '{quoted(data, 40)}'")
         return None
 
     def to_send(self) -> bytes:
@@ -112,9 +123,7 @@ class GrpcDialogue:
         return self._connection.data_to_send()
 
     def _on_event(self, event: h2.events.Event) -> Result | None:
-        if isinstance(event, h2.events.RemoteSettingsChanged):
-            self._has_settings = True
-        elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
+        if isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived):
             self._on_headers(event.headers or ())
         elif isinstance(event, h2.events.DataReceived):
             self._message += event.data or b""

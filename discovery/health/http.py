@@ -12,7 +12,7 @@ from typing import Final
 import h11
 
 from discovery.health.dialogue import CannotAsk
-from discovery.health.result import SUCCESS, Result, failure, quoted
+from discovery.health.result import SUCCESS, TLS_RECORDS, Result, failure, quoted
 from discovery.health.target import Target
 from discovery.model import HealthCheck
 
@@ -23,7 +23,6 @@ MAX_INTERIM: Final = 16  # 1xx answers, as limits.interim_responses
 MAX_PIECES: Final = 2048
 
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
-_TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")  # alert, handshake
 
 
 class HttpDialogue:
@@ -76,7 +75,7 @@ class HttpDialogue:
     def _opening(self, data: bytes) -> Result | None:
         """Tell what is not HTTP at all by its first bytes; h11 would wait for a line of it."""
         self._first += data[:5]
-        if self._first.startswith(_TLS_RECORDS):
+        if self._first.startswith(TLS_RECORDS):
             return failure("the endpoint speaks TLS, expected HTTP")
         if not data:
             return failure("connection closed " + ("within the answer" if self._first else "without an answer"))

@@ -15,6 +15,9 @@ MAX_QUOTED: Final = 100
 # Longest reason; the output of a program may be as long as this.
 MAX_REASON: Final = 1200
 
+# How an answer in TLS begins where none was asked for: alert, handshake.
+TLS_RECORDS: Final = (b"\x15\x03", b"\x16\x03")
+
 
 class Outcome(StrEnum):
     SUCCESS = "success"

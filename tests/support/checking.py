@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -62,7 +63,9 @@ def checked(address: str, check: HealthCheck, domain: str = "") -> Result:
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
-def checked_against(serve: Serve, check: HealthCheck, path: str = "") -> Result:
+def checked_against(
+    serve: Serve, check: HealthCheck, path: str = "", tls: ssl.SSLContext | None = None, domain: str = ""
+) -> Result:
     """Against an endpoint of the test on loopback (or at the Unix socket `path`), which is cancelled afterwards."""
 
     async def whole() -> Result:
@@ -83,10 +86,10 @@ def checked_against(serve: Serve, check: HealthCheck, path: str = "") -> Result:
             server = await asyncio.start_unix_server(served, path)
             address = f"unix:{path}"
         else:
-            server = await asyncio.start_server(served, "127.0.0.1", 0)
+            server = await asyncio.start_server(served, "127.0.0.1", 0, ssl=tls)
             address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
-            return await carry_out(target(address, check))
+            return await carry_out(target(address, check, domain))
         finally:
             server.close()
             for task in tasks:

@@ -17,18 +17,24 @@ def openssl_is_installed() -> bool:
     return installed("openssl") is not None
 
 
+def make_certificate(directory: Path, name: str, also: str = "") -> tuple[Path, Path]:
+    """A certificate for `name` that nobody has signed but itself, and its key. `also`: more subjectAltNames."""
+    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+    command = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}{also}"]
+    command += ["-keyout", str(key), "-out", str(certificate)]
+    openssl = installed("openssl")
+    assert openssl is not None, "openssl is not installed"
+    subprocess.run([openssl, *command], check=True, capture_output=True, timeout=30)
+    return certificate, key
+
+
 class TlsOrigin:
     """`name` is in its certificate, which `trust` believes."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.name = name
-        certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
-        command = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
-        command += ["-keyout", str(key), "-out", str(certificate)]
-        openssl = installed("openssl")
-        assert openssl is not None, "openssl is not installed"
-        subprocess.run([openssl, *command], check=True, capture_output=True, timeout=30)
+        certificate, key = make_certificate(directory, name)
         self.trust = ssl.create_default_context(cafile=str(certificate))
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate, key)

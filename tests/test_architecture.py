@@ -46,6 +46,7 @@ PURE = (
     "discovery/overlay.py",
     "discovery/records.py",
     "discovery/registry.py",
+    "discovery/sources/folder.py",
     "discovery/states.py",
     "mesh/*",
     "proxy/http1/body.*",

@@ -31,23 +31,41 @@ MAX_BYTES = 32 * 1024 * 1024
 def load(path: str | os.PathLike[str], environment: Environment[str, str] = os.environ) -> Loaded:
     """Read the file at `path`. Relative paths stay relative in messages."""
     name = os.fspath(path)
+    reading = Reading(name)
+    content = read_bytes(name, MAX_BYTES, reading)
+    text = decoded(content, reading) if content is not None else None
+    if content is None or text is None:
+        return Loaded(config=None, problems=reading.problems())
+    return _loaded(text, content, name, environment)
+
+
+def read_bytes(name: str, most: int, reading: Reading) -> bytes | None:
+    """The content of a file of at most `most` bytes; None with a problem."""
     try:
         with Path(name).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
-        return _refused(name, f"cannot be read: {(error.strerror or str(error)).lower()}, expected a YAML file")
+        reading.problem_at(0, 0, f"cannot be read: {(error.strerror or str(error)).lower()}, expected a YAML file")
+        return None
     except ValueError as error:  # a path with a NUL
-        return _refused(name, f"cannot be read: {error}, expected a YAML file")
-    if len(content) > MAX_BYTES:
-        return _refused(name, f"larger than {MAX_BYTES} bytes, expected a configuration")
+        reading.problem_at(0, 0, f"cannot be read: {error}, expected a YAML file")
+        return None
+    if len(content) > most:
+        reading.problem_at(0, 0, f"larger than {most} bytes, expected a configuration")
+        return None
+    return content
+
+
+def decoded(content: bytes, reading: Reading) -> str | None:
+    """As text; None with a problem."""
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start]
         column = error.start - (before.rfind(b"\n") + 1) + 1
         message = f"byte 0x{content[error.start]:02x} is not UTF-8, expected a YAML file in UTF-8"
-        return _refused(name, message, before.count(b"\n") + 1, column)
-    return _loaded(text, content, name, environment)
+        reading.problem_at(before.count(b"\n") + 1, column, message)
+        return None
 
 
 def load_text(text: str, filename: str, environment: Environment[str, str] = os.environ) -> Loaded:
@@ -91,9 +109,3 @@ def _read(text: str, reading: Reading, environment: Environment[str, str]) -> Co
     escapes, merge_slashes = fields.get(PATH_ESCAPES, EscapePolicy.REJECT), fields.get(MERGE_SLASHES, True)
     references.check(root, escapes, merge_slashes, reading)
     return DOCUMENT.finish(fields)
-
-
-def _refused(name: str, message: str, line: int = 0, column: int = 0) -> Loaded:
-    reading = Reading(name)
-    reading.problem_at(line, column, message)
-    return Loaded(config=None, problems=reading.problems())

@@ -22,9 +22,9 @@ def check(root: Node, escapes: EscapePolicy, merge_slashes: bool, reading: Readi
     listeners = _listeners(root)
     check_names("listener", reading.listener_references, listeners, reading)
     _check_tested(listeners, reading)
-    _check_taken(reading.bound_addresses, "address", reading)
-    _check_taken(reading.bound_datagrams, "address", reading)
-    _check_taken(reading.domains, "domain", reading)
+    check_taken(reading.bound_addresses, "address", reading)
+    check_taken(reading.bound_datagrams, "address", reading)
+    check_taken(reading.domains, "domain", reading)
     check_paths(escapes, merge_slashes, reading)
     _check_proxies(root, reading)
     _check_datagrams(root, reading)
@@ -116,7 +116,7 @@ def _items(node: Node | None) -> list[Node]:
     return node.items if isinstance(node, Sequence) else []
 
 
-def _check_taken(written: list[Written], what: str, reading: Reading) -> None:
+def check_taken(written: list[Written], what: str, reading: Reading) -> None:
     first: dict[str, tuple[Node, Path]] = {}
     for text, node, path in written:
         other, where = first.setdefault(text, (node, path))

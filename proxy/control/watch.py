@@ -1,30 +1,18 @@
 """Notices that the configuration file has become another one.
 
-It asks the file system once a second. Notification by inotify would be prompter by half a second and misses what
-matters in practice: Kubernetes swaps a symbolic link two folders up, editors and configuration tools rename a new file
-over the old name, and network file systems notify nobody. One `stat` that follows links sees all of these, because
-the device, the inode, the time or the size differs. A file is reported when it looked the same twice, so that one
-that is still being written is left alone, and a file that is missing for a moment is not reported at all.
+It asks the file system once a second (see discovery/sources/fingerprints.py for why). A file is reported when it looked
+the same twice, so that one that is still being written is left alone, and a file that is missing for a moment is not
+reported at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 
+from discovery.sources.fingerprints import fingerprint
+
 INTERVAL = 1.0  # seconds; a change is in force within two of them
-
-Fingerprint = tuple[int, int, int, int]
-
-
-def fingerprint(path: str) -> Fingerprint | None:
-    """What tells one content of `path` from another; None if there is no such file."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class FileWatch:

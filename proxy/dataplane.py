@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from discovery.delta import SnapshotChange
 from discovery.model import AccessLog as LogSettings
@@ -38,6 +38,9 @@ from proxy.udp.forward import UdpForwarder
 from proxy.udp.session import UdpServer, UdpSession
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import make_way, serve
+
+if TYPE_CHECKING:  # imported where DNS is configured: it is paid for once per worker
+    from proxy.dns.server import DnsServer, DnsUdpServer
 
 bugs = logging.getLogger("hivemesh.bugs")
 
@@ -95,7 +98,8 @@ class DataPlane:
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
-        self.acceptors: dict[Place, LimitedAcceptor | UdpServer] = {}
+        self.dns: DnsServer | None = None
+        self.acceptors: dict[Place, LimitedAcceptor | UdpServer | DnsUdpServer] = {}
         self.waiting_sockets: dict[Place, socket.socket] = {}
         loop.add_reader(self.reactor.fileno(), self.reactor.poll)
         self.ticker: asyncio.TimerHandle | None = loop.call_later(TICK, self.tick)
@@ -115,10 +119,10 @@ class DataPlane:
         if waiting is not None:
             waiting.close()
         acceptor = self.acceptors.pop((name, number), None)
-        if isinstance(acceptor, UdpServer):
-            acceptor.hand_over()
-        elif acceptor is not None:
+        if isinstance(acceptor, LimitedAcceptor):
             acceptor.close()
+        elif acceptor is not None:
+            acceptor.hand_over()
 
     def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
         """Decide by this snapshot at once."""
@@ -170,6 +174,8 @@ class DataPlane:
             self.ticker.cancel()
             self.ticker = None
         self.unlisten_all()
+        if self.dns is not None:
+            self.dns.close()
         self.loop.remove_reader(self.reactor.fileno())
         self.reactor.close()
         if self.log is not None:
@@ -181,11 +187,30 @@ class DataPlane:
         """What goes beyond services and routes."""
         if now.settings != self.settings or now.settings.access_log != self.log_settings:
             self.apply_settings(now.settings)
+        self.apply_dns(now)
         if now.listeners is not before.listeners:
             self.exchange_acceptors()
             self.udp.review_listeners(now.listeners)
         self.open_listeners()
         self.udp.retry()
+
+    def apply_dns(self, now: Snapshot) -> None:
+        """Services are told to the DNS server one by one; this is about all else, and whether there is one."""
+        wanted = any(listener.protocol.is_dns for listener in now.listeners)
+        if self.dns is None and wanted:
+            from proxy.dns.server import DnsServer
+
+            self.dns = DnsServer(self.loop, self.reactor, now, self.rows.row)
+            self.tables.followers.append(self.dns)
+        elif self.dns is not None and wanted:
+            self.dns.apply(now)
+        elif self.dns is not None:
+            self.tables.followers.remove(self.dns)
+            self.dns.close()
+            self.dns = None
+            for place, acceptor in list(self.acceptors.items()):
+                if acceptor.listener.protocol.is_dns:
+                    self.unlisten(*place)
 
     def unlisten_all(self) -> None:
         for name, number in [*self.acceptors, *self.waiting_sockets]:
@@ -207,7 +232,10 @@ class DataPlane:
     def tcp_server(self, endpoint: EndpointRuntime, client: ClientEnd) -> ServerEnd:
         return TcpServer(self.tcp, endpoint, client)
 
-    def acceptor_for(self, listener: ListenerRuntime) -> LimitedAcceptor | UdpServer:
+    def acceptor_for(self, listener: ListenerRuntime) -> LimitedAcceptor | UdpServer | DnsUdpServer:
+        if listener.protocol.is_dns:
+            assert self.dns is not None
+            return self.dns.acceptor_for(listener)
         if listener.protocol is Protocol.UDP:
             return UdpServer(self.udp, listener, self.tables.applied[listener.name].address)
         if listener.accept_proxy or decides_by_bytes(listener):
@@ -220,9 +248,10 @@ class DataPlane:
         """What a listener does with its connections may have changed; its socket stays."""
         for place, acceptor in self.acceptors.items():
             listener = self.tables.listeners.get(place[0])
-            if listener is None or listener.protocol is Protocol.UDP or isinstance(acceptor, UdpServer):
+            if listener is None or listener.protocol.is_datagram or not isinstance(acceptor, LimitedAcceptor):
                 continue
             wanted = self.acceptor_for(listener)
+            assert isinstance(wanted, LimitedAcceptor)
             # Or it is a listener of the same name that came after another was gone.
             if type(wanted) is not type(acceptor) or acceptor.listener is not listener:
                 wanted.listen(self.reactor, acceptor.detach())
@@ -322,6 +351,8 @@ class DataPlane:
                 busy = True
             else:
                 stream.abort()
+        if self.dns is not None and self.dns.is_busy() and now < deadline:
+            busy = True
         if busy:
             self.loop.call_later(DRAIN_LOOK, self.look_drained, deadline, streams_deadline, done)
             return

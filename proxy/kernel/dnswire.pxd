@@ -56,6 +56,7 @@ cdef class Answers:
     cpdef clear(self)
     cpdef watch(self, str owner, Slot row, int cell)
     cpdef bytes answer(self, bytes query, Slot row, bint stream=*)
+    cpdef bytes finish(self, bytes query, bytes message, Slot row, bint stream=*)
     cdef int respond(self, const uint8_t* query, int size, uint8_t* out, int most, uint64_t* cells) except -2
     cdef int udp_room(self) noexcept
     cdef int reject(self, const uint8_t* query, int verdict, uint8_t* out, uint64_t* cells) noexcept

@@ -54,6 +54,9 @@ cdef enum:
     CLASS_IN = 1
     MOST_VARIANTS = 256
     FIRST_PLACES = 1024
+    # 10,000 services with all their names and types; twice that memory for answers of a hundred addresses.
+    MOST_ENTRIES = 262_144
+    MOST_BYTES = 64 << 20
 
 # RFC 1035 section 4.1.1, RFC 6891 section 9.
 cdef enum:
@@ -214,11 +217,9 @@ cdef class Answers:
     told what `lookup` raised; the question is then answered SERVFAIL.
     """
 
-    def __cinit__(self, size_t most_entries=262_144, size_t most_bytes=64 << 20):
-        if most_entries < 1 or most_bytes < 1:
-            raise ValueError("a table of answers needs room for one")
-        self.most_entries = most_entries
-        self.most_bytes = most_bytes
+    def __cinit__(self):
+        self.most_entries = MOST_ENTRIES
+        self.most_bytes = MOST_BYTES
         self.owners = {}
         self.udp_limit = 1232
         random_bytes(<char*>self.seed, sizeof(self.seed))
@@ -230,6 +231,12 @@ cdef class Answers:
         if self.places == NULL:
             raise MemoryError()
         self.mask = FIRST_PLACES - 1
+
+    def __init__(self, size_t most_entries=MOST_ENTRIES, size_t most_bytes=MOST_BYTES):
+        if most_entries < 1 or most_bytes < 1:
+            raise ValueError("a table of answers needs room for one")
+        self.most_entries = most_entries
+        self.most_bytes = most_bytes
 
     def __dealloc__(self):
         cdef size_t at
@@ -609,6 +616,32 @@ cdef class Answers:
         cdef int size = self.respond(<const uint8_t*>PyBytes_AS_STRING(query), <int>min(PyBytes_GET_SIZE(query), LARGEST),
                                      scratch, LARGEST if stream else 0, row.cells)
         return None if size == FORWARD else PyBytes_FromStringAndSize(<char*>scratch, size)
+
+
+    cpdef bytes finish(self, bytes query, bytes message, Slot row, bint stream=False):
+        """What somebody else has answered to `query` (a message with its id and question, without EDNS), fitted to who
+        asked, and counted in `row`."""
+        cdef const uint8_t* asked = <const uint8_t*>PyBytes_AS_STRING(query)
+        cdef const uint8_t* wire = <const uint8_t*>PyBytes_AS_STRING(message)
+        cdef int size = <int>PyBytes_GET_SIZE(message)
+        cdef int records
+        if read_query(asked, <int>PyBytes_GET_SIZE(query), &self.question) != NOERROR or not HEADER <= size <= LARGEST:
+            raise ValueError(f"not an answer to a question: {message[:64]!r}")
+        if size + (OPT_SIZE if self.question.udp_size else 0) > (LARGEST if stream else self.udp_room()):
+            memcpy(scratch, wire, 4)
+            scratch[2] |= TC
+            size = self.shorten(asked, scratch, 0)
+        else:
+            memcpy(scratch, wire, size)
+            if self.question.udp_size:
+                records = (scratch[10] << 8 | scratch[11]) + 1
+                scratch[10] = <uint8_t>(records >> 8)
+                scratch[11] = <uint8_t>records
+                size = self.add_edns(scratch, size, 0)
+        if scratch[2] & TC:
+            row.cells[C_TRUNCATED] += 1
+        row.cells[RCODE_CELL[scratch[3] & 15]] += 1
+        return PyBytes_FromStringAndSize(<char*>scratch, size)
 
 
 cdef Layout layout_of(answer, tuple variants) except *:

@@ -80,6 +80,9 @@ def _listener_keys(snapshot: Snapshot) -> Iterator[str]:
         yield layout.listener_key(listener.name)
         for route in all_routes_of(listener, snapshot.services):
             yield layout.route_key(listener.name, route.name)
+    if any(listener.protocol.is_dns for listener in snapshot.listeners):
+        for part in ("udp", "tcp", "forward"):
+            yield layout.dns_key(part)
 
 
 def _endpoint_key(service: str, endpoint: Endpoint) -> str:

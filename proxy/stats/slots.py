@@ -99,6 +99,11 @@ AGENT_HEARTBEAT = 58  # of block 0 only: the agent's, as a worker's
 WORKER_GAUGES = (WORKER_CONNECTIONS, WORKER_UDP_SESSIONS)
 
 
+def dns_key(part: str) -> str:
+    """Of the DNS server: "udp", "tcp" or "forward"."""
+    return f"dns/{part}"
+
+
 def listener_key(name: str) -> str:
     return f"listener/{name}"
 

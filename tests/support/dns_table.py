@@ -68,6 +68,7 @@ class Table(Answers):
     """Answers from `names`."""
 
     def __init__(self, most_entries: int = 1000, most_bytes: int = 1 << 20) -> None:
+        super().__init__(most_entries, most_bytes)
         self.names = Names()
 
     def lookup(self, name: bytes, qtype: int) -> Answer | None:

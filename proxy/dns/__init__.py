@@ -1,0 +1,1 @@
+"""The DNS server of a worker: drivers around the rules of discovery/dns and the kernel that answers."""

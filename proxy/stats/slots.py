@@ -71,6 +71,21 @@ DNS_RCODE_NUMBERS = {
     16: "BADVERS",
 }
 
+# The row of forwarded questions uses ACTIVE, OVERFLOWS, REQUESTS and their durations (of questions that resolvers were
+# asked), the pairs of codes for what came of them, and:
+DNS_CACHE_ENTRIES = 2  # gauge
+DNS_CACHE_HITS = 5
+DNS_CACHE_MISSES = 6
+DNS_CACHE_STALE = 7  # answers that had ended and were given because no resolver answered
+DNS_CACHE_BYTES = 8  # gauge
+DNS_RESOLVERS_DOWN = 9  # gauge: resolvers that did not answer lately and are asked last
+DNS_RESOLVER_FAILURES = 11  # times that one did not answer
+DNS_FORWARD_OVER_TCP = 12  # questions asked again over TCP because the answer was truncated
+# Codes of REQUESTS.
+DNS_FORWARD_ANSWERED = 1
+DNS_FORWARD_STALE = 2
+DNS_FORWARD_FAILED = 3
+
 # What describes the moment. The process that moved these is the only one that moves them back, so when a worker dies
 # the agent sets them to 0 in its block.
 GAUGES = (ACTIVE, CONNECTIONS_ACTIVE, PENDING, POOL_IDLE)

@@ -83,7 +83,10 @@ class Discovery:
                     if snapshot.version == self._rollout.snapshot.version:
                         break
                     try:
-                        await self._rollout.apply(snapshot)
+                        if self._rollout.needs_sockets(snapshot):
+                            await self._rollout.apply(snapshot)
+                        else:
+                            self._rollout.update(snapshot)
                     except Refused as refused:
                         self.catalog.problem(_PUBLISHING, str(refused))
                         break  # until something else changes

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from discovery.delta import delta
-from discovery.model import Snapshot
+from discovery.delta import delta, merge_telling
+from discovery.model import EndpointState, Snapshot
 from proxy.admin.view import WorkerStatus
 from proxy.control.assignment import accepting, accepting_on_one
 from proxy.control.channel import Message, Wire
@@ -43,7 +43,7 @@ from proxy.control.messages import (
 )
 from proxy.control.sockets import UDP_PREFIX, UNIX_PREFIX
 from proxy.kernel.cells import Table
-from proxy.stats.allocator import SlotAllocator
+from proxy.stats.allocator import SlotAllocator, key_change, keys_of
 from proxy.stats.slots import GAUGES, WORKER_GAUGES, WORKER_SLOT
 
 Numbered = tuple[str, int]  # one of a listener's sockets: the listener's name and the socket's number
@@ -68,6 +68,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
+    """`slots` has the keys of `snapshot`. It may be the allocator's own map: nothing is given out between that and
+    `publish`."""
+
     snapshot: Snapshot
     slots: Mapping[str, int]
     places: Mapping[str, Place]  # by name of listener
@@ -91,35 +94,42 @@ class Link:
     def is_staying(self) -> bool:
         return self.pid != 0 and not self.is_leaving
 
-    def push(self, wanted: State, assigned: Mapping[Numbered, Place]) -> set[int]:
-        """Send what is missing, if the channel has room. The rows that the worker was told of."""
+    def push(
+        self, wanted: State, assigned: Mapping[Numbered, Place], difference: Callable[[State], Delta]
+    ) -> Iterable[int]:
+        """Send what is missing, if the channel has room; `difference` is from a state to the wanted one. The rows that
+        the worker was told of."""
         wire = self.wire
         if wire is None or not self.is_greeted or self.is_leaving or wire.backlog:
-            return set()
+            return ()
         for (name, number), address in list(self.listening.items()):
             place = assigned.get((name, number))
             if place is None or place.address != address:
                 wire.send(Unlisten(name=name, number=number))
                 del self.listening[name, number]
-        told = self._push_state(wire, wanted)
+        told = self._push_state(wire, wanted, difference)
         for (name, number), place in assigned.items():
             if (name, number) not in self.listening:
                 wire.send(Listen(name=name, address=place.address, number=number), place.socket(number))
                 self.listening[name, number] = place.address
         return told
 
-    def _push_state(self, wire: Wire, wanted: State) -> set[int]:
+    def _push_state(self, wire: Wire, wanted: State, difference: Callable[[State], Delta]) -> Iterable[int]:
         sent = self.sent
         if sent is wanted:
-            return set()
-        if sent is None:
-            told = dict(wanted.slots)
-            wire.send(Apply(snapshot=wanted.snapshot, slots=told))
-        else:
-            told = {key: number for key, number in wanted.slots.items() if sent.slots.get(key) != number}
-            wire.send(Delta(change=delta(sent.snapshot, wanted.snapshot), slots=told))
+            return ()
+        message = Apply(snapshot=wanted.snapshot, slots=dict(wanted.slots)) if sent is None else difference(sent)
+        wire.send(message)
         self.sent = wanted
-        return set(told.values())
+        return message.slots.values()
+
+
+def difference(sent: State, wanted: State) -> Delta:
+    """What a worker lacks that was sent `sent`, at the cost of what changed. A key that is in both has the same row: it
+    cannot get another one before this worker has let go of the first."""
+    change = delta(sent.snapshot, wanted.snapshot)
+    added = key_change(sent.snapshot, merge_telling(sent.snapshot, change)).added
+    return Delta(change=change, slots={key: wanted.slots[key] for key in added})
 
 
 class Fleet:
@@ -137,7 +147,8 @@ class Fleet:
         self.count = count
         self.links = {number: Link(number) for number in range(count)}
         self.allocator = allocator
-        self.known_version = 0  # the highest that a worker came with
+        self.known_version = 0  # the highest that a worker came with ...
+        self.known_states: Mapping[str, EndpointState] = {}  # ... and the endpoints' states that it decides by
         self._table = table
         self._on_event = on_event
         self._on_progress = on_progress
@@ -287,9 +298,13 @@ class Fleet:
         link.version = hello.version
         if hello.version:
             link.state = "ready"  # it serves, and was told to by the agent before this one
-        self.known_version = max(self.known_version, hello.version)
+        if hello.version > self.known_version:
+            self.known_version = hello.version
+            self.known_states = hello.states
         if hello.version:
             self.allocator.adopt(link.number, hello.slots, hello.lingering)
+            if self._wanted is not None:  # late: what it has beyond that is not needed
+                self.allocator.assign(keys_of(self._wanted.snapshot), self._wanted.snapshot.version)
         elif self._is_successor and self._wanted is not None:
             self._reset_gauges(link.number, self.allocator.rows())
         if link.number >= self.count and self._wanted is not None:
@@ -318,8 +333,16 @@ class Fleet:
         if wanted is None or self._is_draining:
             return
         assigned = self._assign(wanted.places)
+        differences: dict[int, Delta] = {}  # by what was sent: mostly the same to all
+
+        def lacking(sent: State) -> Delta:
+            known = differences.get(id(sent))
+            if known is None:
+                known = differences[id(sent)] = difference(sent, wanted)
+            return known
+
         for link in list(self.links.values()):
-            told = link.push(wanted, assigned.get(link.number, {}))
+            told = link.push(wanted, assigned.get(link.number, {}), lacking)
             if told:
                 self.allocator.sent(link.number, told)
 

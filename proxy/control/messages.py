@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from discovery.delta import SnapshotDelta
-from discovery.model import Snapshot, Struct
+from discovery.model import EndpointState, Snapshot, Struct
 
 
 class Listen(Struct, tag="listen"):
@@ -67,6 +67,7 @@ class Hello(Struct, tag="hello"):
     listening: tuple[Listen, ...] = ()  # the sockets it accepts on, as it was told
     slots: dict[str, int] = msgspec.field(default_factory=dict)
     lingering: tuple[int, ...] = ()  # rows that no key names any more and that were not released yet
+    states: dict[str, EndpointState] = msgspec.field(default_factory=dict)  # of all endpoints, by the key of their row
 
 
 class Applied(Struct, tag="applied"):

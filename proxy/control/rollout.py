@@ -13,11 +13,12 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from discovery.delta import change_between
 from discovery.model import Listener, Snapshot
 from proxy.config.problems import Problem
 from proxy.control.fleet import Fleet, Place, State
 from proxy.control.sockets import UDP_PREFIX, BindError, socket_key
-from proxy.stats.allocator import TableFull, keys_of
+from proxy.stats.allocator import TableFull, key_change, keys_of
 
 _SETTLE = 5.0  # seconds that a worker may take to decide by a new snapshot; one that takes longer gets it later
 
@@ -98,26 +99,27 @@ class Rollout:
         self.snapshot = Snapshot()
         self.places = dict(places)
         self.problems: tuple[Problem, ...] = ()  # what is not as it should be although it is in force
-        self.slots: Mapping[str, int] = {}
         self._fleet = fleet
         self._binder = binder
 
     async def apply(self, snapshot: Snapshot, workers: int | None = None) -> None:
         """Put `snapshot` in force and wait until the workers decide by it; its version is above that of the last one.
         `workers`: how many there are to be from now on. Raises Refused."""
+        allocator = self._fleet.allocator
         count = self._fleet.count if workers is None else workers
         places = await bind_places(self._binder, snapshot.listeners, count, self.places)
         try:
-            slots = self._fleet.allocator.assign(keys_of(snapshot), snapshot.version)
+            allocator.check(keys_of(snapshot))
         except TableFull as error:
             self._close_all_but(self.places, places)
             raise Refused([Problem(message=str(error))]) from None
         self.problems = await widen(self._binder, places, count)
-        before, self.places, self.slots = self.places, places, slots
+        allocator.assign(keys_of(snapshot), snapshot.version)
+        before, self.places = self.places, places
         self.snapshot = snapshot
         is_resized = count != self._fleet.count
         self._fleet.resize(count)
-        self._fleet.publish(State(snapshot, slots, places))
+        self._fleet.publish(State(snapshot, allocator.numbers, places))
         if is_resized:
             await self._binder.want_workers(count)
         self._fleet.retire()
@@ -127,6 +129,31 @@ class Rollout:
         except TimeoutError:
             pass
         self._close_all_but(places, before)
+
+    def needs_sockets(self, snapshot: Snapshot) -> bool:
+        """Whether `snapshot` has listeners or addresses other than those in force."""
+        now, then = self.snapshot.listeners, snapshot.listeners
+        return now is not then and {each.name: bound_as(each) for each in now} != {
+            each.name: bound_as(each) for each in then
+        }
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Put `snapshot`, which needs no other sockets, in force at the cost of what changed: it is on its way to the
+        workers, and nobody waits until they decide by it. Its version is above that of the last one, and what did not
+        change is the same objects. Raises Refused, and then nothing has changed."""
+        assert not self.needs_sockets(snapshot)
+        allocator = self._fleet.allocator
+        try:
+            allocator.change(key_change(self.snapshot, change_between(self.snapshot, snapshot)), snapshot.version)
+        except TableFull as error:
+            raise Refused([Problem(message=str(error))]) from None
+        self.snapshot = snapshot
+        self._fleet.publish(State(snapshot, allocator.numbers, self.places))
+
+    @property
+    def slots(self) -> Mapping[str, int]:
+        """Row numbers by key; a map that lives, so it is only looked up in."""
+        return self._fleet.allocator.numbers
 
     def close_sockets(self) -> None:
         """Let go of our copies; the workers keep theirs."""

@@ -2,6 +2,8 @@
 
 `Worker` is the rule book: each message of proxy/control/messages.py turned into calls of the data plane. It holds the
 snapshot in force, so a difference can be merged into it, and knows which statistics rows it may still write to.
+A change is carried out in slices, and traffic goes on in between; what comes meanwhile waits, so everything happens in
+the order in which it was said, and a change counts when it is whole.
 It keeps serving when its channel closes, and says on the next one what it has; a new agent then goes on from there.
 
 `python -m proxy.control.worker` is its process: one uvloop and nothing else. It reports being alive in its own row of
@@ -20,11 +22,12 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
-from discovery.delta import merge, rebase
-from discovery.model import Snapshot
+from discovery.delta import SnapshotChange, change_between, merge_telling
+from discovery.model import EndpointState, Snapshot
 from proxy.control.affinity import core_of
 from proxy.control.channel import Channel, Message, Wire
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
@@ -44,12 +47,22 @@ from proxy.control.messages import (
     Unlisten,
 )
 from proxy.kernel.cells import Table
-from proxy.stats.allocator import keys_of
-from proxy.stats.slots import WORKER_GAUGES, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
+from proxy.stats.allocator import key_change
+from proxy.stats.slots import (
+    WORKER_GAUGES,
+    WORKER_HEARTBEAT,
+    WORKER_PID,
+    WORKER_SLOT,
+    WORKER_VERSION,
+    endpoint_key,
+)
 
 HEARTBEAT = 0.5  # seconds between two signs of life
 _DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say that it is done
 _GC_THRESHOLDS = (50_000, 20, 50)  # the request path makes no cycles, so looking for them may be rare
+# How long a change is worked at before traffic gets its turn (seconds): what a request waits longer for it.
+_SLICE = 0.0005
+_BATCH = 100  # small things that count as one step: some tens of microseconds
 EXIT_BUG = 70  # EX_SOFTWARE: an exception of ours while obeying; the supervisor starts a clean process
 
 
@@ -58,7 +71,8 @@ class Plane(Protocol):
 
     def listen(self, name: str, sock: socket.socket, number: int = 0) -> None: ...
     def unlisten(self, name: str, number: int = 0) -> None: ...
-    def apply(self, snapshot: Snapshot, slots: dict[str, int]) -> None: ...
+    def steps(self, change: SnapshotChange, slots: Mapping[str, int]) -> Iterator[None]: ...
+    def forget(self, numbers: Iterable[tuple[str, int]]) -> None: ...
     def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None: ...
     def reopen_logs(self) -> None: ...
     def close(self) -> None: ...
@@ -86,8 +100,10 @@ class Worker:
         table: Table,
         applied: Callable[[], None] = lambda: None,
         ended: Callable[[], None],
+        failed: Callable[[], None] | None = None,
     ) -> None:
-        """`applied` is called after every change; `ended` once, when everything has drained and is closed."""
+        """`applied` is called after every change; `ended` once, when everything has drained and is closed; `failed`
+        out of the handler of an exception of ours while something is carried out that was said earlier."""
         self.snapshot = Snapshot()
         self.slots: dict[str, int] = {}
         self._loop = loop
@@ -96,6 +112,11 @@ class Worker:
         self._row = table.slot(number, WORKER_SLOT)
         self._applied = applied
         self._ended = ended
+        self._failed = failed
+        self._is_working = False
+        self._steps: Iterator[None] | None = None  # what is being carried out ...
+        self._later: deque[tuple[Message, socket.socket | None]] = deque()  # ... and what was said meanwhile
+        self._next_wire: Wire | None = None  # to be greeted when all of that is done
         self._listening: dict[tuple[str, int], Listen] = {}
         self._lingering: set[int] = set()
         self._unsaid: list[int] = []  # rows that were let go of and are not reported yet
@@ -112,50 +133,48 @@ class Worker:
 
     def attach(self, wire: Wire) -> None:
         """Obey what comes on `wire` from now on (its owner calls `receive`); a former channel is closed."""
-        if self._wire is not None:
-            self._wire.close()
-        self._wire = wire
-        wire.send(
-            Hello(
-                worker=self._number,
-                pid=os.getpid(),
-                version=self.snapshot.version,
-                listening=tuple(self._listening.values()),
-                slots=self.slots,
-                lingering=tuple(self._lingering),
-            )
-        )
-        if self._is_draining:
-            wire.send(Draining())
+        for former in (self._wire, self._next_wire):
+            if former is not None:
+                former.close()
+        self._wire = None
+        self._next_wire = wire
+        if not self._is_working:
+            self._work()
 
     def detach(self) -> None:
         """The channel is gone. Everything goes on as it was."""
         self._wire = None
 
     def receive(self, message: Message, sock: socket.socket | None) -> None:
+        if isinstance(message, Drain):  # who is to end need not wait for what is still to be done
+            self.drain(message.deadline, message.streams)
+            return
+        self._later.append((message, sock))
+        if not self._is_working:
+            self._work()
+
+    def _obey(self, message: Message, sock: socket.socket | None) -> Iterator[None] | None:
+        """What is to be done in steps; None: it has been done."""
         match message:
             case Apply(snapshot=snapshot, slots=slots):
-                self._apply(rebase(self.snapshot, snapshot), slots)
+                return self._apply(snapshot, slots)
             case Delta(change=change, slots=slots):
-                snapshot = merge(self.snapshot, change)
-                known = self.slots | slots
-                self._apply(snapshot, {key: known[key] for key in keys_of(snapshot)})
+                return self._change(merge_telling(self.snapshot, change), slots)
             case Listen(name=name, number=number):
                 assert sock is not None
                 if self._is_draining:  # the two messages crossed
                     sock.close()
-                    return
+                    return None
                 self._listening[name, number] = message
                 self._plane.listen(name, sock, number)
             case Unlisten(name=name, number=number):
                 if self._listening.pop((name, number), None) is not None:
                     self._plane.unlisten(name, number)
-            case Drain(deadline=deadline, streams=streams):
-                self.drain(deadline, streams)
             case ReopenLogs():
                 self._plane.reopen_logs()
             case _:
                 raise ValueError(f"a worker does not take {type(message).__name__}")
+        return None
 
     def drain(self, deadline: float | None = None, streams: float | None = None) -> None:
         """Finish requests within `deadline` seconds and streams within `streams`, or within what the settings say,
@@ -179,20 +198,105 @@ class Worker:
         self._is_closed = True
         if self._heartbeat is not None:
             self._heartbeat.cancel()
+        while self._later:
+            sock = self._later.popleft()[1]
+            if sock is not None:
+                sock.close()
         self._plane.close()
         self._ended()
 
-    def _apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
+    # --- a slice at a time ----------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Carry out what was said, until the slice is over."""
+        end = time.monotonic() + _SLICE
+        self._is_working = True
+        try:
+            while not self._is_closed:
+                if self._steps is None:
+                    if self._later:
+                        self._steps = self._obey(*self._later.popleft())
+                    elif self._next_wire is not None:
+                        self._steps = self._greet(self._next_wire)
+                    else:
+                        break
+                for _ in self._steps or ():
+                    if self._is_closed or time.monotonic() >= end:
+                        self._loop.call_soon(self._work_on)
+                        return
+                self._steps = None
+        except BaseException:
+            self._steps = None
+            self._is_working = False
+            raise
+        self._is_working = False
+
+    def _work_on(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            if self._failed is None:
+                raise
+            self._failed()
+
+    def _greet(self, wire: Wire) -> Iterator[None]:
+        """Say on the next channel what there is."""
+        states: dict[str, EndpointState] = {}
+        for service in self.snapshot.services:
+            for endpoint in service.endpoints:
+                states[endpoint_key(service.name, endpoint.id, endpoint.address)] = endpoint.state
+                if len(states) % _BATCH == 0:
+                    yield
+        if wire is not self._next_wire:
+            return  # it was replaced meanwhile
+        self._next_wire = None
+        self._wire = wire
+        wire.send(
+            Hello(
+                worker=self._number,
+                pid=os.getpid(),
+                version=self.snapshot.version,
+                listening=tuple(self._listening.values()),
+                slots=self.slots,
+                lingering=tuple(self._lingering),
+                states=states,
+            )
+        )
+        if self._is_draining:
+            wire.send(Draining())
+
+    def _apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> Iterator[None]:
+        """The whole state, with the objects that there are wherever they are equal."""
+        yield from self._change(change_between(self.snapshot, snapshot), slots, slots)
+
+    def _change(
+        self, change: SnapshotChange, slots: Mapping[str, int], all_slots: Mapping[str, int] | None = None
+    ) -> Iterator[None]:
+        """`slots` are rows of keys that are new or have another row; `all_slots` those of all keys, if it is known."""
         self._report_released()  # in the name of the version that let them go
-        before = set(self.slots.values())
-        self.slots = dict(slots)
-        named = set(self.slots.values())
-        self._lingering = (self._lingering | before) - named
-        self.snapshot = snapshot
-        self._plane.apply(snapshot, self.slots)
-        self._set(WORKER_VERSION, snapshot.version)
-        self._send(Applied(version=snapshot.version))
+        moved = [(key, was) for key, number in slots.items() if (was := self.slots.get(key, number)) != number]
+        if all_slots is None:
+            removed = list(key_change(self.snapshot, change).removed)
+        else:
+            removed = [key for key in self.slots if key not in all_slots]
+        self.slots.update(slots)
+        self._lingering.difference_update(slots.values())
+        self._let_go(moved)
+        yield from self._plane.steps(change, self.slots)
+        self.snapshot = change.snapshot
+        self._set(WORKER_VERSION, self.snapshot.version)
+        self._send(Applied(version=self.snapshot.version))
         self._applied()
+        for start in range(0, len(removed), _BATCH):
+            if start:
+                yield
+            self._let_go([(key, self.slots.pop(key)) for key in removed[start : start + _BATCH]])
+
+    def _let_go(self, numbers: list[tuple[str, int]]) -> None:
+        self._lingering.update(number for _, number in numbers)
+        self._plane.forget(numbers)
+
+    # --- what it says ---------------------------------------------------------------------------------------------
 
     def _released(self, numbers: tuple[int, ...]) -> None:
         if self._is_closed:
@@ -239,7 +343,9 @@ class Process:
         self._cores = os.sched_getaffinity(0)  # those that the program may use
         self._is_pinned = False
         table = Table(TABLE_DESCRIPTOR, number + 1)
-        self._worker = Worker(loop, plane, number=number, table=table, applied=self._applied, ended=loop.stop)
+        self._worker = Worker(
+            loop, plane, number=number, table=table, applied=self._applied, ended=loop.stop, failed=self._failed
+        )
         loop.add_reader(self._lines.stream.sock, self._from_supervisor)
         loop.add_signal_handler(signal.SIGTERM, self._worker.drain)
         loop.add_signal_handler(signal.SIGQUIT, self._worker.close)
@@ -261,10 +367,13 @@ class Process:
         try:
             self._worker.receive(message, sock)
         except Exception:
-            # Half of a change may be in force; a clean process with the whole state is the way out.
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(EXIT_BUG)
+            self._failed()
+
+    def _failed(self) -> None:
+        """Half of a change may be in force; a clean process with the whole state is the way out."""
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(EXIT_BUG)
 
     def _applied(self) -> None:
         if self._worker.snapshot.settings.pin_workers != self._is_pinned:

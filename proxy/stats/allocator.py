@@ -129,24 +129,31 @@ class SlotAllocator:
         self._exchange([key for key in wanted if key not in self.numbers], gone, version)
         return dict(self.numbers)
 
+    def check(self, keys: Iterable[str]) -> None:
+        """Raises TableFull if `assign` would."""
+        wanted = set(keys)
+        self._check([key for key in wanted if key not in self.numbers], len(wanted))
+
     def change(self, change: KeyChange, version: int) -> None:
         """`assign` for a change of the keys there are, at the cost of what changes. Raises TableFull."""
         added = [key for key in change.added if key not in self.numbers]
         self._exchange(added, [key for key in change.removed if key in self.numbers], version)
 
     def _exchange(self, added: list[str], gone: list[str], version: int) -> None:
-        missing = sum(key not in self._retired_by_key for key in added)
-        room = len(self._free) + self._size - self._next
-        if missing > room:
-            wanted = len(self.numbers) + len(added) - len(gone)
-            raise TableFull(
-                f"{wanted} listeners, routes, services and endpoints need a statistics row each; the table has "
-                f"{self._size - 1}, of which {missing - room} too few are free"
-            )
+        self._check(added, len(self.numbers) + len(added) - len(gone))
         for key in gone:
             self._retire(key, self.numbers.pop(key), version)
         for key in added:
             self.numbers[key] = self._row_for(key)
+
+    def _check(self, added: Iterable[str], wanted: int) -> None:
+        missing = sum(key not in self._retired_by_key for key in added)
+        room = len(self._free) + self._size - self._next
+        if missing > room:
+            raise TableFull(
+                f"{wanted} listeners, routes, services and endpoints need a statistics row each; the table has "
+                f"{self._size - 1}, of which {missing - room} too few are free"
+            )
 
     def sent(self, worker: int, numbers: Iterable[int]) -> None:
         """`worker` was told of these rows and may write to them from now on."""

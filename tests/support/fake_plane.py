@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from discovery.delta import SnapshotChange
 from discovery.model import Snapshot
 from proxy.kernel.cells import Table
 
@@ -25,11 +26,12 @@ class FakePlane:
         released: Callable[[tuple[int, ...]], None],
     ) -> None:
         self.snapshot = Snapshot()
-        self.slots: dict[str, int] = {}
+        self.slots: Mapping[str, int] = {}
         self.sockets: dict[tuple[str, int], socket.socket] = {}
         self.calls: list[str] = []
         self.emit = emit
         self.holds_rows = False
+        self.pauses = 0  # steps that a change takes beyond the first
         self.done: Callable[[], None] | None = None
         self.deadline = self.streams = 0.0
         self._released = released
@@ -43,16 +45,20 @@ class FakePlane:
         self.calls.append(f"unlisten {_place(name, number)}")
         self.sockets.pop((name, number)).close()
 
-    def apply(self, snapshot: Snapshot, slots: dict[str, int]) -> None:
-        self.calls.append(f"apply {snapshot.version}")
-        self._held |= set(self.slots.values())
-        self.snapshot, self.slots = snapshot, slots
+    def steps(self, change: SnapshotChange, slots: Mapping[str, int]) -> Iterator[None]:
+        """As many as `self.pauses`."""
+        self.calls.append(f"apply {change.snapshot.version}")
+        for _ in range(self.pauses):
+            yield
+        self.snapshot, self.slots = change.snapshot, slots
+
+    def forget(self, numbers: Iterable[tuple[str, int]]) -> None:
+        self._held |= {number for _, number in numbers}
         if not self.holds_rows:
             self.let_go()
 
     def let_go(self) -> None:
-        gone = self._held - set(self.slots.values())
-        self._held -= gone
+        gone, self._held = self._held, set()
         if gone:
             self._released(tuple(gone))
 

@@ -13,7 +13,7 @@ import pytest
 from fake_plane import FakePlane
 
 from discovery.delta import delta
-from discovery.model import Service, Settings, Snapshot, Timeouts
+from discovery.model import Endpoint, EndpointState, Service, Settings, Snapshot, Timeouts
 from proxy.control.channel import Message
 from proxy.control.messages import (
     Applied,
@@ -31,6 +31,7 @@ from proxy.control.messages import (
 )
 from proxy.control.worker import Worker
 from proxy.kernel.cells import Table
+from proxy.stats.allocator import keys_of
 from proxy.stats.slots import SLOT_SIZE, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
 
 # What the command line, the admin API and the configuration need, and a worker must not load.
@@ -282,3 +283,105 @@ def test_a_process_that_stays_small_loads_little(module: str, forbidden: tuple[s
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
 
     assert not set(forbidden) & set(loaded)
+
+
+# --- a slice at a time ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A worker whose changes take three slices each."""
+    monkeypatch.setattr("proxy.control.worker._SLICE", 0.0)
+    bench.plane.pauses = 2
+    return bench
+
+
+def test_a_large_change_counts_when_it_is_whole(slow: Bench) -> None:
+    assert slow.tell(Apply(snapshot=of("a"), slots={"service/a": 1})) == []
+    assert slow.table.slot(0, WORKER_SLOT).get(WORKER_VERSION) == 0
+
+    slow.turn()
+    slow.turn()
+
+    assert slow.wire.take() == [Applied(version=1)]
+    assert slow.plane.snapshot.version == 1
+
+
+def test_what_is_said_during_a_change_waits_for_its_end(slow: Bench) -> None:
+    first, second = of("a"), of("b", version=2)
+    slow.tell(
+        Apply(snapshot=first, slots={"service/a": 1}),
+        Listen(name="web"),
+        Delta(change=delta(first, second), slots={"service/b": 2}),
+        Unlisten(name="web"),
+    )
+    assert slow.plane.calls == ["apply 1"]
+
+    for _ in range(4):
+        slow.turn()
+
+    assert slow.plane.calls == ["apply 1", "listen web", "apply 2", "unlisten web"]
+    assert slow.wire.take() == [Applied(version=1), Applied(version=2), Released(slots=(1,), version=2)]
+
+
+def test_who_is_to_end_begins_at_once(slow: Bench) -> None:
+    slow.tell(Apply(snapshot=of("a"), slots={"service/a": 1}), Listen(name="web"))
+
+    assert slow.tell(Drain(deadline=1.0, streams=1.0)) == [Draining()]
+    slow.turn()
+    slow.turn()
+
+    assert slow.plane.calls == ["apply 1", "drain"]
+
+
+def test_a_new_channel_is_greeted_with_what_there_is_after_the_change(slow: Bench) -> None:
+    slow.tell(Apply(snapshot=of("a"), slots={"service/a": 1}))
+    early, late = Wire(), Wire()
+
+    slow.worker.attach(early)
+    slow.worker.attach(late)
+    slow.turn()
+    slow.turn()
+
+    assert early.said == [] and not early.is_open
+    (hello,) = late.said
+    assert isinstance(hello, Hello)
+    assert (hello.version, hello.slots) == (1, {"service/a": 1})
+
+
+def test_a_worker_that_is_closed_goes_on_with_nothing(slow: Bench) -> None:
+    slow.tell(Apply(snapshot=of("a"), slots={"service/a": 1}), Listen(name="web"))
+
+    slow.worker.close()
+    slow.turn()
+
+    assert slow.plane.calls == ["apply 1", "close"]
+
+
+def test_it_says_by_which_states_of_endpoints_it_decides(bench: Bench) -> None:
+    endpoints = tuple(
+        Endpoint(id=state.value, address=f"127.0.0.1:{port}", state=state)
+        for port, state in enumerate(EndpointState, 1)
+    )
+    snapshot = Snapshot(version=1, services=(Service(name="a", endpoints=endpoints),))
+    bench.tell(Apply(snapshot=snapshot, slots={key: row for row, key in enumerate(keys_of(snapshot), 1)}))
+    successor = Wire()
+
+    bench.worker.attach(successor)
+
+    (hello,) = successor.said
+    assert isinstance(hello, Hello)
+    assert hello.states == {
+        f"endpoint/a/{state.value}/127.0.0.1:{port}": state for port, state in enumerate(EndpointState, 1)
+    }
+
+
+def test_a_key_that_has_another_row_lets_the_former_go(bench: Bench) -> None:
+    bench.tell(Apply(snapshot=of("a"), slots={"service/a": 1}))
+
+    said = bench.tell(Apply(snapshot=of("a", version=2), slots={"service/a": 7}))
+    bench.turn()
+
+    assert said == [Applied(version=2)]
+    assert bench.wire.take() == [Released(slots=(1,), version=2)]
+    assert bench.plane.slots == {"service/a": 7}

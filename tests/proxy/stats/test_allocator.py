@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from discovery.delta import change_between
 from discovery.model import Endpoint, Listener, Protocol, Route, Service, Snapshot, StreamRoute
-from proxy.stats.allocator import SlotAllocator, TableFull, keys_of
+from proxy.stats.allocator import KeyChange, SlotAllocator, TableFull, key_change, keys_of
 
 
 def make(size: int = 16) -> tuple[SlotAllocator, list[int]]:
@@ -176,3 +177,65 @@ class Rows(RuleBasedStateMachine):
 
 Rows.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestRows = Rows.TestCase
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_gives_and_takes_only_what_it_names() -> None:
+    allocator, _ = make()
+    before = dict(allocator.assign(["a", "b"], 1))
+
+    allocator.change(KeyChange(added=["c"], removed=["b"]), 2)
+
+    assert allocator.numbers.keys() == {"a", "c"}
+    assert allocator.numbers["a"] == before["a"]
+
+
+def test_a_change_that_does_not_fit_changes_nothing() -> None:
+    allocator, _ = make(size=3)
+    before = dict(allocator.assign(["a", "b"], 1))
+
+    with pytest.raises(TableFull, match=r"2 listeners, .* of which 1 too few are free"):
+        allocator.change(KeyChange(added=["c"], removed=["b"]), 2)
+
+    assert allocator.numbers == before
+
+
+def test_whether_keys_fit_can_be_asked_beforehand() -> None:
+    allocator, _ = make(size=3)
+    allocator.assign(["a"], 1)
+
+    allocator.check(["a", "b"])
+    with pytest.raises(TableFull):
+        allocator.check(["a", "b", "c"])
+
+
+endpoints = st.builds(Endpoint, id=st.sampled_from("abc"), address=st.sampled_from(["127.0.0.1:1", "127.0.0.1:2"]))
+services = st.builds(
+    Service,
+    name=st.sampled_from("stuv"),
+    domain=st.sampled_from(["", "a.test"]),
+    endpoints=st.lists(endpoints, max_size=3, unique_by=lambda each: (each.id, each.address)).map(tuple),
+)
+listeners = st.builds(
+    Listener,
+    name=st.sampled_from("lm"),
+    address=st.just("127.0.0.1:80"),
+    by_domain=st.booleans(),
+    routes=st.sampled_from([(), (Route(name="r", service="s"),)]),
+)
+snapshots = st.builds(
+    Snapshot,
+    listeners=st.lists(listeners, max_size=2, unique_by=lambda each: each.name).map(tuple),
+    services=st.lists(services, max_size=4, unique_by=lambda each: each.name).map(tuple),
+)
+
+
+@given(snapshots, snapshots)
+def test_the_keys_of_a_change_are_those_that_came_and_went(before: Snapshot, after: Snapshot) -> None:
+    change = key_change(before, change_between(before, after))
+
+    was, now = set(keys_of(before)), set(keys_of(after))
+    assert set(change.added) == now - was
+    assert set(change.removed) == was - now

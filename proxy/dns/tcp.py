@@ -74,7 +74,7 @@ class DnsConnections:
         """End the connection that has been idle for longest. False: none is."""
         for connection, _ in zip(self.open, range(LOOKS), strict=False):
             if not connection.is_busy():
-                self.row.add(OVERFLOWS, 1)
+                connection.listener.slot.add(OVERFLOWS, 1)
                 connection.close()
                 return True
         return False
@@ -179,6 +179,7 @@ class DnsConnection(Stream):
         received = self.buffer()
         out: list[bytes] = []
         collected = 0
+        began = self.reactor.micros()
         while self.fd >= 0 and self.may_read():
             size = received.length()
             if size < LENGTH:
@@ -199,14 +200,14 @@ class DnsConnection(Stream):
                 out.append(framed(answer))
                 collected += LENGTH + len(answer)
                 if collected > COLLECTED:
-                    self.send_answers(out)
+                    self.send_answers(out, began)
                     out.clear()
                     collected = 0
         if self.fd < 0:
             return False
         self.keep()
         if out:
-            self.send_answers(out)
+            self.send_answers(out, began)
         return self.may_read()
 
     def count_question(self, size: int) -> None:
@@ -229,16 +230,17 @@ class DnsConnection(Stream):
         row.add(ACTIVE, -1)
         if self.fd < 0:
             return
-        self.send_answers([framed(self.connections.answers.finish(query, message, row, True))])
-        row.observe(self.reactor.micros() - received, 1)
+        self.send_answers([framed(self.connections.answers.finish(query, message, row, True))], received)
         if self.pending() > MOST_WAITING:
             self.abort()
         else:
             self.reactor.wake(self)  # there is room for a question that had to wait
 
-    def send_answers(self, answers: list[bytes]) -> None:
+    def send_answers(self, answers: list[bytes], received: int) -> None:
         data = b"".join(answers)
-        self.connections.row.add(BYTES_OUT, len(data))
+        row = self.connections.row
+        row.add(BYTES_OUT, len(data))
+        row.observe(self.reactor.micros() - received, len(answers))
         self.listener.slot.add(BYTES_OUT, len(data))
         if self.send_bytes(data) < 0:
             self.abort()

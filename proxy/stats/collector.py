@@ -213,6 +213,12 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
         elif family.shape is Shape.DROPS:
             for reason, cell in families.DROP_REASONS:
                 yield Sample(name, {**labels, "reason": reason}, row.cells[cell])
+        elif family.shape is Shape.TYPES:
+            for cell, label in enumerate(families.DNS_TYPES, slots.DNS_TYPES):
+                yield Sample(name, {**labels, "type": label}, row.cells[cell])
+        elif family.shape is Shape.RCODES:
+            for cell, label in enumerate(families.DNS_RCODES, slots.DNS_RCODES):
+                yield Sample(name, {**labels, "rcode": label}, row.cells[cell])
         else:
             idle = row.cells[slots.POOL_IDLE]
             yield Sample(name, {**labels, "state": "idle"}, idle)

@@ -28,6 +28,7 @@ class Scope(Enum):
     ROUTE = ("listener", "route")
     SERVICE = ("service",)
     ENDPOINT = ("service", "endpoint")
+    DNS = ("protocol",)  # udp and tcp, where there is a DNS server
 
 
 class Shape(Enum):
@@ -40,6 +41,8 @@ class Shape(Enum):
     CONNECT_TIME = "-"  # count and sum, no label of its own
     POOL = "state"
     DROPS = "reason"  # why datagrams went nowhere
+    TYPES = "type"  # of questions of DNS
+    RCODES = "rcode"  # of answers of DNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,10 @@ DROP_REASONS = (
     ("unsent", slots.DATAGRAMS_NOT_SENT),
     ("oversize", slots.DATAGRAMS_OVERSIZE),
 )
+
+
+DNS_TYPES = (*slots.DNS_TYPE_NUMBERS.values(), OTHER_CODE)
+DNS_RCODES = (*slots.DNS_RCODE_NUMBERS.values(), OTHER_CODE)
 
 
 def code_label(code: int) -> str:
@@ -138,8 +145,8 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Kind.COUNTER,
         Scope.LISTENER,
         slots.OVERFLOWS,
-        "Client connections closed at once because limits.connections was reached, and datagrams dropped because there "
-        "was no room for a session",
+        "Client connections closed at once because limits.connections was reached, idle ones of DNS closed to make "
+        "room for others, and datagrams dropped because there was no room for a session",
     ),
     _cell(
         "hivemesh_downstream_datagrams_received_total",
@@ -284,6 +291,78 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Scope.ENDPOINT,
         Shape.POOL,
         "Open connections to the endpoint: idle in the pool, or active",
+    ),
+    # DNS. The names are those of CoreDNS.
+    RowFamily(
+        "hivemesh_dns_requests_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        Shape.TYPES,
+        "Questions by type; malformed ones are among the others",
+    ),
+    RowFamily(
+        "hivemesh_dns_responses_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        Shape.RCODES,
+        "Answers by code, also of questions that were passed on to a resolver",
+    ),
+    RowFamily(
+        "hivemesh_dns_request_duration_seconds",
+        Kind.HISTOGRAM,
+        Scope.DNS,
+        Shape.DURATIONS,
+        "Question received to answer sent; questions that are received together are answered together",
+    ),
+    RowFamily(
+        "hivemesh_dns_bytes_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        Shape.BYTES,
+        "Bytes of messages: received from clients, sent to clients",
+    ),
+    _cell(
+        "hivemesh_dns_requests_active",
+        Kind.GAUGE,
+        Scope.DNS,
+        slots.ACTIVE,
+        "Questions that wait for the answer of a resolver",
+    ),
+    _cell(
+        "hivemesh_dns_composed_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        slots.DNS_UNCACHED,
+        "Questions whose answer was not kept ready: the first of each kind after a change, names that do not exist, "
+        "and names that are not ours",
+    ),
+    _cell(
+        "hivemesh_dns_truncated_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        slots.DNS_TRUNCATED,
+        "Answers that were larger than the client takes, and sent empty with the bit TC",
+    ),
+    _cell(
+        "hivemesh_dns_malformed_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        slots.DNS_MALFORMED,
+        "Messages that are no question: not answered, or with FORMERR",
+    ),
+    _cell(
+        "hivemesh_dns_rate_limited_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        slots.DNS_RATE_LIMITED,
+        "Answers dropped, or cut to the bit TC, because of dns.rate_limit",
+    ),
+    _cell(
+        "hivemesh_dns_unsent_total",
+        Kind.COUNTER,
+        Scope.DNS,
+        slots.DNS_NOT_SENT,
+        "Answers that the kernel did not take",
     ),
 )
 

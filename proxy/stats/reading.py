@@ -79,6 +79,8 @@ class Reading:
 
     def rows(self, scope: Scope) -> list[Row]:
         """One row per name that the snapshot knows; zeros for one that has no place in the table yet."""
+        if scope is Scope.DNS:
+            return [self.whole_row(key, labels) for key, labels in self._names(scope)]
         return [self.row(key, labels) for key, labels in self._names(scope)]
 
     def row(self, key: str, labels: tuple[str, ...]) -> Row:
@@ -86,6 +88,13 @@ class Reading:
         if number is None:
             return Row(labels, NO_CELLS, {})
         return Row(labels, *self.table.totals(number))
+
+    def whole_row(self, key: str, labels: tuple[str, ...]) -> Row:
+        """A row that counts otherwise where others have pairs of codes."""
+        number = self.slot_numbers.get(key)
+        if number is None:
+            return Row(labels, [0] * slots.CELLS, {})
+        return Row(labels, [sum(cells) for cells in zip(*self.table.read(number), strict=True)], {})
 
     def worker_cells(self) -> list[list[int]]:
         """The row of each worker about itself, by worker number."""
@@ -99,6 +108,10 @@ class Reading:
             for listener in self.snapshot.listeners:
                 for route in all_routes_of(listener, self.snapshot.services):
                     yield slots.route_key(listener.name, route.name), (listener.name, route.name)
+        elif scope is Scope.DNS:
+            if any(listener.protocol.is_dns for listener in self.snapshot.listeners):
+                for protocol in ("udp", "tcp"):
+                    yield slots.dns_key(protocol), (protocol,)
         elif scope is Scope.SERVICE:
             for service in self.snapshot.services:
                 yield slots.service_key(service.name), (service.name,)

@@ -39,6 +39,7 @@ def test_questions_sent_together_are_answered_in_order(book: DnsBook) -> None:
         client.send(*[query(number=number) for number in range(1000)])
         assert ids(*[client.message() for _ in range(1000)]) == list(range(1000))
         assert book.cell("dns/tcp", slots.REQUESTS) == 1000
+        assert sum(book.cell("dns/tcp", slots.BUCKETS + n) for n in range(16)) == 1000
         assert book.cell("dns/tcp", slots.BYTES_IN) == book.cell(f"listener/{TCP}", slots.BYTES_IN)
         assert book.cell("dns/tcp", slots.BYTES_OUT) == book.cell(f"listener/{TCP}", slots.BYTES_OUT) > 50_000
         assert book.cell("dns/tcp", slots.CONNECTIONS_ACTIVE) == 1
@@ -235,7 +236,7 @@ def test_one_connection_too_many_ends_the_one_that_was_idle_longest(book: DnsBoo
         assert ids(fourth.message()) == [4]
         assert clients[1].ended() == b""
         assert clients[0].has_nothing() and clients[2].has_nothing()
-        assert book.cell("dns/tcp", slots.OVERFLOWS) == 1
+        assert book.cell(f"listener/{TCP}", slots.OVERFLOWS) == 1
         assert book.cell("dns/tcp", slots.CONNECTIONS_ACTIVE) == 3
 
 

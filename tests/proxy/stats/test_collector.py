@@ -3,13 +3,14 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from fake_agent import FakeAgent, shop
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from discovery.model import Config, Endpoint, Service, Snapshot
+from discovery.model import Config, Endpoint, Listener, Protocol, Service, Snapshot
 from proxy.admin.view import WorkerStatus
 from proxy.config.problems import Problem
 from proxy.stats import slots
@@ -24,6 +25,17 @@ ENDPOINT = slots.endpoint_key("api", "api-1", "127.0.0.1:9001")
 @pytest.fixture
 def agent() -> FakeAgent:
     return FakeAgent()
+
+
+def with_dns() -> FakeAgent:
+    """The shop with a DNS server."""
+    config = shop()
+    dns = tuple(
+        Listener(name=f"dns/{protocol}/0", address="127.0.0.1:53", protocol=Protocol(f"dns_{protocol}"))
+        for protocol in ("udp", "tcp")
+    )
+    snapshot = msgspec.structs.replace(config.snapshot, listeners=(*config.snapshot.listeners, *dns))
+    return FakeAgent(config=msgspec.structs.replace(config, snapshot=snapshot))
 
 
 def busy(agent: FakeAgent) -> FakeAgent:
@@ -58,15 +70,15 @@ def exposed(families: list[Metric], kinds: dict[str, str]) -> Iterator[tuple[str
         yield name, metric.type, frozenset(labels)
 
 
-def test_exactly_the_declared_families_are_exposed_with_their_labels(agent: FakeAgent) -> None:
-    busy(agent)
+def test_exactly_the_declared_families_are_exposed_with_their_labels() -> None:
+    agent = busy(with_dns())
     declared = {(family.name, family.kind.value, frozenset(family.labels)) for family in FAMILIES}
     kinds = {family.name: family.kind.value for family in FAMILIES}
     assert set(exposed(metrics(agent, OPENMETRICS), kinds)) == declared
 
 
-def test_every_sample_of_a_family_has_the_same_labels(agent: FakeAgent) -> None:
-    for metric in metrics(busy(agent), OPENMETRICS):
+def test_every_sample_of_a_family_has_the_same_labels() -> None:
+    for metric in metrics(busy(with_dns()), OPENMETRICS):
         assert len({frozenset(sample.labels) - {"le"} for sample in metric.samples}) == 1, metric.name
 
 
@@ -95,6 +107,29 @@ def test_requests_are_counted_by_listener_route_service_endpoint_and_code(agent:
         ("200",): 1,
         ("503",): 1,
     }
+
+
+def test_questions_of_dns_are_counted_by_protocol_type_and_code() -> None:
+    agent = with_dns()
+    for worker in range(2):
+        row = agent.row("dns/udp", worker)
+        row.add(slots.DNS_TYPES, 2)
+        row.add(slots.DNS_TYPES + len(slots.DNS_TYPE_NUMBERS), 1)
+        row.add(slots.DNS_RCODES + len(slots.DNS_RCODE_NUMBERS), 1)
+        row.add(slots.DNS_TRUNCATED, 1)
+        row.observe(700, 3)
+    agent.row("dns/tcp").add(slots.DNS_RCODES, 5)
+    requests = values(agent, "hivemesh_dns_requests_total", protocol="udp")
+    assert {key: value for key, value in requests.items() if value} == {("A",): 4, ("other",): 2}
+    responses = values(agent, "hivemesh_dns_responses_total")
+    assert {key: value for key, value in responses.items() if value} == {("tcp", "NOERROR"): 5, ("udp", "other"): 2}
+    assert values(agent, "hivemesh_dns_truncated_total") == {("udp",): 2, ("tcp",): 0}
+    assert values(agent, "hivemesh_dns_request_duration_seconds_count") == {("udp",): 6, ("tcp",): 0}
+    assert values(agent, "hivemesh_dns_request_duration_seconds_sum", protocol="udp") == {(): pytest.approx(0.0042)}
+
+
+def test_without_a_dns_server_there_is_nothing_of_it(agent: FakeAgent) -> None:
+    assert values(agent, "hivemesh_dns_requests_total") == {}
 
 
 def test_durations_are_cumulative_buckets_with_their_sum_and_count(agent: FakeAgent) -> None:

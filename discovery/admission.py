@@ -34,25 +34,29 @@ from discovery.changes import (
     SetDrain,
     Stale,
 )
-from discovery.merge import POLICIES, Said
-from discovery.model import RegistrySettings, Service
+from discovery.listeners import takes
+from discovery.merge import POLICIES
+from discovery.model import Listener, RegistrySettings, Service
+from discovery.nodes import Nodes
 from discovery.overlay import Edit, Overlay, Record, RecordKey
-from discovery.records import ServiceRecord
+from discovery.roster import Roster
+from discovery.statements import Said, Statements
+
+MAX_ROUTES = 10_000  # of the API; each has a row of statistics per listener
 
 
 class Admission:
     def __init__(
-        self,
-        overlay: Overlay,
-        services: Mapping[str, ServiceRecord],
-        said: Mapping[str, Mapping[str, Said]],
-        settings: RegistrySettings,
+        self, overlay: Overlay, statements: Statements, roster: Roster, nodes: Nodes, settings: RegistrySettings
     ) -> None:
         self.settings = settings
+        self.listeners: tuple[Listener, ...] = ()  # of the file
         self._overlay = overlay
-        self._services = services
-        self._said = said
-        self._added: dict[tuple[str, str], None] = {}  # endpoints that there would be; (service, "") a service
+        self._statements = statements
+        self._roster = roster
+        self._nodes = nodes
+        self._added: dict[tuple[str, str], None] = {}  # what there would be: endpoints; (service, "") a service
+        self._new_services = 0
 
     def check(self, groups: Iterable[Sequence[Change]]) -> list[tuple[Edit, ...] | ChangeError]:
         results: list[tuple[Edit, ...] | ChangeError] = []
@@ -73,11 +77,13 @@ class Admission:
                         else:
                             del overlay.pending[key]
                     while len(self._added) > added:
-                        self._added.popitem()
+                        (_, id), _ = self._added.popitem()
+                        self._new_services -= not id
                     results.append(error)
         finally:
             overlay.pending.clear()
             self._added.clear()
+            self._new_services = 0
         return results
 
     def _try(self, change: Change, undo: list[tuple[RecordKey, bool, Record | None]]) -> list[Edit]:
@@ -156,41 +162,40 @@ class Admission:
             raise Stale(
                 f"endpoint {id} of service {service} is known with revision {known.revision}; {revision} is below it"
             )
-        if isinstance(known, PutEndpoint) or revision:
+        if isinstance(known, PutEndpoint):
             return
-        for source, services in self._said.items():
-            said = services.get(service)
-            if said is not None and said.endpoint(id) is not None:
-                where = said.service.position or f"the {source}"
-                raise Conflict(
-                    f"endpoint {id} of service {service} is defined in {where} and can only be removed there"
-                )
-        raise NotFound(f"service {service} has no endpoint {id}")
+        where = self._statements.definition(service, id)
+        if where:
+            raise Conflict(f"endpoint {id} of service {service} is defined in {where}, it has to be removed there")
+        if not revision:  # with one, its registration may still be on the way
+            raise NotFound(f"service {service} has no endpoint {id}")
 
     def _admit_route(self, change: PutRoute) -> None:
-        pass
+        route, listeners = change.route, [each for each in self.listeners if takes(each, change)]
+        if change.listener and not listeners:
+            raise NotFound(f"there is no listener for HTTP called {change.listener}")
+        for listener in listeners:
+            for other in listener.routes:
+                if other.name == route.name:
+                    where = other.position or "the file"
+                    raise Conflict(f"a route of listener {listener.name} called {route.name} is defined in {where}")
+        for name in (route.service, *(split.service for split in route.split)):
+            if name and not self._is_service(name):
+                raise NotFound(f"there is no service called {name}")
+        if self._overlay.get(records.ROUTE, route.name) is None and len(self._overlay.routes) >= MAX_ROUTES:
+            raise LimitReached(f"the API has {MAX_ROUTES} routes already")
 
     # --- conditions -----------------------------------------------------------------------------------------------
 
-    def _has_endpoint(self, service: str, id: str) -> bool:
-        if self._overlay.endpoint(service, id) is not None:
-            return True
-        return any(
-            said is not None and said.endpoint(id) is not None
-            for said in (services.get(service) for services in self._said.values())
-        )
+    def _is_service(self, name: str) -> bool:
+        return name in self._roster.services or (name, "") in self._added
 
     def _need_endpoint(self, service: str, id: str) -> None:
-        if not self._has_endpoint(service, id):
+        if self._overlay.endpoint(service, id) is None and not self._statements.definition(service, id):
             raise NotFound(f"service {service} has no endpoint {id}")
 
     def _need_node(self, name: str) -> None:
-        is_known = (
-            self._overlay.get(records.NODE, name) is not None or self._overlay.get(records.GONE, name) is not None
-        )
-        if not is_known and not any(
-            entry.endpoint.node == name for record in self._services.values() for entry in record.entries.values()
-        ):
+        if not self._nodes.is_known(name):
             raise NotFound(f"there is no node called {name}")
 
     def _short_enough(self, what: str, ttl: float) -> None:
@@ -199,6 +204,7 @@ class Admission:
             raise LimitReached(f"{what}: a lease of {ttl:g} s is longer than registry.max_lease, {longest:g} s")
 
     def _domain_is_free(self, service: Service) -> None:
+        """Among services whose domain the API has set; of other sources it may take one."""
         for key, record in {**self._overlay.records, **self._overlay.pending}.items():
             if (
                 isinstance(record, PutPolicies)
@@ -206,33 +212,66 @@ class Admission:
                 and "domain" in record.fields
                 and record.service.domain == service.domain
             ):
-                raise Conflict(f"the domain {service.domain} belongs to service {key.name}")
+                raise Conflict(f"the domain {service.domain} is that of service {key.name}")
 
     # --- limits ---------------------------------------------------------------------------------------------------
 
     def _room_for_service(self, name: str) -> None:
-        if name in self._services or (name, "") in self._added:
+        if self._is_service(name):
             return
-        new = sum(1 for _, id in self._added if not id)
-        if len(self._services) + new >= self.settings.max_services:
-            raise LimitReached(f"there are {self.settings.max_services} services already (registry.max_services)")
+        most = self.settings.max_services
+        if len(self._roster.services) + self._new_services >= most:
+            raise LimitReached(f"there are {most} services already (registry.max_services)")
         self._added[name, ""] = None
+        self._new_services += 1
 
     def _room_for_endpoint(self, service: str, id: str) -> None:
-        record = self._services.get(service)
-        if (record is not None and id in record.entries) or (service, id) in self._added:
+        if (service, id) in self._added or self._roster.find(service, id) is not None:
             return
-        there = sum(len(record.entries) for record in self._services.values())
-        new = sum(1 for _, id in self._added if id)
-        if there + new >= self.settings.max_endpoints:
-            raise LimitReached(f"there are {self.settings.max_endpoints} endpoints already (registry.max_endpoints)")
+        most = self.settings.max_endpoints
+        if self._roster.endpoints + len(self._added) - self._new_services >= most:
+            raise LimitReached(f"there are {most} endpoints already (registry.max_endpoints)")
         self._added[service, id] = None
 
     def _room_for_node(self, name: str) -> None:
-        pass
+        most = self.settings.max_endpoints
+        if self._overlay.get(records.NODE, name) is None and len(self._overlay.nodes) >= most:
+            raise LimitReached(f"there are {most} nodes already (registry.max_endpoints)")
 
     def _room_for(self, source: str, services: Sequence[Service]) -> None:
-        pass
+        """All that `source` has from now on, in place of what it had."""
+        former = self._statements.said.get(source, {})
+        there = self._roster.services
+        more = sum(1 for service in services if service.name not in there)
+        if more and len(there) + more - self._only_from(former) > self.settings.max_services:
+            raise LimitReached(
+                f"the {source} has {len(services)} services, more than there is room for "
+                f"(registry.max_services is {self.settings.max_services})"
+            )
+        listed = sum(len(service.endpoints) for service in services)
+        had = sum(len(said.listed) for said in former.values())
+        if listed > had and self._roster.endpoints + listed - had > self.settings.max_endpoints:
+            raise LimitReached(
+                f"the {source} has {listed} endpoints, more than there is room for "
+                f"(registry.max_endpoints is {self.settings.max_endpoints})"
+            )
+
+    def _only_from(self, said: Mapping[str, Said]) -> int:
+        """How many services would go with this source."""
+        return sum(
+            1
+            for name in said
+            if len(self._statements.heads(name)) == 1
+            and name not in self._overlay.registered
+            and self._overlay.policies(name) is None
+        )
 
     def _room_for_resolved(self, change: Resolved) -> None:
-        pass
+        said = self._statements.said.get(change.source, {}).get(change.service)
+        more = len(change.endpoints) - (len(said.resolved.get(change.id, ())) if said is not None else 0)
+        most = self.settings.max_endpoints
+        if more > 0 and self._roster.endpoints + more > most:
+            raise LimitReached(
+                f"service {change.service}: there is no room for the {len(change.endpoints)} endpoints that the name "
+                f"of {change.id} stands for (registry.max_endpoints is {most})"
+            )

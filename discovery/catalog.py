@@ -16,8 +16,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from discovery.changes import Base, Change, ChangeError, HealthReport, Heartbeat, NodeHeartbeat, Replace, Resolved
-from discovery.changes import StoreFailed as StoreFailed
+from discovery.changes import (
+    Base,
+    Change,
+    ChangeError,
+    HealthReport,
+    Heartbeat,
+    NodeHeartbeat,
+    Replace,
+    Resolved,
+    StoreFailed,
+)
+from discovery.model import RegistrySettings
 from discovery.overlay import Edit
 from discovery.registry import Applied, Registry
 from discovery.store import Store
@@ -89,6 +99,9 @@ class Catalog:
         """Put in force what is not stored. Raises ChangeError."""
         assert isinstance(change, NOT_DURABLE), "this has to be written down first"
         return self._apply((change,))
+
+    def configure(self, settings: RegistrySettings) -> None:
+        self._tell(self.registry.configure(settings, self.clock()))
 
     def expire(self) -> None:
         """Do what is due by now; a timer calls it."""

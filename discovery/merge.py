@@ -4,14 +4,14 @@ Precedence: the API over the file over the directories, these in the order of `r
 defined by the highest source that has it, and the API may set single fields on top (policies). Endpoints are united by
 id: the higher source's wins, the others are *shadowed*, which means that they wait and are told of. What a DNS name
 stands for belongs to the source that wrote the name.
-Pure functions over values; states are discovery/states.py's.
+Pure functions over values; who has said what is kept in discovery/statements.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -24,31 +24,7 @@ NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:@\[\]-]")
 NOT_POLICIES = frozenset(("name", "endpoints", "position"))
 POLICIES = tuple(name for name in Service.__struct_fields__ if name not in NOT_POLICIES)
 
-
-@dataclass(slots=True)
-class Said:
-    """One source about one service: the definition without endpoints, what it lists, what its names stand for."""
-
-    service: Service
-    listed: dict[str, Endpoint]
-    resolved: dict[str, dict[str, Endpoint]] = field(default_factory=dict)  # by the id that the name was given
-
-    @classmethod
-    def of(cls, service: Service) -> Said:
-        return cls(msgspec.structs.replace(service, endpoints=()), {e.id: e for e in service.endpoints})
-
-    def endpoint(self, id: str) -> Endpoint | None:
-        found = self.listed.get(id)
-        if found is None:
-            for endpoints in self.resolved.values():
-                if id in endpoints:
-                    return endpoints[id]
-        return found
-
-    def ids(self) -> Iterable[str]:
-        yield from self.listed
-        for endpoints in self.resolved.values():
-            yield from endpoints
+_PLAIN = Service(name="")
 
 
 @dataclass(slots=True, frozen=True)
@@ -61,7 +37,7 @@ class Merged:
 
 
 def ranked(sources: Iterable[str], directories: Sequence[str]) -> list[str]:
-    """`sources`, highest first. A directory that is not listed comes last."""
+    """`sources`, highest first. What is no directory of the list comes last."""
     order = {DIRECTORY + path: number for number, path in enumerate(directories, start=2)}
     order[API], order[FILE] = 0, 1
     return sorted(sources, key=lambda source: (order.get(source, len(order)), source))
@@ -70,8 +46,8 @@ def ranked(sources: Iterable[str], directories: Sequence[str]) -> list[str]:
 def merge_head(
     name: str, said: Sequence[tuple[str, Service]], policies: PutPolicies | None
 ) -> tuple[Service, dict[str, str]]:
-    """The service without endpoints, and which source each of its fields is from, where that is not the one that
-    defines it. `said`: highest first."""
+    """The service without endpoints, and the source of each field that is not from the one that defines it. `said`:
+    highest first."""
     head = said[0][1] if said else Service(name=name)
     if policies is None:
         return head, {}
@@ -88,14 +64,14 @@ def merge_endpoint(said: Sequence[tuple[str, Endpoint]]) -> Merged | None:
 
 
 def overridden(said: Sequence[tuple[str, Service]], origins: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """Field, the source whose value is not in force, and the source whose is."""
-    plain = Service(name="")
-    found = []
-    for source, service in said[:1]:
-        for name, by in origins.items():
-            if getattr(service, name) != getattr(plain, name):
-                found.append((name, source, by))
-    return found
+    """(field, the source whose value is not in force, the source whose is): what the source that defines the service
+    wrote, and the API has put something else over. Of sources below it all is shadowed, which says nothing."""
+    return [
+        (name, source, by)
+        for source, service in said[:1]
+        for name, by in origins.items()
+        if getattr(service, name) != getattr(_PLAIN, name)
+    ]
 
 
 def resolved_ids(id: str, endpoints: Iterable[Endpoint]) -> dict[str, Endpoint]:

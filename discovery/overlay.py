@@ -55,6 +55,7 @@ class Overlay:
         self.pending: dict[RecordKey, Record | None] = {}
         self.registered: dict[str, dict[str, PutEndpoint]] = {}  # by service and id
         self.routes: dict[str, PutRoute] = {}
+        self.nodes: dict[str, PutNode] = {}
 
     def get(self, kind: str, name: str, id: str = "") -> Record | None:
         key = RecordKey(kind, name, id)
@@ -107,11 +108,14 @@ class Overlay:
             self.records[key] = record
         if key.kind == ENDPOINT:
             self._put_endpoint(key, record)
+        elif isinstance(record, PutRoute):
+            self.routes[key.name] = record
+        elif isinstance(record, PutNode):
+            self.nodes[key.name] = record
         elif key.kind == ROUTE:
-            if isinstance(record, PutRoute):
-                self.routes[key.name] = record
-            else:
-                self.routes.pop(key.name, None)
+            self.routes.pop(key.name, None)
+        elif key.kind == NODE:
+            self.nodes.pop(key.name, None)
 
     def _put_endpoint(self, key: RecordKey, record: Record | None) -> None:
         if isinstance(record, PutEndpoint):

@@ -7,13 +7,14 @@ Times are seconds of the clock that the registry's `now` is from.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
 from discovery.changes import HealthReport
 from discovery.merge import Merged
-from discovery.model import Endpoint, EndpointState, Service, Struct
+from discovery.model import Endpoint, EndpointState, HealthCheck, Service, Struct
 
 HISTORY = 10  # changes remembered per endpoint
 
@@ -54,6 +55,18 @@ class ServiceView(Struct):
     shadowed: tuple[Shadowed, ...] = ()
 
 
+@dataclass(slots=True, frozen=True)
+class EndpointEvent:
+    """Something for the event log. `before` None: it is new; `after` None: it is gone."""
+
+    service: str
+    endpoint: str
+    before: EndpointState | None
+    after: EndpointState | None
+    reason: str
+    origin: str
+
+
 @dataclass(slots=True)
 class Entry:
     """An endpoint that is there."""
@@ -75,27 +88,29 @@ class Entry:
         if self.made is None:
             assert self.state is not None
             endpoint = self.merged.endpoint
-            same = endpoint.state is self.state
-            self.made = endpoint if same else msgspec.structs.replace(endpoint, state=self.state)
+            is_so = endpoint.state is self.state
+            self.made = endpoint if is_so else msgspec.structs.replace(endpoint, state=self.state)
         return self.made
 
 
 @dataclass(slots=True)
 class ServiceRecord:
     name: str
-    head: Service  # without endpoints
+    head: Service  # without endpoints, with the domain that it wants
     origins: dict[str, str] = field(default_factory=dict)
-    rank: int = 0  # of the source that its domain is from
-    has_domain: bool = True  # False: another service has it
+    domain: str = ""  # that it has
     entries: dict[str, Entry] = field(default_factory=dict)
     index: int = 0
     made: Service | None = None  # as the snapshot has it
 
     def as_seen(self) -> Service:
         if self.made is None:
-            self.made = msgspec.structs.replace(
-                self.head,
-                domain=self.head.domain if self.has_domain else "",
-                endpoints=tuple([entry.as_seen() for entry in self.entries.values()]),
-            )
+            endpoints = tuple([entry.as_seen() for entry in self.entries.values()])
+            self.made = msgspec.structs.replace(self.head, domain=self.domain, endpoints=endpoints)
         return self.made
+
+    def check_of(self, entry: Entry) -> HealthCheck | None:
+        return entry.endpoint.health_check or self.head.health_check
+
+
+Find = Callable[[str, str], tuple[ServiceRecord, Entry] | None]

@@ -30,7 +30,6 @@ class Discovery:
         self.publications = 0
         self._loop = loop
         self._rollout = rollout
-        self._base = Snapshot()
         self._lock = asyncio.Lock()
         self._publishing: asyncio.Task[None] | None = None
         self._unsubscribe = catalog.subscribe(self._on_applied)
@@ -48,19 +47,19 @@ class Discovery:
     async def apply(self, config: Config, workers: int | None = None) -> None:
         """Put a configuration in force. Raises Refused, and then what was in force stays."""
         async with self._lock:
-            registry, former = self.catalog.registry, self._base
-            try:
-                self.catalog.report(Base(snapshot=config.snapshot))
-            except ChangeError as error:
-                raise Refused([Problem(message=str(error))]) from None
-            try:
-                await self._rollout.apply(registry.snapshot, workers)
-            except Refused:
-                self.catalog.report(Base(snapshot=former))
-                raise
-            self._base = config.snapshot
-            registry.configure(config.registry)
+            registry = self.catalog.registry
+            change = Base(snapshot=config.snapshot)
+            (checked,) = registry.check([[change]])
+            if isinstance(checked, ChangeError):
+                raise Refused([Problem(message=str(checked))])
+            tried = registry.preview(config.snapshot)
+            await self._rollout.apply(tried, workers)
+            applied = self.catalog.report(change)
             self.publications += 1
+            if not applied.changed or applied.index != tried.version:  # something else changed meanwhile
+                registry.advance(max(registry.index, tried.version) + 1)
+            self.catalog.configure(config.registry)
+            self._publish_soon()
 
     async def close(self) -> None:
         self._unsubscribe()
@@ -71,7 +70,11 @@ class Discovery:
         await self.catalog.close()
 
     def _on_applied(self, applied: Applied) -> None:
-        if applied.changed and self._publishing is None:
+        if applied.changed:
+            self._publish_soon()
+
+    def _publish_soon(self) -> None:
+        if self._publishing is None:
             self._publishing = self._loop.create_task(self._publish())
 
     async def _publish(self) -> None:

@@ -17,7 +17,6 @@ from discovery.changes import (
     ChangeError,
     HealthReport,
     Heartbeat,
-    NodeHeartbeat,
     NotFound,
     PutEndpoint,
     PutNode,

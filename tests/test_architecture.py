@@ -53,6 +53,7 @@ PURE = (
     "discovery/registry.py",
     "discovery/roster.py",
     "discovery/sources/folder.py",
+    "discovery/splices.py",
     "discovery/statements.py",
     "discovery/states.py",
     "mesh/*",

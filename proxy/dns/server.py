@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Protocol as Interface
 
 from discovery.dns.answer import Answer
 from discovery.dns.zone import Zone
 from discovery.model import DnsSettings, Listener, Node, Protocol, Service, Snapshot
-from proxy.dns.tcp import DnsAcceptor, DnsConnections, Forwarding
+from proxy.dns.forwarder import Forwarder
+from proxy.dns.tcp import DnsAcceptor, DnsConnections
 from proxy.http1.parties import ListenerRuntime
 from proxy.kernel.cells import Slot
 from proxy.kernel.dnsudp import DnsSocket, RateLimit
@@ -28,29 +28,8 @@ from proxy.kernel.netio import Reactor
 from proxy.stats.slots import ACTIVE, dns_key
 
 
-class Forwarder(Forwarding, Interface):
-    """Its driver."""
-
-    def configure(self, settings: DnsSettings) -> None: ...
-
-    async def close(self) -> None: ...
-
-
-class NoForwarder:
-    """Nobody to ask."""
-
-    def configure(self, settings: DnsSettings) -> None:
-        pass
-
-    def ask(self, query: bytes, respond: Callable[[bytes], None]) -> None:
-        respond(query[:2] + b"\x80\x05" + bytes(8))
-
-    async def close(self) -> None:
-        pass
-
-
 def make_forwarder(loop: asyncio.AbstractEventLoop, settings: DnsSettings, row: Slot) -> Forwarder:
-    return NoForwarder()
+    return Forwarder(loop, settings, row)
 
 
 class ZoneAnswers(Answers):

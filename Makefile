@@ -8,7 +8,7 @@ SAME_IN_BOTH := benchmarks docs examples discovery proxy/admin proxy/cli proxy/c
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure lint types bench compare proofs image-check clean
+.PHONY: help demo test build pure lint types bench compare proofs docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ compare: build ## Measure hivemesh beside HAProxy, nginx and Envoy (ARGS=--smoke
 
 proofs: build ## Show under load what docs/reliability.md promises, about forty minutes (ARGS=--short: seconds each)
 	@$(BIN)/python -m benchmarks.proofs $(ARGS)
+
+docs: build ## Write the tables of the documentation that tests compare with what the program does
+	@UPDATE_DOCS=1 $(BIN)/python -m pytest tests/docs/test_dns.py
 
 image-check: $(VENV)/.installed ## Carry out the steps of the Dockerfile without a container engine
 	@$(BIN)/python tools/check_image.py

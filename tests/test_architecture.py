@@ -56,6 +56,7 @@ PURE = (
     "discovery/splices.py",
     "discovery/statements.py",
     "discovery/states.py",
+    "discovery/terms.py",
     "mesh/*",
     "proxy/http1/body.*",
     "proxy/http1/framing.py",

@@ -1,17 +1,17 @@
-"""What the admin API says about listeners, routes, services and endpoints, as values that encode to JSON.
+"""What the admin API says about routes, workers and traffic, as values that encode to JSON.
 
-Each function takes a `Reading` and gives the whole answer; it runs in any thread and may take its time. Numbers count
-from the start of the program (they are the same cells that /metrics shows), durations are seconds, sizes bytes.
+Services and endpoints are in described.py. Each function takes a `Reading` and gives the whole answer; it runs in any
+thread and may take its time. Numbers count from the start of the program (they are the same cells that /metrics shows),
+durations are seconds, sizes bytes.
 """
 
 from __future__ import annotations
 
 import platform
-from collections import Counter
 
 import msgspec
 
-from discovery.model import Endpoint, EndpointState, Position, Protocol, Route, Service, StreamRoute
+from discovery.model import Endpoint, Position, Protocol, Route, Service, StreamRoute
 from mesh.domains import all_routes_of
 from proxy import build
 from proxy.admin.view import WorkerStatus
@@ -82,37 +82,6 @@ class Stats(Answer, frozen=True):
     endpoints: list[EndpointStats]
 
 
-class ServiceSummary(Answer, frozen=True):
-    name: str
-    domain: str
-    load_balancing: str
-    endpoints: dict[str, int]  # by state
-    requests: int
-    active_requests: int
-    pending_requests: int
-    position: str
-
-
-class ServiceDetail(Answer, frozen=True):
-    service: Service
-    stats: ServiceStats
-
-
-class EndpointDetail(Answer, frozen=True):
-    id: str
-    address: str
-    version: str
-    weight: int
-    node: str
-    backup: bool
-    metadata: dict[str, str]
-    state: str
-    active_requests: int
-    requests: int
-    pool: dict[str, int]  # idle, active
-    stats: EndpointStats
-
-
 class RouteDetail(Answer, frozen=True):
     """`order` is the place in the configuration, which decides only between routes that match equally well.
     `protocol` is that of what the route takes: http, tcp or udp."""
@@ -153,41 +122,13 @@ def stats(reading: Reading) -> Stats:
             RouteStats(listener=row.labels[0], route=row.labels[1], stats=_numbers(row))
             for row in reading.rows(Scope.ROUTE)
         ],
-        services=[_service_stats(row) for row in reading.rows(Scope.SERVICE)],
+        services=[service_stats(row) for row in reading.rows(Scope.SERVICE)],
         endpoints=[
-            _endpoint_stats(reading, service, endpoint)
+            endpoint_stats(reading, service, endpoint)
             for service in reading.snapshot.services
             for endpoint in service.endpoints
         ],
     )
-
-
-def services(reading: Reading) -> list[ServiceSummary]:
-    return [_summary(reading, service) for service in reading.snapshot.services]
-
-
-def service(reading: Reading, name: str) -> ServiceDetail | None:
-    found = _find(reading, name)
-    if found is None:
-        return None
-    return ServiceDetail(service=found, stats=_service_stats(_service_row(reading, found)))
-
-
-def endpoints(reading: Reading, name: str) -> list[EndpointDetail] | None:
-    """None when there is no such service."""
-    found = _find(reading, name)
-    if found is None:
-        return None
-    return [_endpoint_detail(reading, found, endpoint) for endpoint in found.endpoints]
-
-
-def all_endpoints(reading: Reading) -> list[EndpointDetail]:
-    """Those of every service; `stats.service` says whose they are."""
-    return [
-        _endpoint_detail(reading, service, endpoint)
-        for service in reading.snapshot.services
-        for endpoint in service.endpoints
-    ]
 
 
 def routes(reading: Reading) -> list[RouteDetail]:
@@ -203,7 +144,7 @@ def routes(reading: Reading) -> list[RouteDetail]:
                     protocol=(Protocol.HTTP if isinstance(route, Route) else streams_of).value,
                     order=order,
                     route=route,
-                    position=_where(route.position),
+                    position=where(route.position),
                     requests=row.cells[slots.REQUESTS],
                 )
             )
@@ -226,14 +167,6 @@ def version(reading: Reading) -> Version:
     )
 
 
-def _find(reading: Reading, name: str) -> Service | None:
-    return next((service for service in reading.snapshot.services if service.name == name), None)
-
-
-def _service_row(reading: Reading, service: Service) -> Row:
-    return reading.row(slots.service_key(service.name), (service.name,))
-
-
 def _numbers(row: Row) -> Numbers:
     cells = row.cells
     buckets = row.buckets
@@ -252,7 +185,7 @@ def _numbers(row: Row) -> Numbers:
     )
 
 
-def _service_stats(row: Row) -> ServiceStats:
+def service_stats(row: Row) -> ServiceStats:
     return ServiceStats(
         service=row.labels[0],
         stats=_numbers(row),
@@ -261,7 +194,7 @@ def _service_stats(row: Row) -> ServiceStats:
     )
 
 
-def _endpoint_stats(reading: Reading, service: Service, endpoint: Endpoint) -> EndpointStats:
+def endpoint_stats(reading: Reading, service: Service, endpoint: Endpoint) -> EndpointStats:
     key = slots.endpoint_key(service.name, endpoint.id, endpoint.address)
     row = reading.row(key, (service.name, endpoint.id))
     return EndpointStats(
@@ -274,39 +207,6 @@ def _endpoint_stats(reading: Reading, service: Service, endpoint: Endpoint) -> E
         connect_timeouts=row.cells[slots.CONNECT_TIMEOUTS],
         connects=row.cells[slots.CONNECTS],
         connect_sum=row.cells[slots.CONNECT_MICROSECONDS] / 1e6,
-    )
-
-
-def _summary(reading: Reading, service: Service) -> ServiceSummary:
-    cells = _service_row(reading, service).cells
-    states = Counter(endpoint.state for endpoint in service.endpoints)
-    return ServiceSummary(
-        name=service.name,
-        domain=service.domain,
-        load_balancing=service.load_balancing.value,
-        endpoints={state.value: states[state] for state in EndpointState},
-        requests=cells[slots.REQUESTS],
-        active_requests=cells[slots.ACTIVE],
-        pending_requests=cells[slots.PENDING],
-        position=_where(service.position),
-    )
-
-
-def _endpoint_detail(reading: Reading, service: Service, endpoint: Endpoint) -> EndpointDetail:
-    counted = _endpoint_stats(reading, service, endpoint)
-    return EndpointDetail(
-        id=endpoint.id,
-        address=endpoint.address,
-        version=endpoint.version,
-        weight=endpoint.weight,
-        node=endpoint.node,
-        backup=endpoint.backup,
-        metadata=endpoint.metadata,
-        state=endpoint.state.value,
-        active_requests=counted.stats.active_requests,
-        requests=counted.stats.requests,
-        pool={"idle": counted.pool_idle, "active": max(0, counted.stats.connections - counted.pool_idle)},
-        stats=counted,
     )
 
 
@@ -324,5 +224,5 @@ def _worker(reading: Reading, status: WorkerStatus, own: list[list[int]]) -> Wor
     )
 
 
-def _where(position: Position | None) -> str:
+def where(position: Position | None) -> str:
     return "" if position is None else str(position)

@@ -112,7 +112,9 @@ class Agent:
 
     def problems(self) -> tuple[Problem, ...]:
         own = self._reloader.problems() if self._reloader is not None else ()
-        return (*own, *self._failing.values())
+        sources = self.catalog.problems().items()
+        told = (Problem(message=message, key=source, source=source) for source, message in sources)
+        return (*own, *self._failing.values(), *told)
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         return self._fleet.statuses()

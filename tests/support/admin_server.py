@@ -49,6 +49,7 @@ class AdminServer:
     def __enter__(self) -> Self:
         self._thread.start()
         try:
+            self.run(self.agent.catalog.open())
             self._bound = bind_alone(self._settings.address)
             sock, bound = self._bound.sockets[0].dup(), self._bound.address
             if self._only_metrics:
@@ -66,6 +67,7 @@ class AdminServer:
     ) -> None:
         assert self._server is not None
         self.run(self._server.close())
+        self.run(self.agent.catalog.close())
         release(self._bound)
         self._stop()
 
@@ -82,10 +84,12 @@ class AdminServer:
     def url(self) -> str:
         return self.address if self.address.startswith("unix:") else f"http://{self.address}"
 
-    def request(self, method: str, path: str, headers: dict[str, str] | None = None) -> Reply:
+    def request(self, method: str, path: str, headers: dict[str, str] | None = None, body: Any = None) -> Reply:
+        """`body` is sent as JSON, bytes as they are."""
         connection = http.client.HTTPConnection(self.address, timeout=DEADLINE)
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            connection.request(method, path, headers=headers or {})
+            connection.request(method, path, content, headers=headers or {})
             response = connection.getresponse()
             return Reply(response.status, response.headers, response.read())
         finally:
@@ -94,5 +98,11 @@ class AdminServer:
     def get(self, path: str, **headers: str) -> Reply:
         return self.request("GET", path, {name.replace("_", "-"): value for name, value in headers.items()})
 
-    def post(self, path: str, **headers: str) -> Reply:
-        return self.request("POST", path, {name.replace("_", "-"): value for name, value in headers.items()})
+    def post(self, path: str, body: Any = None, **headers: str) -> Reply:
+        return self.request("POST", path, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+    def put(self, path: str, body: Any = None) -> Reply:
+        return self.request("PUT", path, body=body)
+
+    def delete(self, path: str) -> Reply:
+        return self.request("DELETE", path)

@@ -6,6 +6,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from discovery.catalog import Catalog
+from discovery.changes import Base
 from discovery.model import (
     AdminSettings,
     Config,
@@ -19,6 +21,8 @@ from discovery.model import (
     Snapshot,
     TrafficSplit,
 )
+from discovery.registry import Registry
+from discovery.store.memory import MemoryStore
 from proxy.admin.view import ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Slot, Table
@@ -82,7 +86,9 @@ class FakeAgent:
     slots: int = SLOTS
 
     def __post_init__(self) -> None:
-        self.snapshot = self.config.snapshot
+        # The snapshot's version is the registry's index after it.
+        self.catalog = Catalog(Registry(self.config.snapshot.version - 1, self.config.registry), MemoryStore())
+        self.catalog.report(Base(snapshot=self.config.snapshot))
         blocks = max(1, self.config.workers)
         self._fd = os.memfd_create("test-statistics")
         os.ftruncate(self._fd, blocks * self.slots * slots.SLOT_SIZE)
@@ -94,6 +100,10 @@ class FakeAgent:
             own.add(slots.WORKER_PID, os.getpid())
             own.add(slots.WORKER_HEARTBEAT, int(time.monotonic() * 1000))
             own.add(slots.WORKER_VERSION, self.snapshot.version)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.catalog.registry.snapshot
 
     def problems(self) -> tuple[Problem, ...]:
         return self.known_problems

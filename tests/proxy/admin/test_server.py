@@ -160,8 +160,8 @@ def test_endpoints_with_state_totals_and_pool(server: AdminServer, agent: FakeAg
 
 
 def test_what_does_not_exist_is_said_by_name(server: AdminServer) -> None:
-    assert assert_problem(server.get("/v1/services/nope"), 404) == "there is no service nope"
-    assert assert_problem(server.get("/v1/services/nope/endpoints"), 404) == "there is no service nope"
+    assert assert_problem(server.get("/v1/services/nope"), 404) == "there is no service called nope"
+    assert assert_problem(server.get("/v1/services/nope/endpoints"), 404) == "there is no service called nope"
     assert assert_problem(server.get("/v1/nothing"), 404) == "there is no /v1/nothing here"
 
 

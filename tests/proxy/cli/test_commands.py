@@ -15,6 +15,7 @@ import pytest
 from admin_server import AdminServer
 from fake_agent import FakeAgent, shop
 
+from discovery.changes import Base
 from discovery.model import Listener, Position, Protocol, StreamRoute, TrafficSplit
 from proxy.admin.view import ReloadResult
 from proxy.cli.main import cli
@@ -91,8 +92,8 @@ def test_endpoints_of_all_services_or_of_one(hivemesh: Cli, server: AdminServer,
 
 
 def test_a_service_that_does_not_exist(hivemesh: Cli, server: AdminServer) -> None:
-    assert hivemesh("--admin", server.url, "endpoints", "nope", code=1) == "hivemesh: there is no service nope\n"
-    assert "there is no service a/../b" in hivemesh("--admin", server.url, "endpoints", "a/../b", code=1)
+    assert hivemesh("--admin", server.url, "endpoints", "nope", code=1) == "hivemesh: there is no service called nope\n"
+    assert "there is no service called a/../b" in hivemesh("--admin", server.url, "endpoints", "a/../b", code=1)
 
 
 def test_routes(hivemesh: Cli, server: AdminServer) -> None:
@@ -188,8 +189,9 @@ def test_json_is_what_the_api_says(hivemesh: Cli, server: AdminServer, command: 
     def without_time(value: Any) -> Any:
         if isinstance(value, dict):
             value.pop("now", None)
-        for worker in value if command == "workers" else ():
-            worker.pop("heartbeat_age")
+        for entry in value if command in ("workers", "endpoints") else ():
+            entry.pop("heartbeat_age", None)
+            entry.pop("since", None)
         return value
 
     expected = without_time(server.get(f"/v1/{command}").json)
@@ -201,7 +203,7 @@ def test_names_are_neither_markup_nor_terminal_commands(hivemesh: Cli, agent: Fa
     import msgspec
 
     odd = msgspec.structs.replace(agent.snapshot.services[1], name="[red]web\x1b[31m")
-    agent.snapshot = msgspec.structs.replace(agent.snapshot, services=(odd,))
+    agent.catalog.report(Base(snapshot=msgspec.structs.replace(agent.snapshot, services=(odd,))))
     with AdminServer(agent) as server:
         out = hivemesh("--admin", server.url, "services")
     assert "[red]web\\x1b[31m" in out

@@ -1,0 +1,54 @@
+"""The Python API with a registry of its own: a `Catalog` in memory, and the health checks that it asks for.
+
+Begins with the first call, in the event loop that runs then, and ends with `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from discovery.catalog import Catalog
+from discovery.changes import Conflict, Durable, Heartbeat
+from discovery.model import RegistrySettings, Service
+from discovery.registry import Registry
+from discovery.store.memory import MemoryStore
+
+
+class Embedded:
+    def __init__(self, settings: RegistrySettings | None = None) -> None:
+        self._settings = settings or RegistrySettings()
+        self._catalog: Catalog | None = None
+        self._opening: asyncio.Lock | None = None
+        self._is_closed = False
+
+    async def close(self) -> None:
+        catalog, self._catalog, self._is_closed = self._catalog, None, True
+        if catalog is not None:
+            await catalog.close()
+
+    async def change(self, *changes: Durable | Heartbeat) -> None:
+        await (await self._opened()).change(*changes)
+
+    async def names(self) -> list[str]:
+        return (await self._opened()).registry.services()
+
+    async def service(self, name: str) -> Service | None:
+        return (await self._opened()).registry.service(name)
+
+    async def newer(self, name: str, index: int, wait: float) -> tuple[int, Service | None]:
+        catalog = await self._opened()
+        if index:
+            await catalog.wait(index, name, wait)
+        return max(1, catalog.registry.index_of(name)), catalog.registry.service(name)
+
+    async def _opened(self) -> Catalog:
+        if self._is_closed:
+            raise Conflict("this service discovery is closed")
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._catalog is None:
+                catalog = Catalog(Registry(settings=self._settings), MemoryStore())
+                await catalog.open()
+                self._catalog = catalog
+        return self._catalog

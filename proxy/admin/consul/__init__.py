@@ -1,0 +1,1 @@
+"""The Consul-shaped part of the HTTP API: what registrators, Prometheus and Traefik call."""

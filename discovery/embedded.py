@@ -30,7 +30,7 @@ class Embedded:
         await (await self._opened()).change(*changes)
 
     async def names(self) -> list[str]:
-        return (await self._opened()).registry.services()
+        return list((await self._opened()).registry.services())
 
     async def service(self, name: str) -> Service | None:
         return (await self._opened()).registry.service(name)

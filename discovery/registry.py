@@ -16,7 +16,7 @@ Pure: never does I/O, never looks at a clock, never tells anybody. `now` is seco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -36,6 +36,7 @@ from discovery.changes import (
     NotFound,
     PutEndpoint,
     PutNode,
+    PutPolicies,
     RemoveEndpoint,
     Replace,
     Resolved,
@@ -137,6 +138,14 @@ class Registry:
     def service(self, name: str) -> Service | None:
         record = self._roster.services.get(name)
         return None if record is None else record.as_seen()
+
+    def policies(self, service: str) -> PutPolicies | None:
+        """What the API sets of it."""
+        return self._overlay.policies(service)
+
+    def registered(self, service: str) -> Mapping[str, PutEndpoint]:
+        """What the API registered for it, by id."""
+        return self._overlay.registered.get(service, {})
 
     def index_of(self, service: str) -> int:
         """When it changed last. Of one that is not there: when it, or another one, was removed."""

@@ -73,7 +73,7 @@ class Services:
             changes.append(PutPolicies(service=msgspec.structs.replace(service, endpoints=()), fields=fields))
         if "endpoints" in given:
             kept = {endpoint.id for endpoint in service.endpoints}
-            known = self.api.catalog.registry.overlay.registered.get(name, {})
+            known = self.api.catalog.registry.registered(name)
             changes += [RemoveEndpoint(service=name, id=id) for id in known if id not in kept]
             changes += [PutEndpoint(service=name, endpoint=endpoint) for endpoint in service.endpoints]
         return await self._changed(*changes)
@@ -81,8 +81,8 @@ class Services:
     async def delete(self, request: web.Request) -> web.Response:
         """Everything that the API says about it."""
         name = request.match_info["service"]
-        overlay = self.api.catalog.registry.overlay
-        changes: list[Durable] = [RemoveEndpoint(service=name, id=id) for id in overlay.registered.get(name, ())]
+        registered = self.api.catalog.registry.registered(name)
+        changes: list[Durable] = [RemoveEndpoint(service=name, id=id) for id in registered]
         if self._own(name) is not None:
             changes.append(RemovePolicies(service=name))
         if not changes:
@@ -107,7 +107,7 @@ class Services:
         return await self._changed(*changes)
 
     def _own(self, name: str) -> PutPolicies | None:
-        return self.api.catalog.registry.overlay.policies(name)
+        return self.api.catalog.registry.policies(name)
 
     def _given_back(self, name: str, kept: tuple[str, ...], keys: Iterable[str]) -> list[Durable]:
         """What makes those fields of `keys` the file's again that the API has set and `kept` does not name."""

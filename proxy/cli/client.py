@@ -53,26 +53,37 @@ class Client:
         """The JSON of `/v1/...`, each part of the path quoted."""
         return self._request("GET", path)
 
-    def post(self, *path: str) -> Any:
-        return self._request("POST", path)
+    def post(self, *path: str, body: Any = None) -> Any:
+        return self._request("POST", path, body)
 
-    def _request(self, method: str, path: tuple[str, ...]) -> Any:
+    def put(self, *path: str, body: Any = None) -> Any:
+        """`body` is sent as JSON; None: without a body."""
+        return self._request("PUT", path, body)
+
+    def delete(self, *path: str) -> Any:
+        return self._request("DELETE", path)
+
+    def _request(self, method: str, path: tuple[str, ...], body: Any = None) -> Any:
         target = "/v1/" + "/".join(quote(part, safe="") for part in path)
         headers = {"Accept": "application/json"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         connection = self._connect()
         try:
-            connection.request(method, target, headers=headers)
+            connection.request(method, target, content, headers)
             response = connection.getresponse()
-            status, body = response.status, response.read()
+            status, answer = response.status, response.read()
         except OSError as error:
             raise Unreachable(f"the agent at {self.admin} did not answer: {_reason(error)}") from None
         except (http.client.HTTPException, ValueError) as error:
             raise Unreachable(f"{self.admin} does not speak HTTP: {type(error).__name__} {error}".rstrip()) from None
         finally:
             connection.close()
-        return self._answer(status, body)
+        return self._answer(status, answer)
 
     def _connect(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection

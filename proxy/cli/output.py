@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -88,6 +89,15 @@ def seconds(value: float | None) -> str:
     if value < 1:
         return f"{value * 1e3:.3g}ms"
     return f"{value:.3g}s"
+
+
+def age(since: float) -> str:
+    """How long ago a time was (seconds since the epoch), in its largest unit."""
+    passed = max(0.0, time.time() - since)
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if passed >= length:
+            return f"{passed / length:.0f}{unit}"
+    return f"{passed:.0f}s"
 
 
 def size(value: float) -> str:

@@ -63,7 +63,10 @@ def endpoints(options: Options, service: str | None) -> None:
     if options.as_json:
         return output.print_json(found)
     output.print_table(
-        ("SERVICE", "ENDPOINT", "ADDRESS", "VERSION", "STATE", ">WEIGHT", ">ACTIVE", ">IDLE", ">REQUESTS", ">P99"),
+        (
+            *("SERVICE", "ENDPOINT", "ADDRESS", "VERSION", "STATE", ">FOR", "REASON", "FROM"),
+            *(">WEIGHT", ">ACTIVE", ">IDLE", ">REQUESTS", ">P99"),
+        ),
         (
             (
                 endpoint["stats"]["service"],
@@ -71,6 +74,9 @@ def endpoints(options: Options, service: str | None) -> None:
                 endpoint["address"],
                 endpoint["version"] or "-",
                 endpoint["state"],
+                output.age(endpoint["since"]),
+                endpoint["reason"] or "-",
+                endpoint["origin"],
                 endpoint["weight"],
                 endpoint["active_requests"],
                 endpoint["pool"]["idle"],
@@ -78,6 +84,28 @@ def endpoints(options: Options, service: str | None) -> None:
                 output.seconds(endpoint["stats"]["stats"]["duration_quantiles"]["p99"]),
             )
             for endpoint in found
+        ),
+    )
+
+
+@click.command()
+@common_options
+def nodes(options: Options) -> None:
+    """List the machines that endpoints run on."""
+    found = options.client.get("nodes")
+    if options.as_json:
+        return output.print_json(found)
+    output.print_table(
+        ("NODE", "ADDRESS", "STATE", ">HEALTHY", ">ENDPOINTS"),
+        (
+            (
+                node["name"],
+                node["address"] or "-",
+                node["state"],
+                node["endpoints"].get("healthy", 0),
+                sum(node["endpoints"].values()),
+            )
+            for node in found
         ),
     )
 
@@ -168,7 +196,7 @@ def print_version(context: click.Context, parameter: click.Parameter, given: boo
         context.exit()
 
 
-COMMANDS: tuple[click.Command, ...] = (reload, services, endpoints, routes, problems, config, workers, version)
+COMMANDS: tuple[click.Command, ...] = (reload, services, endpoints, nodes, routes, problems, config, workers, version)
 
 
 def _print_version(as_json: bool) -> None:

@@ -63,10 +63,10 @@ class Instances:
     """The service of each ID that the API registered, kept current by what the catalog tells."""
 
     def __init__(self, api: Api) -> None:
-        self._registered = api.catalog.registry.overlay.registered
+        self._registry = api.catalog.registry
         self._services: dict[str, set[str]] = {}  # of an ID
         self._ids: dict[str, frozenset[str]] = {}  # of a service
-        for name in self._registered:
+        for name in self._registry.services():
             self._look(name)
         api.on_close(api.catalog.subscribe(self._applied))
 
@@ -76,7 +76,7 @@ class Instances:
 
     def find(self, id: str) -> PutEndpoint | None:
         service = self.service_of(id)
-        return self._registered[service][id] if service is not None else None
+        return self._registry.registered(service)[id] if service is not None else None
 
     def by_check(self, check_id: str) -> PutEndpoint | None:
         """The instance whose check is called so: service:ID, or as it was registered."""
@@ -86,15 +86,15 @@ class Instances:
         return next((put for put in self.all() if check_id_of(put.endpoint) == check_id), None)
 
     def all(self) -> Iterable[PutEndpoint]:
-        for registered in self._registered.values():
-            yield from registered.values()
+        for service in self._ids:
+            yield from self._registry.registered(service).values()
 
     def _applied(self, applied: Applied) -> None:
         for name in applied.services:
             self._look(name)
 
     def _look(self, service: str) -> None:
-        former, now = self._ids.get(service, frozenset()), frozenset(self._registered.get(service, ()))
+        former, now = self._ids.get(service, frozenset()), frozenset(self._registry.registered(service))
         for id in former - now:
             self._services[id].discard(service)
             if not self._services[id]:

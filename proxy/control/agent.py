@@ -174,7 +174,7 @@ class Agent:
         await self._within(fleet.greeted())
         self._rollout = Rollout(self._fleet, self._holder, places)
         self.catalog.registry.advance(self._fleet.known_version)
-        self._discovery = Discovery(self._loop, self.catalog, self._rollout)
+        self._discovery = Discovery(self._loop, self.catalog, self._rollout, self._on_published)
         try:
             await self._discovery.apply(self.config)
         except Refused as refused:
@@ -224,10 +224,13 @@ class Agent:
         await asyncio.shield(self._stop)
         watch.stop()
 
-    def _took_effect(self, reloader: Reloader) -> None:
-        self.config = reloader.config
+    def _on_published(self) -> None:
         self.snapshot = self._rollout.snapshot
         self.slot_numbers = self._rollout.slots
+
+    def _took_effect(self, reloader: Reloader) -> None:
+        self.config = reloader.config
+        self._on_published()
         self.reloads = reloader.counts
         self.last_reload = reloader.last_success
 
@@ -382,6 +385,8 @@ async def run(loop: asyncio.AbstractEventLoop, path: str) -> int:
 
     holder = Holder(loop, socket.socket(fileno=FIRST_DESCRIPTOR))
     agent = Agent(loop, path, holder, load=load_in_child, plane=DataPlane, serve_admin=serve_admin)
+    for descriptor in (FIRST_DESCRIPTOR, TABLE_DESCRIPTOR):
+        os.set_inheritable(descriptor, False)  # programs that check an endpoint have no business with them
     loop.add_signal_handler(signal.SIGTERM, agent.on_terminate)
     unblock_signals()  # not earlier: uvloop loses what comes before it runs
     return await agent.run()

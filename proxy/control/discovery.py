@@ -1,4 +1,4 @@
-"""The agent's part of discovery: the catalog, what feeds it, and its way to the workers.
+"""The agent's part of discovery: the catalog, what feeds it, health checks, and the way to the workers.
 
 Two things lead to a new snapshot at the workers: another configuration, which may be refused and takes the time that
 sockets take, and any other change of the catalog, which is published soon after. Both wait for the same lock, so the
@@ -9,10 +9,13 @@ workers are told of one thing after the other. Publications are led by the first
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from random import Random
 
 from discovery.catalog import Catalog
 from discovery.changes import Base, ChangeError
-from discovery.model import Config, Snapshot
+from discovery.health.checker import Checker
+from discovery.model import Config, RegistrySettings, Snapshot
 from discovery.registry import Applied
 from proxy.config.problems import Problem
 from proxy.control.rollout import Refused, Rollout
@@ -25,14 +28,24 @@ _PUBLISHING = "publishing"  # source of problems
 class Discovery:
     """What is in force. Made when the workers have said what they have, after `catalog.open`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, catalog: Catalog, rollout: Rollout) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        catalog: Catalog,
+        rollout: Rollout,
+        on_published: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_published` is called when the workers have been sent another snapshot."""
         self.catalog = catalog
         self.publications = 0
         self._loop = loop
         self._rollout = rollout
+        self._on_published = on_published
         self._lock = asyncio.Lock()
         self._publishing: asyncio.Task[None] | None = None
         self._unsubscribe = catalog.subscribe(self._on_applied)
+        self.checker = Checker(loop, catalog, RegistrySettings(), Random())
+        self._is_checking = False
 
     @property
     def snapshot(self) -> Snapshot:
@@ -59,9 +72,15 @@ class Discovery:
             if not applied.changed or applied.index != tried.version:  # something else changed meanwhile
                 registry.advance(max(registry.index, tried.version) + 1)
             self.catalog.configure(config.registry)
+            self.checker.configure(config.registry)
+            if not self._is_checking:  # not earlier: what is known from before is in the catalog by now
+                self._is_checking = True
+                self.checker.start()
+            self._on_published()
             self._publish_soon()
 
     async def close(self) -> None:
+        await self.checker.close()
         self._unsubscribe()
         publishing, self._publishing = self._publishing, None
         if publishing is not None:
@@ -95,6 +114,7 @@ class Discovery:
                         break  # until something else changes
                     self.catalog.problem(_PUBLISHING, None)
                     self.publications += 1
+                    self._on_published()
                 await asyncio.sleep(PUBLISH_EVERY)
         finally:
             self._publishing = None

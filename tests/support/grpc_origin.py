@@ -8,6 +8,7 @@ from collections.abc import Callable
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 
 Headers = list[tuple[str, str]]
 
@@ -55,6 +56,8 @@ def serving(on_call: Callable[[Call], None]) -> Callable[..., object]:
                         on_call(calls[event.stream_id])
                 writer.write(connection.data_to_send())
                 await writer.drain()
+        except (OSError, h2.exceptions.ProtocolError):
+            pass  # a client that speaks something else
         finally:
             writer.close()
 

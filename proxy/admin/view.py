@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from discovery.catalog import Catalog
+from discovery.health.checker import CheckStatus
+from discovery.health.numbers import HealthReading
 from discovery.model import Config, Snapshot, Struct
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Table
@@ -45,6 +47,14 @@ class AgentView(Protocol):
     def problems(self) -> tuple[Problem, ...]: ...
 
     def workers(self) -> tuple[WorkerStatus, ...]: ...
+
+    def health(self) -> HealthReading:
+        """What is counted about health checks, as of now."""
+        ...
+
+    def check_status(self, service: str, endpoint: str) -> CheckStatus | None:
+        """How the health checks of an endpoint go; None: it has none, or reports itself (TTL)."""
+        ...
 
     async def reload(self) -> ReloadResult:
         """Read the file again, check it, run its tests, and put it in force if all of that succeeded."""

@@ -26,6 +26,8 @@ import msgspec
 import structlog
 
 from discovery.catalog import Catalog
+from discovery.health.checker import CheckStatus
+from discovery.health.numbers import NO_CHECKS, HealthReading
 from discovery.model import Config, Snapshot
 from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
@@ -118,6 +120,12 @@ class Agent:
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         return self._fleet.statuses()
+
+    def health(self) -> HealthReading:
+        return self._discovery.checker.numbers() if self._reloader is not None else NO_CHECKS
+
+    def check_status(self, service: str, endpoint: str) -> CheckStatus | None:
+        return self._discovery.checker.status(service, endpoint) if self._reloader is not None else None
 
     async def reload(self) -> ReloadResult:
         if self._reloader is None or self.draining or self._is_held or self._is_retiring:

@@ -15,7 +15,7 @@ import os
 import platform
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import cast
@@ -25,6 +25,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from discovery.health.numbers import Times
 from discovery.model import EndpointState
 from proxy import build
 from proxy.admin.view import WORKER_STATES, WorkerStatus
@@ -65,6 +66,7 @@ class TableCollector(Collector):
                 if family.scope is scope:
                     yield _metric(family, _row_samples(family, rows))
         yield from self._services()
+        yield from self._health()
         yield from self._configuration()
         yield from self._workers()
         yield _plain(
@@ -87,6 +89,14 @@ class TableCollector(Collector):
 
         yield _plain(families.ENDPOINTS, states())
         yield _plain(families.ENDPOINT_INFO, places())
+
+    def _health(self) -> Iterator[Metric]:
+        health = self.reading.health
+        yield _plain(families.HEALTH_CHECKS, health.results.items())
+        yield _times(families.HEALTH_CHECK_DURATION, [((name,), times) for name, times in health.durations.items()])
+        yield _times(families.HEALTH_CHECK_LATENESS, [((), health.lateness)])
+        yield _plain(families.HEALTH_CHECKS_IN_FLIGHT, [((), health.in_flight)])
+        yield _plain(families.HEALTH_CHECKS_WAITING, [((), health.waiting)])
 
     def _configuration(self) -> Iterator[Metric]:
         reading = self.reading
@@ -203,7 +213,7 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
             for label, count in row.code_counts.items():
                 yield Sample(name, {**labels, "code": label}, count)
         elif family.shape is Shape.DURATIONS:
-            yield from _histogram(name, labels, row)
+            yield from _histogram(name, labels, row.buckets, row.cells[slots.DURATION_MICROSECONDS] / 1e6)
         elif family.shape is Shape.BYTES:
             yield Sample(name, {**labels, "direction": families.RECEIVED}, row.cells[slots.BYTES_IN])
             yield Sample(name, {**labels, "direction": families.SENT}, row.cells[slots.BYTES_OUT])
@@ -226,13 +236,13 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
             yield Sample(name, {**labels, "state": "active"}, max(0, row.cells[slots.CONNECTIONS_ACTIVE] - idle))
 
 
-def _histogram(name: str, labels: dict[str, str], row: Row) -> Iterator[Sample]:
+def _histogram(name: str, labels: dict[str, str], buckets: Sequence[int], sum: float) -> Iterator[Sample]:
     below = 0
-    for bound, count in zip(_LE, row.buckets, strict=True):
+    for bound, count in zip(_LE, buckets, strict=True):
         below += count
         yield Sample(f"{name}_bucket", {**labels, "le": bound}, below)
     yield Sample(f"{name}_count", labels, below)
-    yield Sample(f"{name}_sum", labels, row.cells[slots.DURATION_MICROSECONDS] / 1e6)
+    yield Sample(f"{name}_sum", labels, sum)
 
 
 # --- samples of everything else ---------------------------------------------------------------------------------
@@ -261,6 +271,19 @@ def _plain(family: PlainFamily, values: Iterable[tuple[tuple[str, ...], float]])
     return _metric(
         family,
         (Sample(family.name, dict(zip(family.labels, labels, strict=True)), value) for labels, value in values),
+    )
+
+
+def _times(family: PlainFamily, values: Iterable[tuple[tuple[str, ...], Times]]) -> Metric:
+    return _metric(
+        family,
+        (
+            sample
+            for labels, times in values
+            for sample in _histogram(
+                family.name, dict(zip(family.labels, labels, strict=True)), times.buckets, times.sum
+            )
+        ),
     )
 
 

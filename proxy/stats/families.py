@@ -373,6 +373,31 @@ ENDPOINT_INFO = PlainFamily(
     ("service", "endpoint", "address", "version", "node"),
     "Where an endpoint is, to be joined with the other families by service and endpoint",
 )
+HEALTH_CHECKS = PlainFamily(
+    "hivemesh_health_checks_total",
+    Kind.COUNTER,
+    ("service", "protocol", "result"),
+    "Health checks made, by what they found: success, failure, or error (it could not be made, which says nothing "
+    "about the endpoint)",
+)
+HEALTH_CHECK_DURATION = PlainFamily(
+    "hivemesh_health_check_duration_seconds",
+    Kind.HISTOGRAM,
+    ("protocol",),
+    "Begin of a health check to its result",
+)
+HEALTH_CHECK_LATENESS = PlainFamily(
+    "hivemesh_health_check_lateness_seconds",
+    Kind.HISTOGRAM,
+    (),
+    "How long after its time a health check began: the agent was busy, or registry.check_concurrency reached",
+)
+HEALTH_CHECKS_IN_FLIGHT = PlainFamily(
+    "hivemesh_health_checks_in_flight", Kind.GAUGE, (), "Health checks under way, the programs among them included"
+)
+HEALTH_CHECKS_WAITING = PlainFamily(
+    "hivemesh_health_checks_waiting", Kind.GAUGE, (), "Health checks that are due and wait for their turn"
+)
 RELOADS = PlainFamily(
     "hivemesh_config_reloads_total", Kind.COUNTER, ("result",), "Times the configuration was read again"
 )
@@ -444,6 +469,11 @@ FAMILIES: tuple[Family, ...] = (
     *ROW_FAMILIES,
     ENDPOINTS,
     ENDPOINT_INFO,
+    HEALTH_CHECKS,
+    HEALTH_CHECK_DURATION,
+    HEALTH_CHECK_LATENESS,
+    HEALTH_CHECKS_IN_FLIGHT,
+    HEALTH_CHECKS_WAITING,
     RELOADS,
     LAST_RELOAD,
     PROBLEMS,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from discovery.health.numbers import NO_CHECKS, HealthReading
 from discovery.model import Config, Snapshot
 from mesh.domains import all_routes_of
 from proxy.admin.view import AgentView, WorkerStatus
@@ -61,10 +62,11 @@ class Reading:
     reloads: Mapping[str, int]
     last_reload: float
     now: float  # monotonic, for the workers' heartbeats
+    health: HealthReading = NO_CHECKS
 
     @classmethod
     def take(cls, view: AgentView) -> Reading:
-        """Called on the agent's loop; constant time."""
+        """Called on the agent's loop; constant time, but for a copy of the counters of health checks."""
         return cls(
             config=view.config,
             snapshot=view.snapshot,
@@ -75,6 +77,7 @@ class Reading:
             reloads=dict(view.reloads),
             last_reload=view.last_reload,
             now=time.monotonic(),
+            health=view.health(),
         )
 
     def rows(self, scope: Scope) -> list[Row]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from discovery.catalog import Catalog
 from discovery.changes import Base
+from discovery.health.checker import CheckStatus
+from discovery.health.numbers import HealthNumbers, HealthReading
 from discovery.model import (
     AdminSettings,
     Config,
@@ -84,6 +86,7 @@ class FakeAgent:
     reload_answer: ReloadResult = ReloadResult(ok=True, changed=True, version=8)  # noqa: RUF009 - a frozen value
     reload_calls: int = 0
     slots: int = SLOTS
+    checks: HealthNumbers = field(default_factory=HealthNumbers)
 
     def __post_init__(self) -> None:
         # The snapshot's version is the registry's index after it.
@@ -115,6 +118,12 @@ class FakeAgent:
             WorkerStatus(worker=worker, pid=os.getpid(), version=self.snapshot.version, state="ready")
             for worker in range(self.config.workers)
         )
+
+    def health(self) -> HealthReading:
+        return self.checks.taken(in_flight=3, waiting=1)
+
+    def check_status(self, service: str, endpoint: str) -> CheckStatus | None:
+        return None
 
     async def reload(self) -> ReloadResult:
         self.reload_calls += 1

@@ -10,7 +10,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from discovery.model import Config, Endpoint, Listener, Protocol, Service, Snapshot
+from discovery.health.numbers import BOUNDS
+from discovery.health.result import Outcome
+from discovery.model import CheckProtocol, Config, Endpoint, Listener, Protocol, Service, Snapshot
 from proxy.admin.view import WorkerStatus
 from proxy.config.problems import Problem
 from proxy.stats import slots
@@ -42,6 +44,8 @@ def busy(agent: FakeAgent) -> FakeAgent:
     for key in ("listener/front", "route/front/api", "service/api", ENDPOINT):
         agent.row(key, worker=0).count_request(200, 3_000, 100, 1_000)
         agent.row(key, worker=1).count_request(503, 400, 50, 0)
+    agent.checks.began(0.002)
+    agent.checks.ended("api", CheckProtocol.HTTP, Outcome.SUCCESS, 0.003)
     return agent
 
 
@@ -142,6 +146,25 @@ def test_durations_are_cumulative_buckets_with_their_sum_and_count(agent: FakeAg
     assert buckets["+Inf"] == 2
     assert values(agent, f"{name}_count", listener="front") == {(): 2}
     assert values(agent, f"{name}_sum", listener="front") == {(): pytest.approx(0.0034)}
+
+
+def test_health_checks_are_counted_with_their_times(agent: FakeAgent) -> None:
+    busy(agent).checks.ended("api", CheckProtocol.HTTP, Outcome.FAILURE, 5.0)
+    assert values(agent, "hivemesh_health_checks_total", service="api", protocol="http") == {
+        ("success",): 1,
+        ("failure",): 1,
+    }
+    name = "hivemesh_health_check_duration_seconds"
+    buckets = {labels[0]: count for labels, count in values(agent, f"{name}_bucket", protocol="http").items()}
+    assert (buckets["0.0025"], buckets["0.005"], buckets["2.5"], buckets["5.0"]) == (0, 1, 1, 2)
+    assert values(agent, f"{name}_sum", protocol="http") == {(): pytest.approx(5.003)}
+    assert values(agent, "hivemesh_health_check_lateness_seconds_count") == {(): 1}
+    assert values(agent, "hivemesh_health_checks_in_flight") == {(): 3}
+    assert values(agent, "hivemesh_health_checks_waiting") == {(): 1}
+
+
+def test_all_histograms_have_the_same_bounds() -> None:
+    assert BOUNDS == slots.BUCKET_BOUNDS
 
 
 def test_the_buckets_of_a_histogram_add_up_to_its_count_while_a_worker_counts(agent: FakeAgent) -> None:

@@ -19,7 +19,7 @@ import heapq
 import itertools
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Final, Protocol
 
@@ -52,7 +52,7 @@ class Told(Protocol):
 
 
 class Services(Protocol):
-    def services(self) -> list[str]: ...
+    def services(self) -> Sequence[str]: ...
 
     def service(self, name: str) -> Service | None: ...
 

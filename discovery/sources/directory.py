@@ -31,7 +31,7 @@ class DirectorySource:
     ) -> None:
         self.source = DIRECTORY + path
         self.folder = Folder()
-        self.looks = 0
+        self.was_looked_at = asyncio.Event()
         self._catalog = catalog
         self._path = path
         self._read = read
@@ -71,8 +71,8 @@ class DirectorySource:
                 found = await self._read(list(paths))
                 folder.take({name: found[path] for path, name in paths.items() if path in found})
             self._tell()
-        self.looks += 1
         self._catalog.problem(self.source, folder.problem)
+        self.was_looked_at.set()
 
     def _tell(self) -> None:
         folder = self.folder

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from ports import free_port, split_address
@@ -21,9 +22,12 @@ def dns_is_installed() -> bool:
 
 
 class Dnsmasq(Program):
-    """Answers who.test with `name` as a text, and n1.test, n2.test ... with 10.0.0.1, 10.0.0.2 ..."""
+    """Answers who.test with `name` as a text, and n1.test, n2.test ... with 10.0.0.1, 10.0.0.2 ...; `options`: more of
+    its command line."""
 
-    def __init__(self, directory: Path, name: str, address: str = "", hosts: int = 50) -> None:
+    def __init__(
+        self, directory: Path, name: str, address: str = "", hosts: int = 50, options: Sequence[str] = ()
+    ) -> None:
         self.address = address or f"127.0.0.1:{free_port()}"
         host, port = split_address(self.address)
         command = [
@@ -43,6 +47,7 @@ class Dnsmasq(Program):
             # Together larger than a frame of Ethernet.
             *(f"--txt-record=large.test,{chr(97 + number) * 250}" for number in range(10)),
             *(f"--host-record=n{number}.test,10.0.0.{number}" for number in range(1, hosts + 1)),
+            *options,
         ]
         super().__init__(command, directory, lambda: dig(self.address, "who.test", "TXT") == [f'"{name}"'], name)
 

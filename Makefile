@@ -8,7 +8,7 @@ SAME_IN_BOTH := benchmarks docs examples discovery proxy/admin proxy/cli proxy/c
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure lint types bench compare proofs docs image-check clean
+.PHONY: help demo test build pure lint types bench compare compare-dns proofs docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ types: $(VENV)/.installed ## Check types
 
 bench: build ## Time single rules and kernels
 	@$(BIN)/python -m pytest benchmarks/micro --benchmark-only
+
+compare-dns: build ## Measure the DNS server beside Knot, unbound and dnsmasq (ARGS as of compare)
+	@$(BIN)/python -m benchmarks.compare --works dns $(ARGS)
 
 compare: build ## Measure hivemesh beside HAProxy, nginx and Envoy (ARGS=--smoke: only see that all of it runs)
 	@$(BIN)/python -m benchmarks.compare $(ARGS)

@@ -14,7 +14,7 @@ from typing import Final
 from benchmarks.compare import idle, load, report, rounds
 from benchmarks.compare.bench import LOAD_CORE, PROXY_CORE, Bench, StartFailed
 from benchmarks.compare.contenders.hivemesh import CHECKOUT
-from benchmarks.compare.works import CONTENDERS, NGINX, WORKS
+from benchmarks.compare.works import CONTENDERS, DNS_CONTENDERS, NGINX, WORKS
 
 SECONDS: Final = 5.0
 
@@ -35,7 +35,7 @@ def names(text: str, known: Sequence[str]) -> list[str]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     works = [work.name for work in WORKS]
-    peers = [contender.name for contender in CONTENDERS]
+    peers = list(dict.fromkeys(contender.name for contender in (*CONTENDERS, *DNS_CONTENDERS)))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="hivemesh beside other proxies")
     parser.add_argument("--rounds", type=int, help="rounds over all lanes (default: 5; latency 9; memory 3)")
     parser.add_argument("--seconds", type=float, help=f"length of one sample (default: {SECONDS:g}; whole seconds)")

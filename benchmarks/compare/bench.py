@@ -125,6 +125,8 @@ class Bench:
 
     def _origin_ports(self, origin: Origin) -> list[int]:
         """Where the origin listens; it is started when it is first wanted, and stays."""
+        if not origin.ports:
+            return []
         if origin.name not in self._origins:
             folder = self._new_folder(origin.name)
             ports = free_ports(origin.ports)

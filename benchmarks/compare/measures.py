@@ -1,4 +1,5 @@
-"""What is measured of a running proxy: CPU per request, connection, byte or datagram, latency at a fixed rate, memory.
+"""What is measured of a running proxy: CPU per request, connection, byte, datagram or query, latency at a fixed rate,
+and memory.
 
 Each measure takes the bench and a running proxy and returns one sample: named numbers whose names carry their unit
 (bytes need none). They drive the load generators and read /proc; what the numbers mean together is said elsewhere.
@@ -10,11 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.compare import load, native
+from benchmarks.compare import dns, load, native
 from benchmarks.compare.bench import LOAD_CORE, PROXY_CORE, Bench, Running
 from benchmarks.compare.contenders.contender import MAX_CONNECTIONS
 from benchmarks.compare.idle import IdleClients
-from benchmarks.compare.processes import Started, core_busy
+from benchmarks.compare.processes import Started, core_busy, wait_until
 
 Sample = dict[str, float]
 
@@ -28,6 +29,11 @@ WARM_UP: Final = 1.0
 
 # Allocators hand back, timers of a start go by; memory is read after this.
 SETTLE: Final = 1.0
+
+# A tree that uses less of its core than this, looked at for so long (seconds), has nothing left to do of its start.
+QUIET_SHARE: Final = 0.05
+QUIET_LOOK: Final = 0.5
+QUIET_TIMEOUT: Final = 20.0
 
 # Connections that are opened before the first reading of memory, so that what is allocated once is not counted as
 # cost of a connection; and how many are kept free for a proxy's own (a probe that is still closing).
@@ -136,6 +142,36 @@ def cpu_per_datagram(bench: Bench, running: Running) -> Sample:
         "lost": report.lost,
         **cost.shares(),
     }
+
+
+def cpu_per_query(bench: Bench, running: Running) -> Sample:
+    """CPU of the whole tree over questions answered, when every name has been asked for and the start is long over."""
+    scenario = running.setup.scenario
+    folder = bench.scratch()
+    dns.run_dnsperf(folder, scenario, running.setup.port, 0)
+    _await_quiet(running.process)
+    meter = Meter(running.process)
+    report = dns.run_dnsperf(folder, scenario, running.setup.port, bench.seconds)
+    cost = meter.stop()
+    return {
+        "cpu_us_per_query": cost.cpu * 1e6 / report.completed,
+        "queries_per_s": report.per_s,
+        "mean_ms": report.latency * 1e3,
+        "lost": report.lost,
+        **cost.shares(),
+    }
+
+
+def _await_quiet(process: Started) -> None:
+    """Wait until a tree does next to nothing."""
+
+    def is_quiet() -> bool:
+        before = process.cpu()
+        time.sleep(QUIET_LOOK)
+        return process.cpu() - before < QUIET_SHARE * QUIET_LOOK
+
+    if not wait_until(is_quiet, QUIET_TIMEOUT):
+        raise load.LoadFailed(f"it was still busy {QUIET_TIMEOUT:.0f} s after all names had been asked for")
 
 
 def requests_per_s(bench: Bench, running: Running) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from benchmarks.compare import native
+from benchmarks.compare import dns, native
 from benchmarks.compare.contenders import nginx
-from benchmarks.compare.traffic import ENDPOINTS_PER_SERVICE, ORIGIN_PORTS, Request, Scenario
+from benchmarks.compare.traffic import DNS_ZONE, ENDPOINTS_PER_SERVICE, ORIGIN_PORTS, Request, Scenario
 
 ORIGIN_BODY: Final = '{"id":4711,"name":"a thing of some kind","price":"17.90","in_stock":12}'
 assert len(ORIGIN_BODY) == 71
@@ -96,6 +96,32 @@ class EchoOrigin:
             return _words(problem)
 
 
+class NoOrigin:
+    """Nobody: a DNS server answers by itself."""
+
+    name = "nobody"
+    ports = 0
+
+    def command(self, ports: Sequence[int], folder: Path) -> tuple[str, ...]:
+        raise ValueError("nobody is never started")
+
+    def probe(self, port: int, scenario: Scenario | None = None) -> str:
+        """The last of the names must have exactly its addresses."""
+        assert scenario is not None
+        service = scenario.services[-1]
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(PROBE_TIMEOUT / 10)
+                client.connect(("127.0.0.1", port))
+                client.send(dns.question(f"{service.name}.{DNS_ZONE}"))
+                found = dns.addresses(client.recv(4096))
+        except OSError as problem:
+            return _words(problem)
+        expected = sorted(address.rpartition(":")[0] for address in service.addresses)
+        return "" if found == expected else f"{service.name} has {found}, expected {expected}"
+
+
+NOBODY: Final = NoOrigin()
 WEB: Final = WebOrigin()
 BULK: Final = BulkOrigin()
 ECHO: Final = EchoOrigin()

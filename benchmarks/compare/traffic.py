@@ -48,6 +48,7 @@ class Protocol(Enum):
     HTTP = "http"
     TCP = "tcp"
     UDP = "udp"
+    DNS = "dns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Request:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """Of TCP and UDP there is one service, to which everything goes; requests are then what an HTTP client sends
-    through it unseen."""
+    through it unseen. Of DNS there are services whose addresses are asked for, and nothing else."""
 
     routes: tuple[Route, ...]
     services: tuple[Service, ...]
@@ -144,3 +145,21 @@ def one_service(protocol: Protocol, origin_ports: Sequence[int]) -> Scenario:
     addresses = tuple(f"127.0.0.1:{port}" for port in origin_ports[:ENDPOINTS_PER_SERVICE])
     requests = fifty_routes(range(1, 1 + ORIGIN_PORTS)).requests
     return Scenario((), (Service("store", addresses),), requests, protocol)
+
+
+# Where the names of services are, and how long their addresses may be kept.
+DNS_ZONE: Final = "service.hivemesh"
+DNS_TTL: Final = 5
+
+ADDRESSES_PER_NAME: Final = 4
+
+
+def service_names(count: int, origin_ports: Sequence[int] = ()) -> Scenario:
+    """`count` names of services with four addresses each."""
+    services = tuple(
+        Service(
+            f"s{index}", tuple(f"10.{index >> 8}.{index & 255}.{host + 1}:80" for host in range(ADDRESSES_PER_NAME))
+        )
+        for index in range(count)
+    )
+    return Scenario((), services, (), Protocol.DNS)

@@ -16,6 +16,7 @@ from typing import Final
 from benchmarks.compare import measures, origins
 from benchmarks.compare.bench import Bench, Lane, Running, StartFailed
 from benchmarks.compare.contenders.contender import Contender
+from benchmarks.compare.contenders.dns_servers import DNSMASQ, KNOT, UNBOUND
 from benchmarks.compare.contenders.envoy import Envoy
 from benchmarks.compare.contenders.haproxy import HAProxy
 from benchmarks.compare.contenders.hivemesh import CHECKOUT, Hivemesh
@@ -23,7 +24,7 @@ from benchmarks.compare.contenders.nginx import Nginx
 from benchmarks.compare.measures import Sample
 from benchmarks.compare.origins import Origin
 from benchmarks.compare.summary import Comparison
-from benchmarks.compare.traffic import Protocol, Scenario, numbered_routes, one_service
+from benchmarks.compare.traffic import Protocol, Scenario, numbered_routes, one_service, service_names
 
 HIVEMESH: Final = Hivemesh()
 HAPROXY: Final = HAProxy()
@@ -34,6 +35,7 @@ CONTENDERS: Final[tuple[Contender, ...]] = (HIVEMESH, HAPROXY, NGINX, ENVOY)
 # HAProxy has no UDP but that of its log servers.
 NGINX_STREAM: Final = Nginx(streams=True)
 TCP_CONTENDERS: Final[tuple[Contender, ...]] = (HIVEMESH, HAPROXY, NGINX_STREAM, ENVOY)
+DNS_CONTENDERS: Final[tuple[Contender, ...]] = (HIVEMESH, KNOT, UNBOUND, DNSMASQ)
 UDP_CONTENDERS: Final[tuple[Contender, ...]] = (HIVEMESH, NGINX_STREAM, ENVOY)
 
 # Interpreting is a copy of the tree, because a compiled module wins over its source.
@@ -43,6 +45,7 @@ BUILD_TIMEOUT: Final = 600
 
 FEW_ROUTES: Final = 10
 MANY_ROUTES: Final = 10_000
+NAMES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ def _with_log(contender: Contender) -> tuple[Lane, Lane]:
 def _stream_lanes(protocol: Protocol, contenders: Sequence[Contender], origin: Origin) -> tuple[Lane, ...]:
     scenario: Callable[[Sequence[int]], Scenario] = partial(one_service, protocol)
     return tuple(Lane(contender.name, contender, scenario, origin=origin) for contender in contenders)
+
+
+def _dns_lanes(contenders: Sequence[Contender]) -> tuple[Lane, ...]:
+    scenario: Callable[[Sequence[int]], Scenario] = partial(service_names, NAMES)
+    return tuple(Lane(contender.name, contender, scenario, origin=origins.NOBODY) for contender in contenders)
 
 
 def _numbered(count: int) -> Lane:
@@ -239,6 +247,19 @@ WORKS: Final = (
             Comparison("hivemesh", "envoy"),
         ),
         measure=measures.cpu_per_datagram,
+    ),
+    Work(
+        name="dns",
+        question="10,000 names of four addresses each, asked over UDP: CPU per query",
+        metric="cpu_us_per_query",
+        lanes=_dns_lanes(DNS_CONTENDERS),
+        comparisons=(
+            Comparison("hivemesh", "knot", 0.95),
+            Comparison("hivemesh", "unbound"),
+            Comparison("hivemesh", "dnsmasq"),
+        ),
+        measure=measures.cpu_per_query,
+        rounds=9,
     ),
     Work(
         name="http_pure",

@@ -47,6 +47,10 @@ static inline uint64_t hm_dns_hash(const unsigned char *key, int size, const uin
     return hm_mix(hash ^ (uint64_t)size, seed[3]) | 1;
 }
 
+static inline void hm_prefetch(const void *at, int bytes) {
+    for (int done = 0; done < bytes; done += 64) __builtin_prefetch((const char *)at + done);
+}
+
 /* A number below `most`, and the next state of the generator. Only the order of answers hangs on it. */
 static inline uint32_t hm_draw(uint64_t *state, uint32_t most) {
     uint64_t x = *state;

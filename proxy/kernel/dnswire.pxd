@@ -15,6 +15,19 @@ cdef struct Question:
     uint8_t dnssec  # the bit DO
 
 
+cdef enum:
+    KEY_ROOM = 264  # a name of 255, a type, zeros to a multiple of 8
+
+
+# A message that was understood.
+cdef struct Plan:
+    Question question
+    int verdict
+    int key_size
+    uint64_t hash  # 0: there is nothing to look up
+    uint8_t key[KEY_ROOM]
+
+
 cdef struct Layout:
     int start  # of the records that rotate
     int size  # of each
@@ -57,7 +70,9 @@ cdef class Answers:
     cpdef watch(self, str owner, Slot row, int cell)
     cpdef bytes answer(self, bytes query, Slot row, bint stream=*)
     cpdef bytes finish(self, bytes query, bytes message, Slot row, bint stream=*)
-    cdef int respond(self, const uint8_t* query, int size, uint8_t* out, int most, uint64_t* cells) except -2
+    cdef void prepare(self, const uint8_t* query, int size, Plan* plan) noexcept
+    cdef void expect(self, const Plan* plan) noexcept
+    cdef int respond(self, const uint8_t* query, const Plan* plan, uint8_t* out, int most, uint64_t* cells) except -2
     cdef int udp_room(self) noexcept
     cdef int reject(self, const uint8_t* query, int verdict, uint8_t* out, uint64_t* cells) noexcept
     cdef int error(self, const uint8_t* query, int rcode, uint8_t* out) noexcept
@@ -66,8 +81,7 @@ cdef class Answers:
     cdef int compose_entry(self, const uint8_t* query, Entry* entry, uint8_t* out, int most) noexcept
     cdef int compose(self, const uint8_t* query, const uint8_t* wire, int size, const Layout* parts, uint8_t* out,
                      int most) noexcept
-    cdef int miss(self, const uint8_t* query, const uint8_t* key, int key_size, uint64_t hash, uint8_t* out,
-                  int most) except -2
+    cdef int miss(self, const uint8_t* query, const Plan* plan, uint8_t* out, int most) except -2
     cdef Entry* keep(self, const uint8_t* key, int key_size, uint64_t hash, answer) except? NULL
     cdef Place* find(self, const uint8_t* key, int key_size, uint64_t hash) noexcept
     cdef void drop(self, size_t at) noexcept

@@ -36,12 +36,12 @@ from proxy.stats import slots as layout
 cdef extern from "dnswire.h":
     int hm_dns_key(const uint8_t* name, int size, const uint8_t* type, uint8_t* key) noexcept nogil
     uint64_t hm_dns_hash(const uint8_t* key, int size, const uint64_t* seed) noexcept nogil
+    void hm_prefetch(const void* at, int bytes) noexcept nogil
     uint32_t hm_draw(uint64_t* state, uint32_t most) noexcept nogil
 
 cdef enum:
     HEADER = 12
     OPT_SIZE = 11
-    KEY_ROOM = 264  # a name of 255, a type, zeros to a multiple of 8
     PLAIN_UDP = 512  # RFC 1035 section 2.3.4
     LARGEST = 65535
     QR = 0x80
@@ -54,6 +54,7 @@ cdef enum:
     CLASS_IN = 1
     MOST_VARIANTS = 256
     FIRST_PLACES = 1024
+    EXPECTED = 256  # bytes of an entry that most answers do not exceed
     # 10,000 services with all their names and types; twice that memory for answers of a hundred addresses.
     MOST_ENTRIES = 262_144
     MOST_BYTES = 64 << 20
@@ -444,32 +445,49 @@ cdef class Answers:
 
     # --- a question ---------------------------------------------------------------------------------------------
 
-    cdef int respond(self, const uint8_t* query, int size, uint8_t* out, int most, uint64_t* cells) except -2:
+    # In three steps, so that a batch of messages waits for memory once and not one after the other: where answers are
+    # kept is more than fits into the caches next to the processor.
+
+    cdef void prepare(self, const uint8_t* query, int size, Plan* plan) noexcept:
+        """Understand a message, and have the place fetched where its answer would be."""
+        cdef Question* q = &plan.question
+        plan.hash = 0
+        plan.verdict = read_query(query, size, q)
+        if plan.verdict == NOERROR:
+            plan.key_size = hm_dns_key(query + HEADER, q.name_size, query + HEADER + q.name_size, plan.key)
+            plan.hash = hm_dns_hash(plan.key, plan.key_size, self.seed)
+            hm_prefetch(&self.places[plan.hash & self.mask], sizeof(Place))
+
+    cdef void expect(self, const Plan* plan) noexcept:
+        """Have the answer fetched."""
+        cdef Place* place
+        if plan.hash:
+            place = &self.places[plan.hash & self.mask]
+            if place.hash == plan.hash:
+                hm_prefetch(place.entry, EXPECTED)
+
+    cdef int respond(self, const uint8_t* query, const Plan* plan, uint8_t* out, int most, uint64_t* cells) except -2:
         """Answer a message: the bytes written to `out`, which has room for `most` and for 300 at least; 0: nothing is
         to be said; FORWARD: somebody else must be asked. `most` 0: over UDP. What was understood is in `question`."""
-        cdef uint8_t key[KEY_ROOM]
         cdef Question* q = &self.question
         cdef Place* place
-        cdef int key_size, written
-        cdef uint64_t hash
-        cdef int verdict = read_query(query, size, q)
-        if verdict != NOERROR:
-            return self.reject(query, verdict, out, cells)
+        cdef int written
+        q[0] = plan.question
+        if plan.verdict != NOERROR:
+            return self.reject(query, plan.verdict, out, cells)
         cells[C_REQUESTS] += 1
         cells[TYPE_CELL[q.qtype] if q.qtype < 256 else C_OTHER_TYPE] += 1
         if most == 0:
             most = self.udp_room()
-        key_size = hm_dns_key(query + HEADER, q.name_size, query + HEADER + q.name_size, key)
-        hash = hm_dns_hash(key, key_size, self.seed)
-        place = self.find(key, key_size, hash)
+        place = self.find(plan.key, plan.key_size, plan.hash)
         if place.hash and place.entry.epoch != NULL and place.entry.epoch[0] != place.entry.epoch_seen:
             self.drop(place - self.places)
-            place = self.find(key, key_size, hash)
+            place = self.find(plan.key, plan.key_size, plan.hash)
         if place.hash:
             written = self.compose_entry(query, place.entry, out, most)
         else:
             cells[C_UNCACHED] += 1
-            written = self.miss(query, key, key_size, hash, out, most)
+            written = self.miss(query, plan, out, most)
             if written == FORWARD:
                 return FORWARD
         if out[2] & TC:
@@ -583,25 +601,24 @@ cdef class Answers:
             out[3] |= RA
         return size
 
-    cdef int miss(self, const uint8_t* query, const uint8_t* key, int key_size, uint64_t hash, uint8_t* out,
-                  int most) except -2:
-        cdef Question* q = &self.question
+    cdef int miss(self, const uint8_t* query, const Plan* plan, uint8_t* out, int most) except -2:
+        cdef const Question* q = &plan.question
         cdef Entry* entry
         cdef bytes wire
         cdef tuple variants
         cdef Layout parts
         try:
-            answer = self.lookup(PyBytes_FromStringAndSize(<const char*>key, q.name_size), q.qtype)
+            answer = self.lookup(PyBytes_FromStringAndSize(<const char*>plan.key, q.name_size), q.qtype)
             if answer is None:
                 return FORWARD if self.forwarding else self.error(query, REFUSED, out)
             if answer.cacheable and q.qtype < 256 and TYPE_CELL[q.qtype] != C_OTHER_TYPE:
-                entry = self.keep(key, key_size, hash, answer)
+                entry = self.keep(plan.key, plan.key_size, plan.hash, answer)
                 if entry != NULL:
                     return self.compose_entry(query, entry, out, most)
             variants = answer.variants or (answer.wire,)
             parts = layout_of(answer, variants)
             wire = variants[<int>hm_draw(&self.state, <uint32_t>len(variants))]
-            check_wire(wire, key)
+            check_wire(wire, plan.key)
             return self.compose(query, <const uint8_t*>PyBytes_AS_STRING(wire), <int>PyBytes_GET_SIZE(wire), &parts, out,
                                 most)
         except Exception as bug:
@@ -613,8 +630,11 @@ cdef class Answers:
     cpdef bytes answer(self, bytes query, Slot row, bint stream=False):
         """Answer one message, counted in `row`: over TCP if `stream`, else over UDP. b"": nothing is to be said; None:
         somebody else must be asked."""
-        cdef int size = self.respond(<const uint8_t*>PyBytes_AS_STRING(query), <int>min(PyBytes_GET_SIZE(query), LARGEST),
-                                     scratch, LARGEST if stream else 0, row.cells)
+        cdef Plan plan
+        cdef const uint8_t* message = <const uint8_t*>PyBytes_AS_STRING(query)
+        cdef int size
+        self.prepare(message, <int>min(PyBytes_GET_SIZE(query), LARGEST), &plan)
+        size = self.respond(message, &plan, scratch, LARGEST if stream else 0, row.cells)
         return None if size == FORWARD else PyBytes_FromStringAndSize(<char*>scratch, size)
 
 

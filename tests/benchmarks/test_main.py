@@ -8,7 +8,7 @@ def test_all_works_and_peers_by_default():
     options = parse([])
 
     assert options.works == [work.name for work in WORKS]
-    assert options.peers == ["hivemesh", "haproxy", "nginx", "envoy"]
+    assert options.peers == ["hivemesh", "haproxy", "nginx", "envoy", "knot", "unbound", "dnsmasq"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.compare.contenders import contender
 from benchmarks.compare.contenders.contender import Command, Setup
-from benchmarks.compare.traffic import Protocol, Route
+from benchmarks.compare.traffic import DNS_TTL, Protocol, Route
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 
@@ -51,9 +51,15 @@ def render(setup: Setup) -> Json:
             "keep_alive": f"{contender.CLIENT_KEEP_ALIVE}s",
             "upstream_idle": f"{contender.UPSTREAM_IDLE}s",
         },
-        "listeners": [_listener(setup)],
+        **_served(setup),
         "services": services,
     }
+
+
+def _served(setup: Setup) -> Json:
+    if setup.scenario.protocol is Protocol.DNS:
+        return {"dns": {"address": f"127.0.0.1:{setup.port}", "ttl": f"{DNS_TTL}s"}}
+    return {"listeners": [_listener(setup)]}
 
 
 def _listener(setup: Setup) -> Json:

@@ -135,7 +135,7 @@ class Zone:
         self._nodes = {label: by_name[name] for label, name in by_label(by_name).items()}
         self._nodes_at = {
             packed: label
-            for label, node in reversed(self._nodes.items())
+            for label, node in sorted(self._nodes.items(), reverse=True)  # of two with one address the first is named
             if node.address
             for packed in packed_addresses((node.address,))
         }
@@ -250,8 +250,9 @@ class Zone:
                 found = self._answer_domain(name, qtype, apex, labels, self._records[owner])
         if found is not None:
             return found
-        exists = name in self._above
-        return self._render.negative(name, qtype, apex, Rcode.NOERROR if exists else Rcode.NXDOMAIN)
+        if name in self._above:
+            return self._empty(name, qtype, apex)
+        return self._render.negative(name, qtype, apex, Rcode.NXDOMAIN)
 
     def _answer_domain(
         self, name: bytes, qtype: int, apex: bytes, labels: tuple[bytes, ...], record: Record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 from typing import NamedTuple
 
 import dns.flags
@@ -58,6 +59,7 @@ def resolve(asked: Zone, name: str, qtype: str | int = "A") -> Read:
     return found
 
 
+@lru_cache(maxsize=4096)
 def read(wire: bytes) -> Read:
     """Two parsers must agree about every record, with nothing left over behind the last."""
     message = dns.message.from_wire(wire, one_rr_per_rrset=True)

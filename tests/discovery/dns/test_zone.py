@@ -281,6 +281,13 @@ def test_zone_transfers_are_refused() -> None:
             assert resolve(zone(WEB), name, qtype) == Read("REFUSED", False, [], [], [], set())
 
 
+def test_of_two_nodes_with_one_address_the_first_by_name_is_named() -> None:
+    asked = zone()
+    for names in (("n1", "n2"), ("n2", "n1")):
+        asked.nodes(tuple(Node(name=name, address="10.0.0.8") for name in names))
+        assert resolve(asked, "8.0.0.10.in-addr.arpa", "PTR").data == ["n1.node.hivemesh."]
+
+
 def test_an_address_is_known_by_its_services_or_its_node() -> None:
     api = Service(
         name="api", endpoints=(Endpoint(id="a", address="10.0.0.1:9"), Endpoint(id="b", address="10.0.0.8:9"))

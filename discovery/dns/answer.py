@@ -5,7 +5,6 @@ An answer is kept by whoever sends it, until the service it belongs to changes: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -20,8 +19,7 @@ class Rotation(NamedTuple):
 NO_ROTATION = Rotation(0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """`wire` is a whole message: id 0, RD 0, the question in lower case, no OPT.
 
     `variants`, where there are any, are alternatives to `wire` (the first of them): one after the other they give each

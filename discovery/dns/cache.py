@@ -113,7 +113,7 @@ def _lifetime(
     return min(float(shortest), settings.cache_negative_ttl)
 
 
-def failure(question: Question, rcode: Rcode = Rcode.SERVFAIL) -> Answered:
+def failure(question: Question, rcode: int = Rcode.SERVFAIL) -> Answered:
     """An answer of our own that has nothing in it."""
     flags = RESPONSE | RECURSION_AVAILABLE | rcode
     name = Question(question.name.lower(), question.qtype, question.qclass)

@@ -62,7 +62,7 @@ def split(wire: bytes) -> list[int]:
 
 def labels_between(wire: bytes, starts: list[int], count: int) -> tuple[bytes, ...]:
     """The first `count` labels."""
-    return tuple(wire[at + 1 : at + 1 + wire[at]] for at in starts[:count])
+    return tuple([wire[at + 1 : at + 1 + wire[at]] for at in starts[:count]])
 
 
 def text_name(wire: bytes) -> str:

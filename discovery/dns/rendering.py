@@ -89,7 +89,7 @@ class Renderer:
 
     # --- answers without records, and those of a zone ------------------------------------------------------------
 
-    def negative(self, name: bytes, qtype: int, apex: bytes, rcode: Rcode, owner: str = "") -> Answer:
+    def negative(self, name: bytes, qtype: int, apex: bytes, rcode: int, owner: str = "") -> Answer:
         """Nothing of this type (NOERROR) or nothing of this name (NXDOMAIN), with the SOA that says for how long.
         RFC 2308 section 3: its TTL is what the answer may be kept for."""
         tail = self._soa_tail
@@ -150,12 +150,11 @@ class Renderer:
         """SRV by priority, with the addresses of its targets in ADDITIONAL. `targets` is not empty."""
         asked = question(name, Type.SRV)
         size = HEADER_SIZE + len(asked)
-        order = list(range(len(targets)))
-        drawn = [self._rng.random() for _ in order]
-        order.sort(key=lambda index: (targets[index].priority, drawn[index]))
+        draw = self._rng.random
+        order = sorted((target.priority, draw(), target) for target in targets)
         answers: list[bytes] = []
         where: dict[bytes, bytes] = {}  # address -> how its name is written in ADDITIONAL
-        for target in (targets[index] for index in order[: self._limit]):
+        for _, _, target in order[: self._limit]:
             host = self.address_name(target.packed)
             written = record(Type.SRV, ttl, srv_data(target.priority, target.weight, target.port, host))
             if size + len(written) > MAX_MESSAGE:
@@ -184,7 +183,7 @@ class Renderer:
     def pointers(self, name: bytes, ttl: int, names: Sequence[bytes]) -> Answer:
         return self._records(name, Type.PTR, ttl, names[:MAX_POINTERS], "")
 
-    def _records(self, name: bytes, rtype: Type, ttl: int, contents: Sequence[bytes], owner: str) -> Answer:
+    def _records(self, name: bytes, rtype: int, ttl: int, contents: Sequence[bytes], owner: str) -> Answer:
         asked = question(name, rtype)
         size = HEADER_SIZE + len(asked)
         answers: list[bytes] = []

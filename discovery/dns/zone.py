@@ -346,7 +346,7 @@ class Zone:
         service = record.service
         ttl = self._ttl(service)
         if qtype in (Type.A, Type.AAAA):
-            by_weight = weights(found.addresses, SIZES[Type(qtype)])
+            by_weight = weights(found.addresses, SIZES[qtype])
             if by_weight:
                 order = service.dns.order or self.settings.order
                 return self._render.addresses(name, qtype, ttl, by_weight, order, service.name)
@@ -370,7 +370,7 @@ class Zone:
             if targets:
                 return self._render.services(name, ttl, targets, service.name)
         else:
-            listed = {packed: 1 for packed in self._proxy if len(packed) == SIZES[Type(qtype)]}
+            listed = {packed: 1 for packed in self._proxy if len(packed) == SIZES[qtype]}
             if listed:
                 return self._render.addresses(name, qtype, ttl, listed, DnsOrder.SHUFFLE, service.name)
         return self._render.negative(name, qtype, apex, Rcode.NOERROR, service.name)
@@ -378,7 +378,7 @@ class Zone:
     def _answer_addresses(self, name: bytes, qtype: int, apex: bytes, packed: Iterable[bytes]) -> Answer:
         """A name of the zone that has these addresses and nothing else."""
         if qtype in (Type.A, Type.AAAA):
-            listed = {address: 1 for address in packed if len(address) == SIZES[Type(qtype)]}
+            listed = {address: 1 for address in packed if len(address) == SIZES[qtype]}
             if listed:
                 return self._render.addresses(name, qtype, int(self.settings.ttl), listed, DnsOrder.SHUFFLE)
         return self._empty(name, qtype, apex)

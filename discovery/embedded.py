@@ -6,28 +6,39 @@ Begins with the first call, in the event loop that runs then, and ends with `clo
 from __future__ import annotations
 
 import asyncio
+import random
 
 from discovery.catalog import Catalog
-from discovery.changes import Conflict, Durable, Heartbeat
+from discovery.changes import Conflict, Durable, Heartbeat, PutRoute
+from discovery.health.checker import Checker
 from discovery.model import RegistrySettings, Service
 from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
+from discovery.terms import Invalid
 
 
 class Embedded:
     def __init__(self, settings: RegistrySettings | None = None) -> None:
         self._settings = settings or RegistrySettings()
         self._catalog: Catalog | None = None
+        self._checker: Checker | None = None
         self._opening: asyncio.Lock | None = None
         self._is_closed = False
 
     async def close(self) -> None:
         catalog, self._catalog, self._is_closed = self._catalog, None, True
+        checker, self._checker = self._checker, None
+        if checker is not None:
+            await checker.close()
         if catalog is not None:
             await catalog.close()
 
     async def change(self, *changes: Durable | Heartbeat) -> None:
-        await (await self._opened()).change(*changes)
+        catalog = await self._opened()
+        for change in changes:
+            if isinstance(change, PutRoute) and catalog.registry.service(change.route.service) is None:
+                raise Invalid(f"service: there is no service called {change.route.service}")
+        await catalog.change(*changes)
 
     async def names(self) -> list[str]:
         return list((await self._opened()).registry.services())
@@ -51,4 +62,6 @@ class Embedded:
                 catalog = Catalog(Registry(settings=self._settings), MemoryStore())
                 await catalog.open()
                 self._catalog = catalog
+                self._checker = Checker(asyncio.get_running_loop(), catalog, self._settings, random.Random())
+                self._checker.start()
         return self._catalog

@@ -50,7 +50,7 @@ class Embedded:
         catalog = await self._opened()
         if index:
             await catalog.wait(index, name, wait)
-        return max(1, catalog.registry.index_of(name)), catalog.registry.service(name)
+        return catalog.registry.index_of(name), catalog.registry.service(name)
 
     async def _opened(self) -> Catalog:
         if self._is_closed:
@@ -59,7 +59,8 @@ class Embedded:
             self._opening = asyncio.Lock()
         async with self._opening:
             if self._catalog is None:
-                catalog = Catalog(Registry(settings=self._settings), MemoryStore())
+                # Counting from 1: a watch that knows index 0 would know nothing.
+                catalog = Catalog(Registry(1, self._settings), MemoryStore())
                 await catalog.open()
                 self._catalog = catalog
                 self._checker = Checker(asyncio.get_running_loop(), catalog, self._settings, random.Random())

@@ -20,6 +20,9 @@ READING = frozenset({"GET", "HEAD"})
 # Probes of orchestrators carry no token, and the answer is one word about this program.
 PROBES = frozenset({"/livez", "/readyz"})
 
+# How Consul's clients send a token. A page of another site cannot set it without being asked first.
+CONSUL_TOKEN = "X-Consul-Token"
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -40,7 +43,7 @@ class Access:
             return Refusal(421, "the Host header is neither a loopback name nor the configured admin address")
         if method not in READING and _is_from_elsewhere(headers):
             return Refusal(403, "a page of another site may not change anything here")
-        if self.token and path not in PROBES and not self._has_token(headers.get("Authorization", "")):
+        if self.token and path not in PROBES and not self._has_token(headers):
             return Refusal(401, "this address needs the configured token: Authorization: Bearer TOKEN")
         return None
 
@@ -56,11 +59,13 @@ class Access:
         # 0.0.0.0 and [::] stand for every address of the machine. An address is never a rebound name.
         return asked.is_loopback or asked == configured or configured.is_unspecified
 
-    def _has_token(self, authorization: str) -> bool:
-        scheme, _, token = authorization.partition(" ")
+    def _has_token(self, headers: Mapping[str, str]) -> bool:
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        return (scheme.lower() == "bearer" and self._is_token(token)) or self._is_token(headers.get(CONSUL_TOKEN, ""))
+
+    def _is_token(self, text: str) -> bool:
         # compare_digest takes as long for a wrong token as for the right one.
-        right = hmac.compare_digest(token.strip().encode("utf-8", "surrogateescape"), self.token)
-        return right and scheme.lower() == "bearer"
+        return hmac.compare_digest(text.strip().encode("utf-8", "surrogateescape"), self.token)
 
 
 def host_of(authority: str) -> str:

@@ -169,7 +169,6 @@ def test_a_watch_gives_the_present_and_every_news(run: Run) -> None:
             async for service in watch:
                 seen.append([endpoint.address for endpoint in service.endpoints])
                 if len(seen) == 1:
-                    await sd.register_service(ServiceConfig(name="other"), "", "10.0.0.9", 9)
                     await sd.register_service(ServiceConfig(name="web"), "n1", "10.0.0.1", 8080)
                 elif len(seen) == 2:
                     await sd.deregister_service("web", "n1", "10.0.0.1", 8080)

@@ -90,7 +90,7 @@ class FakeAgent:
 
     def __post_init__(self) -> None:
         # The snapshot's version is the registry's index after it.
-        self.catalog = Catalog(Registry(self.config.snapshot.version - 1, self.config.registry), MemoryStore())
+        self.catalog = Catalog(Registry(max(1, self.config.snapshot.version - 1), self.config.registry), MemoryStore())
         self.catalog.report(Base(snapshot=self.config.snapshot))
         blocks = max(1, self.config.workers)
         self._fd = os.memfd_create("test-statistics")

@@ -125,7 +125,7 @@ def stats(reading: Reading) -> Stats:
         services=[service_stats(row) for row in reading.rows(Scope.SERVICE)],
         endpoints=[
             endpoint_stats(reading, service, endpoint)
-            for service in reading.snapshot.services
+            for service in sorted(reading.snapshot.services, key=lambda service: service.name)
             for endpoint in service.endpoints
         ],
     )

@@ -124,7 +124,8 @@ class EndpointHistory(Answer, frozen=True):
 
 
 def summaries(reading: Reading, services: Iterable[Service]) -> list[ServiceSummary]:
-    return [_summary(reading, service) for service in services]
+    """By name: the registry has them in the order in which they came."""
+    return [_summary(reading, service) for service in sorted(services, key=lambda service: service.name)]
 
 
 def service_detail(reading: Reading, described: Described) -> ServiceDetail:

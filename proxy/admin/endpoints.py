@@ -71,7 +71,7 @@ class Endpoints:
         """Those of every service. Asked for service by service, so that other work of the agent comes in between."""
         wanted = _wanted(Parameters(request, "passing", "version"))
         found = []
-        for name in self.api.catalog.registry.services():
+        for name in sorted(self.api.catalog.registry.services()):
             one = Described.find(self.api.catalog, name)
             if one is not None:
                 found.append(one)

@@ -33,7 +33,7 @@ class TargetGroup(msgspec.Struct, frozen=True):
 def target_groups(services: Iterable[Service], passing: bool = False) -> list[TargetGroup]:
     return [
         TargetGroup((endpoint.address,), _labels(service, endpoint))
-        for service in services
+        for service in sorted(services, key=lambda service: service.name)
         for endpoint in service.endpoints
         if not endpoint.address.startswith("unix:") and (not passing or endpoint.state is EndpointState.HEALTHY)
     ]

@@ -294,7 +294,7 @@ class Consul:
         asked, place = self._asked(request), self._place(request)
         await self.api.waiting.news(self.api.catalog, asked.query)
         wanted, found = CHECK_STATES[state], []
-        for name in self.api.catalog.registry.services():
+        for name in sorted(self.api.catalog.registry.services()):
             service, shown_views, _ = self._views(name, asked, place)
             checks = [check for view in shown_views for check in views.checks(service, view, place)]
             found += [check for check in checks if wanted is None or check["Status"] == wanted]

@@ -8,10 +8,9 @@ and what is wrong with each name; nothing is ever taken back because it could no
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from discovery.changes import NAMES, ChangeError, Resolved
@@ -71,14 +70,17 @@ def _text(path: str) -> str:
         return ""  # like an empty one, as for the system's resolver
 
 
+_Key = tuple[str, str, str]  # source, service, id of the entry
+
+
 class _Following:
     """One name of one source."""
 
-    def __init__(self, source: str, name: FollowedName, known: Known) -> None:
-        self.source = source
+    def __init__(self, source: str, name: FollowedName, known: Known, told: tuple[Endpoint, ...] = ()) -> None:
+        self.key: _Key = (source, name.service, name.endpoint.id)
         self.name = name
         self.known = known
-        self.told: tuple[Endpoint, ...] = ()
+        self.told = told
         self.failures = 0
         self.was_looked_at = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -104,7 +106,17 @@ class NameSource:
         self._draw = draw or random.Random()
         self._sleep = sleep
         self._slots = asyncio.Semaphore(AT_A_TIME)
-        self._following: dict[tuple[str, str, str], _Following] = {}
+        self._following: dict[_Key, _Following] = {}
+        self._adopted: dict[_Key, tuple[Endpoint, ...]] = {}
+
+    def adopt(self, changes: Iterable[Resolved]) -> None:
+        """What a predecessor said, and the catalog still believes. Before `follow`."""
+        for change in changes:
+            self._adopted[change.source, change.service, change.id] = change.endpoints
+
+    def sources(self) -> list[str]:
+        """Under which names problems are told."""
+        return [following.problem_source for following in self._following.values()]
 
     def follow(self, source: str, names: Sequence[FollowedName]) -> None:
         """These are all the names of `source` now. One that is asked for as before goes on with what is known."""
@@ -117,16 +129,16 @@ class NameSource:
                 if new is not None and _question(new) == _question(following.name):
                     self._start(key, _Following(source, new, following.known))
                 else:
-                    self._try_to_tell(following, ())
+                    self._try_to_tell(key, ())
+        for key in [key for key in self._adopted if key[0] == source]:
+            adopted = self._adopted.pop(key)
+            if key in wanted:
+                self._start(key, _Following(source, wanted[key], Known(), adopted))
+            else:
+                self._try_to_tell(key, ())
         for key, name in wanted.items():
             if key not in self._following:
                 self._start(key, _Following(source, name, Known()))
-
-    def repeat(self, source: str) -> None:
-        """Say again what the names of `source` stand for: it may have been forgotten with the services."""
-        for following in self._following.values():
-            if following.source == source:
-                self._try_to_tell(following, following.told)
 
     async def settled(self) -> None:
         """Until every name was looked at once."""
@@ -143,11 +155,11 @@ class NameSource:
 
     # --- one name -------------------------------------------------------------------------------------------------
 
-    def _start(self, key: tuple[str, str, str], following: _Following) -> None:
+    def _start(self, key: _Key, following: _Following) -> None:
         self._following[key] = following
         endpoints = endpoints_of(following.name, following.known)
-        if endpoints:
-            self._try_to_tell(following, endpoints)
+        if endpoints and self._try_to_tell(key, endpoints):
+            following.told = endpoints
         following.task = asyncio.get_running_loop().create_task(self._watch(following))
 
     def _stop(self, following: _Following) -> None:
@@ -170,9 +182,10 @@ class NameSource:
     def _report(self, following: _Following, outcome: Outcome) -> None:
         problem = outcome.problem
         endpoints = endpoints_of(following.name, following.known)
-        if endpoints != following.told:
+        if endpoints and endpoints != following.told:  # none: nothing was learned, and what was said before stays
             try:
-                self._tell(following, endpoints)
+                self._tell(following.key, endpoints)
+                following.told = endpoints
             except ChangeError as error:
                 problem = str(error)
         if problem is not None:
@@ -182,17 +195,17 @@ class NameSource:
         following.was_looked_at.set()
         self.looks += 1
 
-    def _tell(self, following: _Following, endpoints: tuple[Endpoint, ...]) -> None:
-        name = following.name
-        self._catalog.report(
-            Resolved(service=name.service, id=name.endpoint.id, endpoints=endpoints, source=following.source)
-        )
-        following.told = endpoints
+    def _tell(self, key: _Key, endpoints: tuple[Endpoint, ...]) -> None:
+        source, service, id = key
+        self._catalog.report(Resolved(service=service, id=id, endpoints=endpoints, source=source))
 
-    def _try_to_tell(self, following: _Following, endpoints: tuple[Endpoint, ...]) -> None:
+    def _try_to_tell(self, key: _Key, endpoints: tuple[Endpoint, ...]) -> bool:
         """What is refused is told again after the next look."""
-        with contextlib.suppress(ChangeError):
-            self._tell(following, endpoints)
+        try:
+            self._tell(key, endpoints)
+        except ChangeError:
+            return False
+        return True
 
     async def _look(self, following: _Following) -> Outcome:
         name, known = following.name.name, following.known

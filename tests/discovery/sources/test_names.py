@@ -252,6 +252,23 @@ def test_another_configuration(bench: MakeBench) -> None:
     run(scenario)
 
 
+def test_what_a_predecessor_said_stays_until_something_else_is_known(bench: MakeBench) -> None:
+    async def scenario() -> None:
+        async with bench() as b:
+            b.zone.rcode = 2
+            endpoints = (Endpoint(id="e", address="10.0.0.1:80"),)
+            b.names.adopt([Resolved(service="web", id=id, endpoints=endpoints) for id in ("e", "gone")])
+            await b.follow(named())
+            assert [(change.id, change.endpoints) for change in b.catalog.resolved] == [("gone", ())]
+            assert b.names.sources() == list(b.catalog.problems) == ["names:web/e"]
+            assert b.catalog.problems["names:web/e"].endswith("SERVFAIL; the 1 known before stay")
+            b.zone.rcode = 0
+            b.zone.records = ["h.test. 60 IN A 10.0.0.2"]
+            await b.catalog.until(lambda: b.catalog.addresses() == ["10.0.0.2:80"])
+
+    run(scenario)
+
+
 def test_sources_do_not_disturb_each_other(bench: MakeBench) -> None:
     async def scenario() -> None:
         async with bench("h.test. 60 IN A 10.0.0.1") as b:

@@ -223,6 +223,9 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
         elif family.shape is Shape.DROPS:
             for reason, cell in families.DROP_REASONS:
                 yield Sample(name, {**labels, "reason": reason}, row.cells[cell])
+        elif family.shape is Shape.OUTCOMES:
+            for outcome, code in families.FORWARD_OUTCOMES:
+                yield Sample(name, {**labels, "outcome": outcome}, row.codes.get(code, 0))
         elif family.shape is Shape.TYPES:
             for cell, label in enumerate(families.DNS_TYPES, slots.DNS_TYPES):
                 yield Sample(name, {**labels, "type": label}, row.cells[cell])

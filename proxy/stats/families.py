@@ -29,6 +29,7 @@ class Scope(Enum):
     SERVICE = ("service",)
     ENDPOINT = ("service", "endpoint")
     DNS = ("protocol",)  # udp and tcp, where there is a DNS server
+    FORWARDING = ()  # one row, where it has resolvers to ask
 
 
 class Shape(Enum):
@@ -43,6 +44,7 @@ class Shape(Enum):
     DROPS = "reason"  # why datagrams went nowhere
     TYPES = "type"  # of questions of DNS
     RCODES = "rcode"  # of answers of DNS
+    OUTCOMES = "outcome"  # of questions that resolvers were asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,11 @@ DROP_REASONS = (
 
 
 DNS_TYPES = (*slots.DNS_TYPE_NUMBERS.values(), OTHER_CODE)
+FORWARD_OUTCOMES = (
+    ("answered", slots.DNS_FORWARD_ANSWERED),
+    ("stale", slots.DNS_FORWARD_STALE),
+    ("failed", slots.DNS_FORWARD_FAILED),
+)
 DNS_RCODES = (*slots.DNS_RCODE_NUMBERS.values(), OTHER_CODE)
 
 
@@ -363,6 +370,91 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Scope.DNS,
         slots.DNS_NOT_SENT,
         "Answers that the kernel did not take",
+    ),
+    RowFamily(
+        "hivemesh_dns_forward_requests_total",
+        Kind.COUNTER,
+        Scope.FORWARDING,
+        Shape.OUTCOMES,
+        "Questions that resolvers were asked: answered, stale (none answered, and what was known before was given), or "
+        "failed (SERVFAIL)",
+    ),
+    RowFamily(
+        "hivemesh_dns_forward_duration_seconds",
+        Kind.HISTOGRAM,
+        Scope.FORWARDING,
+        Shape.DURATIONS,
+        "How long resolvers took, those that did not answer included",
+    ),
+    _cell(
+        "hivemesh_dns_forward_active",
+        Kind.GAUGE,
+        Scope.FORWARDING,
+        slots.ACTIVE,
+        "Different questions under way to resolvers",
+    ),
+    _cell(
+        "hivemesh_dns_forward_overflows_total",
+        Kind.COUNTER,
+        Scope.FORWARDING,
+        slots.OVERFLOWS,
+        "Questions answered SERVFAIL because dns.forward_pending was reached, or too many clients wait for one answer",
+    ),
+    _cell(
+        "hivemesh_dns_forward_tcp_total",
+        Kind.COUNTER,
+        Scope.FORWARDING,
+        slots.DNS_FORWARD_OVER_TCP,
+        "Questions asked again over TCP because the answer was truncated",
+    ),
+    _cell(
+        "hivemesh_dns_resolver_failures_total",
+        Kind.COUNTER,
+        Scope.FORWARDING,
+        slots.DNS_RESOLVER_FAILURES,
+        "Times that a resolver did not answer, could not be reached, or did not speak DNS",
+    ),
+    _cell(
+        "hivemesh_dns_resolvers_down",
+        Kind.GAUGE,
+        Scope.FORWARDING,
+        slots.DNS_RESOLVERS_DOWN,
+        "Resolvers that failed lately and are asked last; each worker finds out for itself, and counts",
+    ),
+    _cell(
+        "hivemesh_dns_cache_hits_total",
+        Kind.COUNTER,
+        Scope.FORWARDING,
+        slots.DNS_CACHE_HITS,
+        "Questions answered from the cache",
+    ),
+    _cell(
+        "hivemesh_dns_cache_misses_total",
+        Kind.COUNTER,
+        Scope.FORWARDING,
+        slots.DNS_CACHE_MISSES,
+        "Questions that the cache could not answer, also those that waited for the answer to another client's",
+    ),
+    _cell(
+        "hivemesh_dns_cache_stale_total",
+        Kind.COUNTER,
+        Scope.FORWARDING,
+        slots.DNS_CACHE_STALE,
+        "Answers given after their end because no resolver answered (dns.serve_stale)",
+    ),
+    _cell(
+        "hivemesh_dns_cache_entries",
+        Kind.GAUGE,
+        Scope.FORWARDING,
+        slots.DNS_CACHE_ENTRIES,
+        "Answers in the caches of the workers",
+    ),
+    _cell(
+        "hivemesh_dns_cache_size_bytes",
+        Kind.GAUGE,
+        Scope.FORWARDING,
+        slots.DNS_CACHE_BYTES,
+        "What they take",
     ),
 )
 

@@ -115,6 +115,9 @@ class Reading:
             if any(listener.protocol.is_dns for listener in self.snapshot.listeners):
                 for protocol in ("udp", "tcp"):
                     yield slots.dns_key(protocol), (protocol,)
+        elif scope is Scope.FORWARDING:
+            if self.snapshot.settings.dns.forward:
+                yield slots.dns_key("forward"), ()
         elif scope is Scope.SERVICE:
             for service in self.snapshot.services:
                 yield slots.service_key(service.name), (service.name,)

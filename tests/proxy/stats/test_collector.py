@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from discovery.health.numbers import BOUNDS
 from discovery.health.result import Outcome
-from discovery.model import CheckProtocol, Config, Endpoint, Listener, Protocol, Service, Snapshot
+from discovery.model import CheckProtocol, Config, DnsSettings, Endpoint, Listener, Protocol, Service, Snapshot
 from proxy.admin.view import WorkerStatus
 from proxy.config.problems import Problem
 from proxy.stats import slots
@@ -30,13 +30,15 @@ def agent() -> FakeAgent:
 
 
 def with_dns() -> FakeAgent:
-    """The shop with a DNS server."""
+    """The shop with a DNS server that forwards."""
     config = shop()
     dns = tuple(
         Listener(name=f"dns/{protocol}/0", address="127.0.0.1:53", protocol=Protocol(f"dns_{protocol}"))
         for protocol in ("udp", "tcp")
     )
-    snapshot = msgspec.structs.replace(config.snapshot, listeners=(*config.snapshot.listeners, *dns))
+    settings = msgspec.structs.replace(config.snapshot.settings, dns=DnsSettings(forward=("127.0.0.1:5353",)))
+    listeners = (*config.snapshot.listeners, *dns)
+    snapshot = msgspec.structs.replace(config.snapshot, listeners=listeners, settings=settings)
     return FakeAgent(config=msgspec.structs.replace(config, snapshot=snapshot))
 
 
@@ -134,6 +136,18 @@ def test_questions_of_dns_are_counted_by_protocol_type_and_code() -> None:
 
 def test_without_a_dns_server_there_is_nothing_of_it(agent: FakeAgent) -> None:
     assert values(agent, "hivemesh_dns_requests_total") == {}
+    assert values(agent, "hivemesh_dns_cache_entries") == {}
+
+
+def test_forwarded_questions_are_counted_by_what_came_of_them() -> None:
+    agent = with_dns()
+    for worker, outcome in enumerate((slots.DNS_FORWARD_ANSWERED, slots.DNS_FORWARD_FAILED)):
+        row = agent.row("dns/forward", worker)
+        row.count_request(outcome, 20_000, 0, 0)
+        row.add(slots.DNS_CACHE_ENTRIES, 3)
+    assert values(agent, "hivemesh_dns_forward_requests_total") == {("answered",): 1, ("stale",): 0, ("failed",): 1}
+    assert values(agent, "hivemesh_dns_forward_duration_seconds_sum") == {(): pytest.approx(0.04)}
+    assert values(agent, "hivemesh_dns_cache_entries") == {(): 6}
 
 
 def test_durations_are_cumulative_buckets_with_their_sum_and_count(agent: FakeAgent) -> None:

@@ -1,7 +1,8 @@
 """A small HTTP backend for demonstrations: answers every request with its name and what it was asked.
 
 Usage: backend.py NAME HOST:PORT. Standard library only, so that there is nothing between you and what happens.
-It reads a request head and a body with Content-Length or in chunks, and keeps connections open.
+It reads a request head and a body with Content-Length or in chunks, and keeps connections open. /health answers 200;
+after POST /sick it answers 503, as everything else does, until POST /well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from contextlib import suppress
 
 LARGEST_HEAD = 64 * 1024
+
+MOODS = {"/sick": "503 Service Unavailable", "/well": "200 OK"}
 
 
 async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> int:
@@ -32,7 +35,7 @@ async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> in
     return length
 
 
-def answer(name: str, method: str, target: str, headers: dict[str, str], body_size: int) -> bytes:
+def answer(name: str, status: str, method: str, target: str, headers: dict[str, str], body_size: int) -> bytes:
     told = {
         "backend": name,
         "method": method,
@@ -43,13 +46,14 @@ def answer(name: str, method: str, target: str, headers: dict[str, str], body_si
         "body_bytes": body_size,
     }
     body = json.dumps(told).encode() + b"\n"
-    head = (
-        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Backend: {name}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    fields = f"Content-Type: application/json\r\nX-Backend: {name}\r\nContent-Length: {len(body)}\r\n"
+    head = f"HTTP/1.1 {status}\r\n{fields}\r\n"
     return head.encode() + (b"" if method == "HEAD" else body)
 
 
-async def serve_connection(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def serve_connection(
+    name: str, mood: list[str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
     # A peer that goes away or sends nonsense ends its connection and nothing else.
     with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
         while True:
@@ -58,16 +62,19 @@ async def serve_connection(name: str, reader: asyncio.StreamReader, writer: asyn
             pairs = (line.partition(":") for line in lines)
             headers = {key.lower(): value.strip() for key, _, value in pairs}
             body_size = await read_body(reader, headers)
-            writer.write(answer(name, method, target, headers, body_size))
+            if method == "POST" and target in MOODS:
+                mood[0] = MOODS[target]
+            writer.write(answer(name, mood[0], method, target, headers, body_size))
             await writer.drain()
     writer.close()
 
 
 async def main(name: str, address: str) -> None:
     host, _, port = address.rpartition(":")
+    mood = [MOODS["/well"]]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await serve_connection(name, reader, writer)
+        await serve_connection(name, mood, reader, writer)
 
     server = await asyncio.start_server(serve, host, int(port), limit=LARGEST_HEAD)
     ended = asyncio.Event()

@@ -22,14 +22,17 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from dnslib import DNSRecord  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Path("examples/quickstart.yaml")
 PROXY = ("127.0.0.1", 8080)
+RAW = ("127.0.0.1", 8081)
 ADMIN = ("127.0.0.1", 9900)
-BACKENDS = {"web-1": 9001, "web-2": 9002, "web-3": 9003}
+DNS = ("127.0.0.1", 8600)
+BACKENDS = {"web-1": ("127.0.0.1", 9001), "web-2": ("127.0.0.2", 9002), "web-3": ("127.0.0.3", 9003)}
 
 START_TIMEOUT = 20.0
 STOP_TIMEOUT = 35.0
@@ -82,10 +85,15 @@ class Stage:
 
 
 def ask(
-    method: str, target: str, headers: dict[str, str] | None = None, body: bytes | None = None, count: int = 1
+    method: str,
+    target: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    count: int = 1,
+    place: tuple[str, int] = PROXY,
 ) -> list[Answer]:
-    """`count` requests on one connection through the proxy."""
-    connection = HTTPConnection(*PROXY, timeout=10)
+    """`count` requests on one connection, through the proxy unless `place` says otherwise."""
+    connection = HTTPConnection(*place, timeout=10)
     answers = []
     try:
         for _ in range(count):
@@ -96,6 +104,22 @@ def ask(
     finally:
         connection.close()
     return answers
+
+
+def resolve(name: str, kind: str = "A") -> list[str]:
+    """What the DNS server answers, in order of the texts."""
+    query = DNSRecord.question(name, kind)
+    return sorted(str(record.rdata) for record in DNSRecord.parse(query.send(*DNS, timeout=10)).rr)
+
+
+def states() -> dict[str, str]:
+    """The endpoints of the service api and why they are as they are, as the API says it."""
+    connection = HTTPConnection(*ADMIN, timeout=10)
+    try:
+        connection.request("GET", "/v1/services/api/endpoints")
+        return {endpoint["id"]: endpoint["state"] for endpoint in json.loads(connection.getresponse().read())}
+    finally:
+        connection.close()
 
 
 def told(counter: Counter[str]) -> str:
@@ -170,9 +194,47 @@ def backend_dies(stage: Stage) -> None:
     good = all_ok(answers) and "web-2" not in seen
     stage.note("backend web-2 is killed; 40 x GET /", f"{told(seen)}, {'no' if good else 'some'} errors", good)
     stage.backends["web-2"] = start_backend("web-2")
+    wait_for(lambda: states()["api-2"] == "healthy", "api-2 to be healthy again")
     answers = ask("GET", "/api/items", count=30)
     seen = Counter(answer.backend for answer in answers)
     stage.note("web-2 is back; 30 x GET /api/items", told(seen), all_ok(answers) and "web-2" in seen)
+
+
+def raw(stage: Stage) -> None:
+    backends = Counter(answer.backend for _ in range(6) for answer in ask("GET", "/", place=RAW))
+    stage.note("6 connections to the TCP listener", told(backends), set(backends) == {"web-1", "web-2"})
+
+
+def names(stage: Stage) -> None:
+    found = {name: resolve(name, kind) for name, kind in (("api.test", "A"), ("_api._tcp.api.test", "SRV"))}
+    good = found["api.test"] == ["127.0.0.1", "127.0.0.2"] and len(found["_api._tcp.api.test"]) == 2
+    stage.note("dig api.test; dig _api._tcp.api.test SRV", "; ".join(map(", ".join, found.values())), good)
+
+
+def sickness(stage: Stage) -> None:
+    """A backend fails its checks: it leaves DNS and traffic together, and comes back when it is well."""
+    sick, well = "127.0.0.2", "127.0.0.1"
+    ask("POST", "/sick", place=BACKENDS["web-2"])
+    started = time.monotonic()
+    wait_for(lambda: states()["api-2"] == "unhealthy", "api-2 to be unhealthy")
+    addresses, everyone = resolve("api.test"), resolve("all.api.test")
+    answers = ask("GET", "/api/items", count=20)
+    seen = Counter(answer.backend for answer in answers)
+    stage.note(
+        f"web-2 answers its checks with 503, and is out after {time.monotonic() - started:.1f} s",
+        f"DNS says {', '.join(addresses)}; all.api.test still {', '.join(everyone)}; 20 x GET: {told(seen)}",
+        addresses == [well] and all_ok(answers) and set(seen) == {"web-1"},
+    )
+    ask("POST", "/well", place=BACKENDS["web-2"])
+    started = time.monotonic()
+    wait_for(lambda: states()["api-2"] == "healthy", "api-2 to be healthy again")
+    addresses = resolve("api.test")
+    seen = Counter(answer.backend for answer in ask("GET", "/api/items", count=20))
+    stage.note(
+        f"web-2 is well again, and is back after {time.monotonic() - started:.1f} s",
+        f"DNS says {', '.join(addresses)}; 20 x GET: {told(seen)}",
+        addresses == [well, sick] and set(seen) == {"web-1", "web-2"},
+    )
 
 
 def refused(stage: Stage) -> None:
@@ -193,8 +255,11 @@ SCENES: list[Callable[[Stage], None]] = [
     upload,
     redirect,
     direct,
+    raw,
+    names,
     refused,
     backend_dies,
+    sickness,
 ]
 
 
@@ -214,8 +279,8 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     raise DemoProblem(f"waited {START_TIMEOUT:g} s in vain for {what}")
 
 
-def is_open(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=1)
+def is_open(place: tuple[str, int]) -> bool:
+    connection = HTTPConnection(*place, timeout=1)
     try:
         connection.connect()
     except OSError:
@@ -225,16 +290,17 @@ def is_open(port: int) -> bool:
 
 
 def require_free_ports() -> None:
-    taken = [port for port in (PROXY[1], ADMIN[1], *BACKENDS.values()) if is_open(port)]
+    taken = [place for place in (PROXY, RAW, ADMIN, DNS, *BACKENDS.values()) if is_open(place)]
     if taken:
-        raise DemoProblem(f"the demo needs the ports {', '.join(map(str, taken))}, and something listens there already")
+        places = ", ".join(f"{host}:{port}" for host, port in taken)
+        raise DemoProblem(f"the demo needs {places}, and something listens there already")
 
 
 def start_backend(name: str) -> subprocess.Popen[bytes]:
-    port = BACKENDS[name]
-    command = [sys.executable, str(ROOT / "examples" / "demo" / "backend.py"), name, f"127.0.0.1:{port}"]
+    host, port = BACKENDS[name]
+    command = [sys.executable, str(ROOT / "examples" / "demo" / "backend.py"), name, f"{host}:{port}"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    wait_for(lambda: is_open(port), f"backend {name} on port {port}")
+    wait_for(lambda: is_open((host, port)), f"backend {name} on {host}:{port}")
     return process
 
 
@@ -299,6 +365,8 @@ def show_places(console: Console, stage: Stage) -> None:
     places = {
         "through the proxy": f"curl -i http://{PROXY[0]}:{PROXY[1]}/",
         "the new version": f"curl -H 'x-beta: 1' http://{PROXY[0]}:{PROXY[1]}/",
+        "its names": f"dig @{DNS[0]} -p {DNS[1]} api.test",
+        "break a backend": "curl -X POST http://127.0.0.2:9002/sick   (and /well)",
         "metrics": f"curl http://{ADMIN[0]}:{ADMIN[1]}/metrics",
         "who is where": f"{hivemesh} endpoints",
         "numbers, live": f"{hivemesh} stats --watch",
@@ -327,6 +395,7 @@ def run(console: Console) -> int:
         for name in BACKENDS:
             stage.backends[name] = start_backend(name)
         stack.callback(stop, start_hivemesh(stage.log))
+        wait_for(lambda: set(states().values()) == {"healthy"}, "the first checks")
         for scene in SCENES:
             scene(stage)
         show(console, stage)

@@ -37,6 +37,8 @@ from discovery.model import DnsOrder, DnsSettings
 
 # What comes before the zone in the longest name that we write: 32 digits and "addr", each with its length.
 LONGEST_PREFIX: Final = 33 + 5
+# Characters of a zone: its wire form has one more at either end.
+MAX_ZONE: Final = MAX_NAME - LONGEST_PREFIX - 2
 # Names that one address stands for. One is usual (RFC 2181 section 10.2 allows more); a host with a hundred services
 # would give an answer that nobody reads.
 MAX_POINTERS: Final = 8
@@ -63,8 +65,7 @@ class Renderer:
         self._rng = rng
         self.zone = wire_name(settings.zone)
         if len(self.zone) + LONGEST_PREFIX > MAX_NAME:
-            most = MAX_NAME - LONGEST_PREFIX
-            raise NameProblem(f"zone {settings.zone[:80]!r} is too long, expected at most {most} bytes")
+            raise NameProblem(f"zone {settings.zone[:80]!r} is too long, expected at most {MAX_ZONE} characters")
         self._below_addr = wire_name(f"addr.{settings.zone}")
         self._nameserver = wire_name(settings.nameserver or f"ns.{settings.zone}")
         self._hostmaster = wire_name(settings.hostmaster or f"hostmaster.{settings.zone}")
@@ -177,7 +178,7 @@ class Renderer:
 
     def texts(self, name: bytes, ttl: int, metadata: Mapping[str, str], owner: str = "") -> Answer:
         """A record key=value for each entry (RFC 1464), which is not empty."""
-        pairs = [text_data(f"{key}={value}".encode()) for key, value in metadata.items()]
+        pairs = [text_data(f"{key}={value}".encode("utf-8", "replace")) for key, value in metadata.items()]
         return self._records(name, Type.TXT, ttl, pairs, owner)
 
     def pointers(self, name: bytes, ttl: int, names: Sequence[bytes]) -> Answer:

@@ -10,6 +10,8 @@ import re
 
 import msgspec
 
+from discovery.dns.forwarding import loops
+from discovery.dns.rendering import MAX_ZONE
 from discovery.model import DnsAnswer, DnsOrder, DnsPolicy, DnsSettings, Listener, Position, Protocol
 from proxy.config.addresses import parse_datagram_address, parse_host_name, parse_ip, parse_resolver_address
 from proxy.config.nodes import shown
@@ -40,6 +42,14 @@ def _mailbox(text: str) -> str:
             f"'{shown(text)}' has a dot before the @, expected a mailbox without one such as dns@corp.example"
         )
     return parse_host_name(f"{local}.{domain}" if at else text)
+
+
+def _zone(text: str) -> str:
+    """A domain that leaves room for the longest name below it."""
+    zone = parse_host_name(text)
+    if len(zone) > MAX_ZONE:
+        raise ValueError(f"'{shown(text)}' is too long for names below it, expected at most {MAX_ZONE} characters")
+    return zone
 
 
 def _protocol(text: str) -> str:
@@ -73,10 +83,9 @@ _FIELDS = {ADDRESS.name: "addresses", PROXY_ADDRESS.name: "proxy_addresses"}  # 
 
 def _check_forward(fields: Fields) -> None:
     """Whoever asks himself answers never."""
-    own = fields.get(ADDRESS, ())
-    for address in fields.get(FORWARD, ()):
-        if address in own:
-            fields.problem(f"'{address}' is where this server answers itself, expected another resolver", FORWARD)
+    settings = DnsSettings(addresses=fields.get(ADDRESS, ()), forward=fields.get(FORWARD, ()))
+    for address in loops(settings):
+        fields.problem(f"'{address}' is where this server answers itself, expected another resolver", FORWARD)
 
 
 class _DnsRecord(StructRecord[DnsSettings]):
@@ -103,7 +112,7 @@ DNS = _DnsRecord(
     DnsSettings,
     (
         ADDRESS,
-        Key("zone", Text("a domain", parse_host_name), "our own: <service>.service.<zone>, <node>.node.<zone>"),
+        Key("zone", Text("a domain", _zone), "our own: <service>.service.<zone>, <node>.node.<zone>"),
         Key("ttl", Duration(zero="not kept"), "how long an answer may be kept; whole seconds, rounded down"),
         Key("negative_ttl", Duration(zero="not kept"), "how long it may be kept that there is no such name"),
         Key("order", Choice(DnsOrder), "of the addresses in an answer: shuffle, or the first drawn by weight"),

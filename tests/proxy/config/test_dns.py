@@ -88,6 +88,7 @@ def test_resolvers_may_be_none(config: Callable[..., Config]) -> None:
         ("dns: { address: [ ':53', ':53' ] }", "dns.address[1]: '0.0.0.0:53' is already the address of dns.address[0]"),
         ("dns: { address: ':53', forward: dns.corp.example }", "dns.forward: 'dns.corp.example' has no port, expected"),
         ("dns: { address: '[::1]:53', forward: '::1' }", "dns.forward: '[::1]:53' is where this server answers itself"),
+        ("dns: { address: ':53', forward: 127.0.0.1 }", "dns.forward: '127.0.0.1:53' is where this server answers"),
         ("dns: { address: ':53', udp_size: 100 }", "dns.udp_size: '100' is out of range, expected 512 to 4KiB"),
         ("dns: { address: ':53', zone: '.' }", "dns.zone: '.' is not a host name"),
         ("dns: { address: ':53', order: fixed }", "dns.order: 'fixed' is not known, expected shuffle or weighted"),
@@ -140,3 +141,9 @@ def test_a_service_in_dns(config: Callable[..., Config]) -> None:
     proxied, own = config(text).snapshot.services
     assert proxied.dns == DnsPolicy(answer=DnsAnswer.PROXY)
     assert own.dns == DnsPolicy(ttl=1.0, order=DnsOrder.SHUFFLE, fail_open=False, protocols=("tcp", "http"))
+
+
+def test_a_zone_leaves_room_for_the_names_below_it(problems: Problems) -> None:
+    assert problems(f"dns: {{ address: ':53', zone: {'a.' * 107}x }}") == []
+    [found] = problems(f"dns: {{ address: ':53', zone: {'a.' * 107}xy }}")
+    assert found.endswith("is too long for names below it, expected at most 215 characters")

@@ -28,8 +28,9 @@ MAX_ANSWERS = 1000
 MAX_PENDING = 65_535  # ids of a connection
 MAX_PROTOCOLS = 8
 
-UDP_NAME = "dns/udp/"  # and a number
-TCP_NAME = "dns/tcp/"
+DNS_NAMES = "dns/"  # what the names of its listeners begin with
+UDP_NAME = f"{DNS_NAMES}udp/"  # and a number
+TCP_NAME = f"{DNS_NAMES}tcp/"
 
 _PROTOCOL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 

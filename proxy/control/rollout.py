@@ -15,6 +15,7 @@ from typing import Protocol
 
 from discovery.delta import change_between
 from discovery.model import Listener, Snapshot
+from proxy.config.dns import DNS_NAMES
 from proxy.config.problems import Problem
 from proxy.control.fleet import Fleet, Place, State
 from proxy.control.sockets import UDP_PREFIX, BindError, socket_key
@@ -49,6 +50,11 @@ def bound_as(listener: Listener) -> str:
     return UDP_PREFIX + listener.address if listener.protocol.is_datagram else listener.address
 
 
+def address_key(name: str) -> str:
+    """Where the file says the address of the listener `name`; those of DNS are made of one key."""
+    return "dns.address" if name.startswith(DNS_NAMES) else f"listeners.{name}.address"
+
+
 async def bind_places(
     binder: Binder, listeners: Iterable[Listener], count: int, held: Mapping[str, Place]
 ) -> dict[str, Place]:
@@ -64,9 +70,7 @@ async def bind_places(
             try:
                 place = await binder.bind(listener.name, address, count)
             except BindError as error:
-                problems.append(
-                    Problem(message=str(error), position=listener.position, key=f"listeners.{listener.name}.address")
-                )
+                problems.append(Problem(message=str(error), position=listener.position, key=address_key(listener.name)))
                 continue
             bound.append(listener.name)
         places[listener.name] = place
@@ -88,7 +92,7 @@ async def widen(binder: Binder, places: dict[str, Place], count: int) -> tuple[P
         try:
             places[name] = await binder.bind(name, place.address, count)
         except BindError as error:
-            problems.append(Problem(message=f"{error}; not all workers accept there", key=f"listeners.{name}.address"))
+            problems.append(Problem(message=f"{error}; not all workers accept there", key=address_key(name)))
     return tuple(problems)
 
 

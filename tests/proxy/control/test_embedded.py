@@ -120,12 +120,13 @@ def test_a_listener_that_is_only_renamed_keeps_its_socket(tmp_path: Path) -> Non
     run(scenario)
 
 
-def test_an_address_that_is_taken_leaves_everything_as_it_was() -> None:
+@pytest.mark.parametrize(("name", "key"), [("second", r"listeners\.second\.address"), ("dns/tcp/0", r"dns\.address")])
+def test_an_address_that_is_taken_leaves_everything_as_it_was(name: str, key: str) -> None:
     async def scenario(planes: Planes) -> None:
-        taken = Listener(name="second", address="unix:/dev/null")
+        taken = Listener(name=name, address="unix:/dev/null")
         async with Embedded(Snapshot(listeners=(WEB,), services=(APP,)), plane=planes) as hive:
             before = hive.snapshot
-            with pytest.raises(Refused, match=r"listeners\.second\.address: cannot listen on unix:/dev/null"):
+            with pytest.raises(Refused, match=f"{key}: cannot listen on unix:/dev/null"):
                 await hive.apply(Snapshot(listeners=(WEB, taken), services=(OTHER,)))
 
             assert hive.snapshot is before

@@ -215,9 +215,17 @@ def test_endpoints_are_counted_by_state(agent: FakeAgent) -> None:
     assert states == {("healthy",): 1, ("checking",): 0, ("unhealthy",): 0, ("ejected",): 0, ("draining",): 1}
 
 
+class AsItIs(FakeAgent):
+    """Its snapshot is the configuration's, whatever the registry thinks of it."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.config.snapshot
+
+
 def test_two_addresses_with_one_id_are_one_series() -> None:
     endpoints = tuple(Endpoint(id="a", address=address) for address in ("127.0.0.1:1", "127.0.0.1:2"))
-    agent = FakeAgent(config=Config(snapshot=Snapshot(services=(Service(name="s", endpoints=endpoints),))))
+    agent = AsItIs(config=Config(snapshot=Snapshot(services=(Service(name="s", endpoints=endpoints),))))
     agent.row("endpoint/s/a/127.0.0.1:1").count_request(200, 1, 0, 0)
     agent.row("endpoint/s/a/127.0.0.1:2").count_request(200, 1, 0, 0)
     assert values(agent, "hivemesh_upstream_requests_total", service="s") == {("200", "a"): 2}

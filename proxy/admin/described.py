@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from discovery.catalog import Catalog
 from discovery.changes import NotFound
+from discovery.health.checker import CheckStatus
 from discovery.model import EndpointState, HealthCheck, Service
 from discovery.records import EndpointView, HistoryEntry, ServiceView, Shadowed
 from proxy.admin.answers import Answer, EndpointStats, ServiceStats, endpoint_stats, service_stats, where
@@ -116,10 +117,12 @@ class HistoryLine(Answer, frozen=True):
 
 
 class EndpointHistory(Answer, frozen=True):
-    """What GET of one endpoint answers. `health_check`: how it is checked, its own check or the service's."""
+    """What GET of one endpoint answers. `health_check`: how it is checked, its own check or the service's. `check`: how
+    that goes, the last result among it; None where nothing is checked from here."""
 
     endpoint: EndpointDetail
     health_check: HealthCheck | None
+    check: CheckStatus | None
     history: list[HistoryLine]
 
 
@@ -162,11 +165,16 @@ def endpoints(reading: Reading, described: Described, wanted: Wanted = EVERY) ->
 
 
 def endpoint_history(
-    reading: Reading, described: Described, view: EndpointView, history: Iterable[HistoryEntry]
+    reading: Reading,
+    described: Described,
+    view: EndpointView,
+    history: Iterable[HistoryEntry],
+    check: CheckStatus | None,
 ) -> EndpointHistory:
     return EndpointHistory(
         endpoint=_detail(reading, described, view),
         health_check=view.endpoint.health_check or described.service.health_check,
+        check=check,
         history=[
             HistoryLine(
                 at=described.wall(entry.time),

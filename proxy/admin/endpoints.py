@@ -99,7 +99,8 @@ class Endpoints:
         found = Described.of(catalog, name)
         view, history = found.endpoint(id), catalog.registry.history(name, id)
         reading = Reading.take(self.api.view)
-        answered = described.endpoint_history(reading, found, view, history)
+        check = self.api.view.check_status(name, id)
+        answered = described.endpoint_history(reading, found, view, history, check)
         return json_response(msgspec.json.encode(answered), index_headers(index_of(catalog, name)))
 
     async def put(self, request: web.Request) -> web.Response:

@@ -7,6 +7,8 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from resolvers import records
 
 from discovery.dns.cache import (
@@ -93,6 +95,39 @@ def test_what_is_taken_over_says_the_same_without_edns_and_without_authority() -
     assert (read.id, read.edns, read.question[0].name.to_text()) == (0, -1, "a.test.")
     assert (read.answer, read.authority, read.additional) == (message.answer, message.authority, message.additional)
     assert read.flags == dns.flags.QR | dns.flags.RA
+
+
+NAMES = st.lists(st.text("abC1-", min_size=1, max_size=9), min_size=1, max_size=4).map(lambda labels: ".".join(labels))
+LINES = st.lists(
+    st.one_of(
+        st.builds("{}. {} A 10.0.0.1".format, NAMES, st.integers(1, 2**31 - 1)),
+        st.builds("{}. {} CNAME {}.".format, NAMES, st.integers(1, 2**31 - 1), NAMES),
+        st.builds("{}. {} SRV 1 2 3 {}.".format, NAMES, st.integers(1, 2**31 - 1), NAMES),
+    ),
+    max_size=6,
+)
+
+
+@given(NAMES, LINES, st.booleans(), st.sampled_from(["NOERROR", "NXDOMAIN"]), st.integers(0, 90))
+def test_whatever_is_kept_says_the_same_with_smaller_ttls(
+    name: str, lines: list[str], edns: bool, rcode: str, age: int
+) -> None:
+    message, query = asked(name, use_edns=0 if edns else -1)
+    answer = records(message, *lines, rcode=rcode, authority=SOA.format(90))
+    cache = Cache(DnsSettings(cache_ttl=1e10, cache_negative_ttl=1e10))
+    cache.put(key_of(query), answered(answer, DnsSettings(cache_ttl=1e10, cache_negative_ttl=1e10)), 0.0)
+    found = cache.find(key_of(query), float(age))
+    shortest = min(rrset.ttl for rrset in (*answer.answer, *answer.authority))
+    if age >= shortest:
+        assert found is None
+        return
+    assert found is not None
+    read = dns.message.from_wire(reply(query, found.wire), one_rr_per_rrset=True)
+    whole = dns.message.from_wire(answer.to_wire(max_size=65_535), one_rr_per_rrset=True)
+    assert message.is_response(read)
+    assert read.answer == whole.answer
+    assert [rrset.ttl for rrset in read.answer] == [rrset.ttl - age for rrset in whole.answer]
+    assert (read.authority, read.additional, read.rcode()) == (whole.authority, [], whole.rcode())
 
 
 def test_what_stands_behind_edns_goes_with_it() -> None:

@@ -116,13 +116,26 @@ class HistoryLine(Answer, frozen=True):
     reason: str
 
 
+class CheckDetail(Answer, frozen=True):
+    """How the checks of an endpoint go, see discovery/health/checker.py. `last_result` "": there was none yet."""
+
+    protocol: str
+    last_result: str
+    last_reason: str
+    last_duration: float
+    last_at: float | None
+    next_in: float | None
+    successes: int
+    failures: int
+
+
 class EndpointHistory(Answer, frozen=True):
     """What GET of one endpoint answers. `health_check`: how it is checked, its own check or the service's. `check`: how
     that goes, the last result among it; None where nothing is checked from here."""
 
     endpoint: EndpointDetail
     health_check: HealthCheck | None
-    check: CheckStatus | None
+    check: CheckDetail | None
     history: list[HistoryLine]
 
 
@@ -174,7 +187,7 @@ def endpoint_history(
     return EndpointHistory(
         endpoint=_detail(reading, described, view),
         health_check=view.endpoint.health_check or described.service.health_check,
-        check=check,
+        check=_check(check) if check is not None else None,
         history=[
             HistoryLine(
                 at=described.wall(entry.time),
@@ -183,6 +196,19 @@ def endpoint_history(
             )
             for entry in history
         ],
+    )
+
+
+def _check(status: CheckStatus) -> CheckDetail:
+    return CheckDetail(
+        protocol=status.protocol.value,
+        last_result=status.last_result.value if status.last_result is not None else "",
+        last_reason=status.last_reason,
+        last_duration=round(status.last_duration, 6),
+        last_at=round(status.last_at, 3) if status.last_at is not None else None,
+        next_in=round(status.next_in, 3) if status.next_in is not None else None,
+        successes=status.successes,
+        failures=status.failures,
     )
 
 

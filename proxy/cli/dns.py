@@ -67,10 +67,11 @@ def ask(query: bytes, place: str, tcp: bool = False) -> DNSRecord:
     """The answer of `place` (host:port). Raises Unreachable."""
     from dnslib import DNSRecord
 
+    address = _split(place)
     try:
-        answer = DNSRecord.parse(_over_tcp(query, place) if tcp else _over_udp(query, place))
+        answer = DNSRecord.parse(_over_tcp(query, address) if tcp else _over_udp(query, address))
         if answer.header.tc and not tcp:
-            answer = DNSRecord.parse(_over_tcp(query, place))
+            answer = DNSRecord.parse(_over_tcp(query, address))
     except OSError as error:
         reason = "timed out" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
         raise Unreachable(f"the DNS server at {place} did not answer: {reason}") from None
@@ -87,8 +88,7 @@ def _split(place: str) -> tuple[str, int]:
     return ANYWHERE.get(host, host), int(port)
 
 
-def _over_udp(query: bytes, place: str) -> bytes:
-    address = _split(place)
+def _over_udp(query: bytes, address: tuple[str, int]) -> bytes:
     with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(DEADLINE)
         sock.connect(address)
@@ -99,8 +99,8 @@ def _over_udp(query: bytes, place: str) -> bytes:
                 return answer
 
 
-def _over_tcp(query: bytes, place: str) -> bytes:
-    with socket.create_connection(_split(place), DEADLINE) as sock:
+def _over_tcp(query: bytes, address: tuple[str, int]) -> bytes:
+    with socket.create_connection(address, DEADLINE) as sock:
         sock.sendall(len(query).to_bytes(2, "big") + query)
         length = int.from_bytes(_exactly(sock, 2), "big")
         return _exactly(sock, length)

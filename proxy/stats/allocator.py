@@ -4,8 +4,9 @@ The agent names the rows and the workers write to them, so a row may get a new n
 ever had the old one has let go of it: until then it is *retired*. A key that comes back while its row is retired
 gets that row back, and goes on counting. A row is cleared when it gets a new name: at that moment nobody writes.
 
-A worker says `Released` with the version it decided by. A release that was sent before the row was named again must
-not count when it is retired for the second time, hence the version is compared with that of the retirement.
+A worker says `Released` with the version it decided by. A release that was sent before the worker heard that the row is
+named again must not count, hence its version is compared with the one that told the worker of the row last. A worker
+that never heard of it has let go for good, whatever the agent did with the name meanwhile.
 Pure but for the `clear` it is given. Row 0 is the worker's own and never handed out.
 """
 
@@ -28,7 +29,6 @@ class TableFull(Exception):
 @dataclass(slots=True)
 class _Retired:
     key: str
-    version: int  # the first one that does not name the row
     holders: set[int] = field(default_factory=set)  # workers that may still write
 
 
@@ -101,18 +101,20 @@ class SlotAllocator:
         self._free: list[int] = []
         self._retired: dict[int, _Retired] = {}
         self._retired_by_key: dict[str, int] = {}
-        self._held: dict[int, set[int]] = {}  # rows each worker was told of and has not released
+        # Rows each worker was told of and has not released, with the version that told it last.
+        self._held: dict[int, dict[int, int]] = {}
+        self._version = 0
 
     def adopt(self, worker: int, numbers: Mapping[str, int], lingering: Iterable[int]) -> None:
         """Take over what `worker` says it has from the agent before this one. Comes before the first `assign`."""
-        held = self._held.setdefault(worker, set())
+        held = self._held.setdefault(worker, {})
         for key, number in numbers.items():
-            held.add(number)
+            held[number] = 0
             if self.numbers.setdefault(key, number) != number:
-                self._retire(key, number, version=0)
+                self._retire(key, number)
         for number in lingering:
-            held.add(number)
-            self._retire("", number, version=0)
+            held[number] = 0
+            self._retire("", number)
         named = set(self.numbers.values())
         for number in named & self._retired.keys():  # one worker let the key go, another already had it again
             del self._retired[number]
@@ -141,8 +143,9 @@ class SlotAllocator:
 
     def _exchange(self, added: list[str], gone: list[str], version: int) -> None:
         self._check(added, len(self.numbers) + len(added) - len(gone))
+        self._version = version
         for key in gone:
-            self._retire(key, self.numbers.pop(key), version)
+            self._retire(key, self.numbers.pop(key))
         for key in added:
             self.numbers[key] = self._row_for(key)
 
@@ -156,19 +159,19 @@ class SlotAllocator:
             )
 
     def sent(self, worker: int, numbers: Iterable[int]) -> None:
-        """`worker` was told of these rows and may write to them from now on."""
-        self._held.setdefault(worker, set()).update(numbers)
+        """`worker` was told of these rows, by the last version, and may write to them from now on."""
+        self._held.setdefault(worker, {}).update(dict.fromkeys(numbers, self._version))
 
     def released(self, worker: int, numbers: Iterable[int], version: int) -> None:
         """`worker`, deciding by `version`, no longer writes to these rows."""
+        held = self._held.get(worker, {})
         for number in numbers:
-            retired = self._retired.get(number)
-            if retired is not None and version >= retired.version:
+            if held.get(number, version + 1) <= version:
                 self._let_go(worker, number)
 
     def gone(self, worker: int) -> None:
         """The process of `worker` has ended, so it writes to nothing."""
-        for number in self._held.pop(worker, set()):
+        for number in self._held.pop(worker, ()):
             self._let_go(worker, number)
 
     def in_use(self, worker: int) -> list[int]:
@@ -199,17 +202,17 @@ class SlotAllocator:
             self._clear(number)
         return number
 
-    def _retire(self, key: str, number: int, version: int) -> None:
+    def _retire(self, key: str, number: int) -> None:
         holders = {worker for worker, rows in self._held.items() if number in rows}
         if not holders:
             self._free.append(number)
             return
-        self._retired[number] = _Retired(key, version, holders)
+        self._retired[number] = _Retired(key, holders)
         if key:
             self._retired_by_key[key] = number
 
     def _let_go(self, worker: int, number: int) -> None:
-        self._held.get(worker, set()).discard(number)
+        self._held.get(worker, {}).pop(number, None)
         retired = self._retired.get(number)
         if retired is None:
             return

@@ -106,6 +106,32 @@ def test_a_release_from_before_the_key_came_back_does_not_count() -> None:
         allocator.assign(["b"], 5)
 
 
+def test_a_release_counts_when_the_worker_never_heard_that_the_key_was_back() -> None:
+    allocator, _ = make(size=2)
+    row = allocator.assign(["a"], 1)["a"]
+    allocator.sent(0, [row])
+    allocator.assign([], 2)
+    allocator.assign(["a"], 3)  # the worker is slow, and never hears of it
+    allocator.assign([], 4)
+
+    allocator.released(0, [row], 2)
+
+    assert allocator.assign(["b"], 5) == {"b": row}
+
+
+def test_a_release_counts_before_the_row_is_retired_again() -> None:
+    allocator, _ = make(size=2)
+    row = allocator.assign(["a"], 1)["a"]
+    allocator.sent(0, [row])
+    allocator.assign([], 2)
+    allocator.assign(["a"], 3)
+
+    allocator.released(0, [row], 2)
+    allocator.assign([], 4)
+
+    assert allocator.assign(["b"], 5) == {"b": row}
+
+
 def test_a_full_table_changes_nothing() -> None:
     allocator, _ = make(size=3)
     before = allocator.assign(["a"], 1)

@@ -60,18 +60,19 @@ CHECK_STATES = {"any": None, "passing": views.PASSING, "critical": views.CRITICA
 
 
 class Instances:
-    """The service of each ID that the API registered, kept current by what the catalog tells."""
+    """The service of each ID that the API registered. The catalog tells which services have changed; they are looked at
+    when somebody asks, so that who registers natively pays for nothing here."""
 
     def __init__(self, api: Api) -> None:
         self._registry = api.catalog.registry
         self._services: dict[str, set[str]] = {}  # of an ID
         self._ids: dict[str, frozenset[str]] = {}  # of a service
-        for name in self._registry.services():
-            self._look(name)
+        self._changed = set(self._registry.services())
         api.on_close(api.catalog.subscribe(self._applied))
 
     def service_of(self, id: str) -> str | None:
         """The only or, where somebody registered the ID for several natively, the first by name."""
+        self._look_again()
         return min(self._services.get(id, ()), default=None)
 
     def find(self, id: str) -> PutEndpoint | None:
@@ -86,11 +87,16 @@ class Instances:
         return next((put for put in self.all() if check_id_of(put.endpoint) == check_id), None)
 
     def all(self) -> Iterable[PutEndpoint]:
+        self._look_again()
         for service in self._ids:
             yield from self._registry.registered(service).values()
 
     def _applied(self, applied: Applied) -> None:
-        for name in applied.services:
+        self._changed |= applied.services
+
+    def _look_again(self) -> None:
+        changed, self._changed = self._changed, set()
+        for name in changed:
             self._look(name)
 
     def _look(self, service: str) -> None:

@@ -13,6 +13,8 @@ import pytest
 from admin_server import AdminServer
 from fake_agent import FakeAgent
 
+from discovery.changes import HealthReport
+from discovery.model import EndpointState
 from discovery.registry import Applied
 from proxy.admin import watch
 from proxy.admin.blocking import DEFAULT_WAIT, MAX_WAIT, Query, Waiting
@@ -253,6 +255,29 @@ def test_a_stream_ends_when_the_server_leaves() -> None:
 
     with AdminServer(FakeAgent()) as server:
         watched(server, "/v1/watch", "", scenario)
+
+
+def test_a_stream_that_falls_behind_is_ended(server: AdminServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "MAX_BEHIND", 3)
+
+    async def many_at_once() -> None:
+        for number in range(5):
+            state = EndpointState.HEALTHY if number % 2 else EndpointState.UNHEALTHY
+            server.agent.catalog.report(
+                HealthReport(service="cart", id="c1", address="127.0.0.1:1", state=state, reason=str(number))
+            )
+
+    check = {"protocol": "ttl", "ttl": "1h"}
+    server.put(ENDPOINT, {"address": "127.0.0.1:1", "health_check": check})
+
+    async def scenario(stream: Stream) -> None:
+        await stream.event()
+        await asyncio.to_thread(server.run, many_at_once())
+        with pytest.raises(EOFError):
+            while True:
+                await stream.event()
+
+    watched(server, "/v1/watch", "", scenario)
 
 
 def applied(index: int, *services: str, changed: bool = True) -> Applied:

@@ -29,6 +29,7 @@ PROOFS: Final = {
     "streams": "streams",
     "postgres": "postgres",
     "redis": "redis",
+    "health": "health",
 }
 
 

@@ -28,7 +28,7 @@ def comparable(config: Config) -> object:
     return strip(config)
 
 
-@pytest.mark.parametrize("name", ["quickstart.yaml", "reference.yaml", "tcp.yaml"])
+@pytest.mark.parametrize("name", ["quickstart.yaml", "reference.yaml", "tcp.yaml", "health.yaml"])
 def test_loading_it_gives_the_same_configuration(name: str) -> None:
     config = load(EXAMPLES / name, {}).config
     assert config is not None

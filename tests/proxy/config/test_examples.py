@@ -12,7 +12,7 @@ from proxy.config.validate import check
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-@pytest.mark.parametrize("name", ["quickstart.yaml", "reference.yaml", "tcp.yaml"])
+@pytest.mark.parametrize("name", ["quickstart.yaml", "reference.yaml", "tcp.yaml", "health.yaml"])
 def test_it_is_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HIVEMESH_TOKEN", raising=False)
     loaded = check(str(EXAMPLES / name))

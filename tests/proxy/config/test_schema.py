@@ -24,7 +24,7 @@ def test_it_is_a_schema() -> None:
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
 
 
-@pytest.mark.parametrize("name", ["quickstart.yaml", "reference.yaml", "tcp.yaml"])
+@pytest.mark.parametrize("name", ["quickstart.yaml", "reference.yaml", "tcp.yaml", "health.yaml"])
 def test_the_examples_are_valid(name: str) -> None:
     document = yaml.safe_load((EXAMPLES / name).read_text())
     assert [error.message for error in VALIDATOR.iter_errors(document)] == []

@@ -38,8 +38,8 @@ from discovery.model import CheckProtocol, Endpoint, EndpointState, HealthCheck,
 
 # How long changes are collected before they are looked at: a thousand registrations are one look.
 _COLLECT: Final = 0.02
-# A check that takes longer is slow (lanes.py).
-_PATIENCE: Final = 0.25
+# How long a check may hold its place while others wait for one (lanes.py).
+_PATIENCE: Final = 0.5
 # How often time lost by our own loop is looked for while checks are under way.
 _PULSE: Final = 0.1
 # How long programs that were killed may take to be gone when the checker closes.
@@ -88,7 +88,7 @@ class Watched:
     """An endpoint with a check. Times are seconds of the monotonic clock."""
 
     __slots__ = (
-        *("attempt", "began", "deadline", "due", "endpoint", "granted", "hysteresis", "is_dropped", "last"),
+        *("attempt", "began", "deadline", "due", "endpoint", "granted", "has_hung", "hysteresis", "is_dropped", "last"),
         *("last_at", "last_duration", "lost_before", "target"),
     )
 
@@ -103,6 +103,7 @@ class Watched:
         self.deadline: asyncio.TimerHandle | None = None
         self.lost_before = 0.0  # by our loop, when the attempt began
         self.granted = 0.0  # on top of the timeout
+        self.has_hung = False  # until the end of its time
         self.last: Result | None = None
         self.last_at = 0.0
         self.last_duration = 0.0
@@ -350,6 +351,7 @@ class Checker:
         watched.began = now
         watched.lost_before = self._lateness.total
         watched.granted = 0.0
+        watched.has_hung = False
         timeout = watched.target.check.timeout
 
         def done(result: Result) -> None:
@@ -380,6 +382,7 @@ class Checker:
             watched.granted += more
             watched.deadline = self._loop.call_later(more, self._expired, watched, now + more)
         elif watched.attempt is not None:
+            watched.has_hung = True
             self._ended(watched, watched.attempt.expire(timeout))
 
     def _ended(self, watched: Watched, result: Result) -> None:
@@ -413,7 +416,7 @@ class Checker:
             if self._closed is not None and not self._lingering and not self._closed.done():
                 self._closed.set_result(None)
         else:
-            lane.ended(watched, now)
+            lane.ended(watched, watched.has_hung)
             is_between = watched.hysteresis.is_between
             self._schedule(
                 watched, schedule.next_begin(watched.target.check, watched.began, now, is_between, self._draw)

@@ -2,9 +2,11 @@
 
 At most `limit` checks run at a time; the others wait and go in the order in which they came. A check that hangs keeps
 its place for its whole timeout, so some hundred dead endpoints would take all places and make the living wait. Hence
-whose last check took longer than `patience` is slow, and the slow have at most half of the places. One that turns out
-slow only now may overstay while nobody waits; when a quick one waits and the half is full, it is put back: its check is
+whose last check hung is slow, and the slow have at most half of the places. One that has its place for longer than
+`patience` may keep it while nobody waits; when a quick one waits and the half is full, it is put back: its check is
 stopped, counts for nothing, and begins anew among the slow. So at least half of the places turn over within `patience`.
+An answer makes it quick again, however late it came: on a busy machine anybody is late now and then, and would wait
+among the dead for long.
 
 With `patience` 0 everybody is as quick as the others: programs may take their time, and are not stopped and repeated.
 Pure: says what to begin and what to stop, and counts on being obeyed.
@@ -53,12 +55,11 @@ class Lane(Generic[T]):
         self._turn += 1
         (self._slow_waiting if item in self._known_slow else self._quick_waiting)[item] = self._turn
 
-    def ended(self, item: T, now: float) -> None:
-        """Its check is over; how long it took decides what it is taken for next time."""
-        began = self._quick.pop(item, None)
-        if began is None:
-            began = self._slow.pop(item)
-        if self._patience and now - began > self._patience:
+    def ended(self, item: T, has_hung: bool) -> None:
+        """Its check is over; whether it hung until the end of its time decides what it is taken for next time."""
+        if self._quick.pop(item, None) is None:
+            del self._slow[item]
+        if self._patience and has_hung:
             self._known_slow.add(item)
         else:
             self._known_slow.discard(item)

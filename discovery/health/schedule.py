@@ -2,7 +2,8 @@
 
 **First check.** A new endpoint takes no traffic before it, so it comes soon; but endpoints that appear together are
 spread so that they are not checked all at once: each is given `SPACING` of its own, over no more than one interval. An
-endpoint whose state is known (its agent died, its check has changed) can wait: it is spread over half an interval.
+endpoint whose state is known (its agent died, its check has changed) can wait: it is spread over the interval, which is
+as many checks in a second as ever.
 
 **Next check.** `interval` after the begin of the last one, give or take `JITTER`, so that checks that began together
 drift apart (HAProxy `spread-checks`, Envoy `interval_jitter`); never before the last one has ended. Between two
@@ -34,7 +35,7 @@ PUNCTUAL: Final = 0.02
 def first_delay(check: HealthCheck, newcomers: int, is_known: bool, draw: Draw) -> float:
     """Seconds until the first check of an endpoint that appears together with others, `newcomers` in all.
     `is_known`: its state is."""
-    width = check.interval / 2 if is_known else min(check.interval, newcomers * SPACING)
+    width = check.interval if is_known else min(check.interval, newcomers * SPACING)
     return draw() * width
 
 

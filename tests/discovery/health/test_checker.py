@@ -187,7 +187,7 @@ def test_only_changes_are_reported() -> None:
 
 def test_an_endpoint_that_workers_already_know_begins_as_they_have_it() -> None:
     bench = started(endpoint("up", HEALTHY), endpoint("down", UNHEALTHY), up=REFUSED, down=SUCCESS)
-    bench.run(5.1)
+    bench.run(10.1)
     assert {id for _, id in bench.begun} == {"up", "down"}
     assert bench.states() == []
     bench.run(30.0)
@@ -317,7 +317,7 @@ def test_another_check_begins_anew_and_keeps_the_state_until_it_has_a_result() -
     assert bench.states()[-1][1] is UNHEALTHY
     bench.answers["a"] = SUCCESS
     bench.catalog.put("web", endpoint(state=UNHEALTHY), check=CHECK)
-    bench.run(5.1)
+    bench.run(10.1)
     assert bench.states()[-1] == ("a", HEALTHY, ""), "a new check's first success is enough"
 
 
@@ -325,7 +325,7 @@ def test_another_domain_is_another_check_only_where_it_is_asked_for() -> None:
     bench = started(a=SUCCESS)
     bench.run(1.0)
     bench.catalog.put("web", endpoint(state=HEALTHY), domain="web.local")
-    bench.run(6.0)
+    bench.run(10.1)
     assert bench.attempts[-1].target.host == "web.local"
 
 
@@ -405,9 +405,9 @@ def test_checks_that_hang_do_not_delay_the_others() -> None:
     bench.checker.start()
     bench.run(60.0)
     for one in quick:
-        begins = bench.begins_of(one.id)
+        begins = bench.begins_of(one.id)[1:]  # in the first round nobody knows who hangs
         assert all(after - before < 7.0 for before, after in itertools.pairwise(begins))
-        assert len(begins) >= 10
+        assert len(begins) >= 9
     assert all(bench.begins_of(one.id) for one in hanging), "and they have their turn themselves"
     assert {id for id, state, _ in bench.states() if state is HEALTHY} == {one.id for one in quick}
 

@@ -13,6 +13,7 @@ from checking import carry_out, checked, checked_against, on_loop, target
 from ports import free_address
 
 from discovery.health.attempts import Attempts
+from discovery.health.connection import Connection
 from discovery.health.result import SUCCESS, Outcome
 from discovery.model import CheckProtocol, HealthCheck
 
@@ -171,6 +172,48 @@ def test_a_reset() -> None:
         writer.transport.abort()
 
     assert checked_against(resets, HTTP) == (Outcome.FAILURE, "connection reset")
+
+
+class Broken:
+    """A machine with a bug."""
+
+    awaits = "answer"
+
+    def begin(self) -> bytes:
+        return b"hello"
+
+    def receive(self, data: bytes) -> Any:
+        raise ZeroDivisionError("oops")
+
+    def to_send(self) -> bytes:
+        return b""
+
+    def farewell(self) -> bytes:
+        raise ZeroDivisionError("and again")
+
+
+def test_a_bug_in_a_machine_says_nothing_about_the_endpoint() -> None:
+    bugs: list[BaseException] = []
+
+    async def echoes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(5))
+        writer.close()
+
+    async def whole() -> Any:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(echoes, "127.0.0.1", 0)
+        found: asyncio.Future[Any] = loop.create_future()
+        Connection(loop, address_of(server.sockets[0]), Broken(), found.set_result, bugs.append)
+        try:
+            async with asyncio.timeout(5.0):
+                return await found
+        finally:
+            server.close()
+
+    result = on_loop(whole())
+    assert result.outcome is Outcome.ERROR
+    assert "ZeroDivisionError" in result.reason
+    assert [str(bug) for bug in bugs] == ["oops", "and again"]
 
 
 def test_nothing_is_left_of_a_thousand_checks_that_were_given_up() -> None:

@@ -116,7 +116,7 @@ def config(
 ) -> dict[str, Any]:
     """`count` endpoints that are well, and `dead` that hang, which are services of their own."""
     timeout = min(5.0, interval)
-    full = {**check, "interval": f"{interval:g}s", "timeout": f"{timeout:g}s"}
+    full = {**check, "interval": f"{interval * 1000:.0f}ms", "timeout": f"{timeout * 1000:.0f}ms"}
 
     def services(prefix: str, places: Sequence[int], all_of_them: int) -> dict[str, Any]:
         each = all_of_them // SERVICES

@@ -101,6 +101,18 @@ class Lifetimes:
         if check is not None and check.protocol is CheckProtocol.TTL and change.state is EndpointState.HEALTHY:
             self._leases.set(("report", change.service, change.id), now + check.ttl)
 
+    def adopt(self, record: ServiceRecord, id: str, entry: Entry, state: EndpointState, now: float) -> None:
+        """The endpoint was in this state before a restart."""
+        check = record.check_of(entry)
+        if check is not None:
+            entry.report = _report(record, id, entry, state, "as before the restart")
+            self.reported(entry.report, record, entry, now)
+        elif state is EndpointState.UNHEALTHY and ("lease", record.name, id) in self._leases:
+            registration = self._overlay.endpoint(record.name, id)
+            assert registration is not None, "it has a lease"
+            self._lease_is_over(record, entry, registration, now, "no heartbeat since before the restart")
+        self._roster.restate(record, id, entry, now)
+
     def node_put(self, name: str, ttl: float, now: float) -> None:
         self._nodes.silent.pop(name, None)
         if ttl:
@@ -189,13 +201,20 @@ class Lifetimes:
             self._roster.restate(record, id, entry, now)
         elif kind == "lease" and registration is not None:
             self.expirations += 1
-            entry.lease_over = f"no heartbeat for {registration.ttl:g} s"
-            self._leases.set(("forget", record.name, id), now + max(registration.ttl, MIN_FORGET))
+            self._lease_is_over(record, entry, registration, now, f"no heartbeat for {registration.ttl:g} s")
             self._roster.restate(record, id, entry, now)
         elif kind in ("forget", "unhealthy") and registration is not None:
             why = f"deregistered: {entry.reason}"
             for edit in self._overlay.edits(RemoveEndpoint(service=record.name, id=id)):
                 self._decide(edit, now, why)
+
+    def _lease_is_over(
+        self, record: ServiceRecord, entry: Entry, registration: PutEndpoint, now: float, why: str
+    ) -> None:
+        service, id = record.name, registration.endpoint.id
+        entry.lease_over = why
+        self._leases.drop(("lease", service, id))
+        self._leases.set(("forget", service, id), now + max(registration.ttl, MIN_FORGET))
 
     def _node_is_silent(self, name: str, now: float) -> None:
         self.expirations += 1

@@ -49,6 +49,24 @@ class Edit(NamedTuple):
     record: Record | None
 
 
+def key_of(record: Record) -> RecordKey:
+    match record:
+        case PutPolicies(service=service):
+            return RecordKey(POLICIES, service.name)
+        case PutEndpoint(service=name, endpoint=endpoint):
+            return RecordKey(ENDPOINT, name, endpoint.id)
+        case RemoveEndpoint(service=name, id=id):
+            return RecordKey(ENDPOINT, name, id)
+        case SetDrain(service=name, id=id):
+            return RecordKey(DRAIN, name, id)
+        case PutNode(node=node):
+            return RecordKey(NODE, node.name)
+        case RemoveNode(name=name):
+            return RecordKey(GONE, name)
+        case PutRoute(route=route):
+            return RecordKey(ROUTE, route.name)
+
+
 class Overlay:
     def __init__(self) -> None:
         self.records: dict[RecordKey, Record] = {}
@@ -79,24 +97,20 @@ class Overlay:
     def edits(self, change: Durable) -> list[Edit]:
         match change:
             case PutPolicies(service=service, fields=fields):
-                return [Edit(RecordKey(POLICIES, service.name), self._with_policies(service.name, change, fields))]
+                return [Edit(key_of(change), self._with_policies(service.name, change, fields))]
             case RemovePolicies(service=name, fields=fields):
                 return [Edit(RecordKey(POLICIES, name), self._without_policies(name, fields))]
-            case PutEndpoint(service=name, endpoint=endpoint):
-                return [Edit(RecordKey(ENDPOINT, name, endpoint.id), change)]
+            case PutEndpoint() | RemoveNode() | PutRoute():
+                return [Edit(key_of(change), change)]
             case RemoveEndpoint(service=name, id=id, revision=revision):
                 known = self.get(ENDPOINT, name, id)
                 if isinstance(known, PutEndpoint | RemoveEndpoint) and known.revision > revision:
                     change = msgspec.structs.replace(change, revision=known.revision)
-                return [Edit(RecordKey(ENDPOINT, name, id), change), Edit(RecordKey(DRAIN, name, id), None)]
-            case SetDrain(service=name, id=id, is_draining=is_draining):
-                return [Edit(RecordKey(DRAIN, name, id), change if is_draining else None)]
+                return [Edit(key_of(change), change), Edit(RecordKey(DRAIN, name, id), None)]
+            case SetDrain(is_draining=is_draining):
+                return [Edit(key_of(change), change if is_draining else None)]
             case PutNode(node=node):
-                return [Edit(RecordKey(NODE, node.name), change), Edit(RecordKey(GONE, node.name), None)]
-            case RemoveNode(name=name):
-                return [Edit(RecordKey(GONE, name), change)]
-            case PutRoute(route=route):
-                return [Edit(RecordKey(ROUTE, route.name), change)]
+                return [Edit(key_of(change), change), Edit(RecordKey(GONE, node.name), None)]
             case RemoveRoute(name=name):
                 return [Edit(RecordKey(ROUTE, name), None)]
 

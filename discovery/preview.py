@@ -41,7 +41,10 @@ def preview(
     for name, record in records.items():
         domain = domains.of(name)
         service = record.as_seen()
-        services[name] = service if service.domain == domain else msgspec.structs.replace(service, domain=domain)
+        if service.domain != domain:
+            service = msgspec.structs.replace(service, domain=domain)
+        now = roster.services.get(name)
+        services[name] = now.as_seen() if now is not None and now.as_seen() == service else service
     listeners = with_routes(base.listeners, overlay.routes.values())
     used = {entry.endpoint.node for record in records.values() for entry in record.entries.values()} - {""}
     wanted = missing(listeners, services.values(), services)
@@ -67,9 +70,11 @@ def _record(name: str, statements: Statements, roster: Roster, domains: Domains)
         entry = Entry(merged, 0.0)
         was = entries.get(id)
         if was is not None:
-            entry = replaced(was, merged=merged, made=None)
+            entry = replaced(was, merged=merged)
             if was.endpoint.address != merged.endpoint.address:
                 entry.report = None
         entry.state, entry.reason = roster.state_of(record, id, entry)
+        if was is None or entry.state is not was.state or merged.endpoint != was.endpoint:
+            entry.made = None
         record.entries[id] = entry
     return record

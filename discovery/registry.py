@@ -16,7 +16,7 @@ Pure: never does I/O, never looks at a clock, never tells anybody. `now` is seco
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -44,7 +44,7 @@ from discovery.changes import (
 from discovery.lifetimes import Lifetimes
 from discovery.listeners import missing, with_routes
 from discovery.merge import overridden
-from discovery.model import Listener, Node, RegistrySettings, Service, Snapshot
+from discovery.model import EndpointState, Listener, Node, RegistrySettings, Service, Snapshot
 from discovery.nodes import Nodes
 from discovery.overlay import Edit, Overlay, Record, RecordKey
 from discovery.preview import preview
@@ -82,6 +82,7 @@ class Registry:
         self._is_changed = False  # by the change that is being applied: something other than services
         # What the last snapshot was made of.
         self._snapshot: Snapshot | None = None
+        self._tried: Snapshot | None = None  # by `preview`
         self._made: dict[str, Service] = {}
         self._stale: set[str] = set()  # services that are not as in `_made`
         self._listeners: tuple[Listener, ...] | None = None
@@ -108,13 +109,18 @@ class Registry:
             if self._placeholders is None:
                 wanted = missing(self._listeners, self._made.values(), self._made)
                 self._placeholders = {name: Service(name=name) for name in wanted}
-            self._snapshot = Snapshot(
+            made = Snapshot(
                 version=self.index,
                 settings=self._base.settings,
                 listeners=self._listeners,
                 services=(*self._made.values(), *self._placeholders.values()),
                 nodes=self._in_force,
             )
+            tried, self._tried = self._tried, None
+            if tried is not None and tried == made:
+                self._take_objects(tried)
+                made = tried
+            self._snapshot = made
         return self._snapshot
 
     @property
@@ -132,8 +138,8 @@ class Registry:
         """How many leases ran out so far."""
         return self._lifetimes.expirations
 
-    def services(self) -> tuple[str, ...]:
-        return tuple(self._roster.services)
+    def services(self) -> list[str]:
+        return list(self._roster.services)
 
     def service(self, name: str) -> Service | None:
         record = self._roster.services.get(name)
@@ -191,9 +197,9 @@ class Registry:
         """All that a store would have."""
         return [Edit(key, record) for key, record in self._overlay.records.items()]
 
-    def statements(self) -> list[Change]:
+    def statements(self) -> list[Replace | Resolved]:
         """What the sources other than the file and the API have said, as changes that say it again."""
-        said: list[Change] = []
+        said: list[Replace | Resolved] = []
         for source, services in self._statements.said.items():
             if source != FILE:
                 listed = tuple(
@@ -205,6 +211,10 @@ class Registry:
                 for id, endpoints in each.resolved.items():
                     said.append(Resolved(service=name, id=id, endpoints=tuple(endpoints.values()), source=source))
         return said
+
+    def sources(self) -> list[str]:
+        """Those other than the API that have said something, highest first."""
+        return list(self._statements.order)
 
     # --- changing -------------------------------------------------------------------------------------------------
 
@@ -224,14 +234,27 @@ class Registry:
             self.index = version
             self._snapshot = None
 
-    def check(self, groups: Iterable[Sequence[Change]]) -> list[tuple[Edit, ...] | ChangeError]:
+    def check(
+        self, groups: Iterable[Sequence[Change]], settings: RegistrySettings | None = None
+    ) -> list[tuple[Edit, ...] | ChangeError]:
         """For each group of changes, tried one after the other without any effect: the edits that it would make, or
-        why it is refused as a whole."""
-        return self._admission.check(groups)
+        why it is refused as a whole. `settings`: by these limits instead of those in force."""
+        admission = self._admission
+        former, admission.settings = admission.settings, settings or admission.settings
+        try:
+            return admission.check(groups)
+        finally:
+            admission.settings = former
 
     def preview(self, base: Snapshot) -> Snapshot:
-        """What `Base(base)` would lead to; of a later version. Nothing changes."""
-        return preview(base, self.index + 1, self._overlay, self._statements, self._roster, self._nodes)
+        """What `Base(base)` would lead to, of the next version; the snapshot in force if it is the same. Nothing
+        changes."""
+        now = self.snapshot
+        then = preview(base, now.version, self._overlay, self._statements, self._roster, self._nodes)
+        if then == now:
+            return now
+        self._tried = msgspec.structs.replace(then, version=now.version + 1)
+        return self._tried
 
     def apply(self, change: Change, now: float) -> Applied:
         """Put `change` in force. Raises ChangeError, and then nothing has changed."""
@@ -253,6 +276,17 @@ class Registry:
             self._overlay.put(edit)
             self._effect(edit, now, "known from before")
             self._follow(now)
+        return self._finish(now)
+
+    def adopt(self, known: Callable[[str, str, str], EndpointState | None], now: float) -> Applied:
+        """The states that endpoints had before a restart: `known` is asked with service, id and address. Who was
+        healthy by its check is so until a check says otherwise; whose lease was over has to send a heartbeat."""
+        for record in self._roster.services.values():
+            for id, entry in record.entries.items():
+                state = known(record.name, id, entry.endpoint.address)
+                if state in (EndpointState.HEALTHY, EndpointState.UNHEALTHY):
+                    self._lifetimes.adopt(record, id, entry, state, now)
+        self._follow(now)
         return self._finish(now)
 
     def expire(self, now: float) -> Applied | None:
@@ -411,6 +445,18 @@ class Registry:
         self._is_changed = roster.has_other_nodes = roster.has_other_targets = False
         roster.touched, roster.events, self._lifetimes.decided, self._followed = set(), [], [], 0
         return applied
+
+    def _take_objects(self, tried: Snapshot) -> None:
+        """It came as it was tried out, and somebody has those objects already."""
+        for service in tried.services:
+            record = self._roster.services.get(service.name)
+            if record is None:
+                assert self._placeholders is not None
+                self._placeholders[service.name] = service
+            elif record.made is not service:
+                self._made[service.name] = record.made = service
+                for entry, endpoint in zip(record.entries.values(), service.endpoints, strict=True):
+                    entry.made = endpoint
 
     # --- views ------------------------------------------------------------------------------------------------------
 

@@ -30,15 +30,16 @@ from discovery.health.checker import CheckStatus
 from discovery.health.numbers import NO_CHECKS, HealthReading
 from discovery.model import Config, Snapshot
 from discovery.registry import Registry
-from discovery.store.memory import MemoryStore
+from discovery.store import CannotOpen
 from proxy.admin.view import AgentView, ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.control import logs, startup
 from proxy.control.channel import Channel
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
-from proxy.control.discovery import Discovery
+from proxy.control.discovery import Discovery, store_of
 from proxy.control.fleet import Fleet, Place
 from proxy.control.holder import Holder, Start
+from proxy.control.kept import Kept
 from proxy.control.local import connect_local
 from proxy.control.reload import Load, Reloader
 from proxy.control.rollout import Refused, Rollout, bind_places
@@ -114,9 +115,8 @@ class Agent:
 
     def problems(self) -> tuple[Problem, ...]:
         own = self._reloader.problems() if self._reloader is not None else ()
-        sources = self.catalog.problems().items()
-        told = (Problem(message=message, key=source, source=source) for source, message in sources)
-        return (*own, *self._failing.values(), *told)
+        found = self._discovery.reported() if self._reloader is not None else ()
+        return (*own, *self._failing.values(), *found)
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         return self._fleet.statuses()
@@ -159,13 +159,17 @@ class Agent:
 
     async def _run(self) -> int:
         start = await self._holder.started
-        self.config = await self._first_config(start)
+        kept = self._kept(start)
+        self.config = kept.config or await self._first_config()
         count = max(1, self.config.workers)
         self.table = Table(TABLE_DESCRIPTOR, count)
         self._beat(self.table.slot(0, WORKER_SLOT))
         is_successor = start.generation > 0
-        self.catalog = Catalog(Registry(settings=self.config.registry), MemoryStore())
-        await self.catalog.open()
+        self.catalog = Catalog(Registry(settings=self.config.registry), store_of(self.config.registry))
+        try:
+            await self.catalog.open(kept.edits())
+        except CannotOpen as error:
+            raise CannotStart(error) from None
         allocator = SlotAllocator(self.table.slots, self._clear_row, is_fresh=not is_successor)
         fleet = Fleet(count, allocator, self.table, self._on_worker_event, self._on_progress, is_successor)
         self._fleet = fleet
@@ -182,9 +186,15 @@ class Agent:
         await self._within(fleet.greeted())
         self._rollout = Rollout(self._fleet, self._holder, places)
         self.catalog.registry.advance(self._fleet.known_version)
-        self._discovery = Discovery(self._loop, self.catalog, self._rollout, self._on_published)
+        self._discovery = Discovery(
+            self._loop,
+            self.catalog,
+            self._rollout,
+            published=self._on_published,
+            keep=lambda state: self._holder.keep(msgspec.msgpack.encode(state)),
+        )
         try:
-            await self._discovery.apply(self.config)
+            await self._discovery.start(self.config, kept, self._fleet.known_states or kept.states)
         except Refused as refused:
             raise CannotStart(refused) from None
         if not is_successor:  # for a successor those that are in service are enough
@@ -200,15 +210,17 @@ class Agent:
         row.add(AGENT_HEARTBEAT, int(time.monotonic() * 1000) - row.get(AGENT_HEARTBEAT))
         self._loop.call_later(HEARTBEAT, self._beat, row)
 
-    async def _first_config(self, start: Start) -> Config:
-        """What was in force before this agent; for the first one, and where another program's state cannot be read,
-        what the file says."""
+    def _kept(self, start: Start) -> Kept:
+        """What a predecessor left; nothing, if there is none or it was another program that we do not understand."""
         if start.state is not None:
             try:
-                return msgspec.msgpack.decode(start.state, type=Config)
+                return msgspec.msgpack.decode(start.state, type=Kept)
             except msgspec.DecodeError:
                 if not start.is_upgrade:
                     raise
+        return Kept()
+
+    async def _first_config(self) -> Config:
         loaded = await self._load(self._path)
         if loaded.config is None:
             raise CannotStart("\n".join(str(problem) for problem in loaded.problems))
@@ -232,19 +244,18 @@ class Agent:
         await asyncio.shield(self._stop)
         watch.stop()
 
+    def _took_effect(self, reloader: Reloader) -> None:
+        self.config = reloader.config
+        self.reloads = reloader.counts
+        self.last_reload = reloader.last_success
+
     def _on_published(self) -> None:
         self.snapshot = self._rollout.snapshot
         self.slot_numbers = self._rollout.slots
 
-    def _took_effect(self, reloader: Reloader) -> None:
-        self.config = reloader.config
-        self._on_published()
-        self.reloads = reloader.counts
-        self.last_reload = reloader.last_success
-
     def _tell_supervisor(self) -> None:
         timeouts = self.snapshot.settings.timeouts
-        self._holder.keep(msgspec.msgpack.encode(self.config))
+        self._discovery.keep(self.config)
         self._holder.ready(max(timeouts.drain, timeouts.drain_streams), timeouts.worker_hang)
         concerns = startup.concerns(self.snapshot.settings.limits.connections, self.config.workers, startup.machine())
         for reason in concerns:
@@ -274,6 +285,8 @@ class Agent:
     async def _hold(self) -> None:
         if self._reloading:
             await asyncio.wait(self._reloading)
+        if self._reloader is not None:
+            await self._discovery.hold()
         self._holder.held()
 
     async def _leave_admin(self) -> None:
@@ -323,12 +336,15 @@ class Agent:
     def on_resume(self) -> None:
         self._is_held = False
         if self._reloader is not None:
+            self._discovery.resume()
             self._tell_supervisor()  # it may be another program, which knows nothing of us
         self._reload_soon()  # the file may have changed meanwhile
 
     def on_retire(self) -> None:
         if not self.draining and not self._is_retiring:
             self._is_retiring = True
+            if self._reloader is not None:
+                self._spawn(self._discovery.retire())
             self._spawn(self._leave_admin())
             self._spawn(self._drain())
 

@@ -40,7 +40,6 @@ class Embedded:
         self.events: list[tuple[str, Mapping[str, Any]]] = []  # what the data plane reported
         self.table: Table
         self._source = source
-        self._base = Snapshot()
         self._registry = Registry()
         self._ephemeral = ephemeral
         self._plane = plane
@@ -88,14 +87,9 @@ class Embedded:
                 for listener in snapshot.listeners
             )
             snapshot = msgspec.structs.replace(snapshot, listeners=listeners)
-        former, self._base = self._base, snapshot
+        await self._rollout.apply(self._registry.preview(snapshot))
         self._registry.apply(Base(snapshot=snapshot), now=0.0)
-        try:
-            await self._rollout.apply(self._registry.snapshot)
-        except Refused:
-            self._base = former
-            self._registry.apply(Base(snapshot=former), now=0.0)
-            raise
+        self._registry.advance(self._rollout.snapshot.version)
         return self._rollout.snapshot
 
     async def drain(self, deadline: float, streams: float | None = None) -> None:

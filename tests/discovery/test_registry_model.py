@@ -207,6 +207,7 @@ class Machine(RuleBasedStateMachine):
             service.name: as_set(service) for service in after.services
         }
         assert tried.nodes == after.nodes
+        assert tried is after or tried.version <= index + 1
 
     @rule(source=st.sampled_from(DIRECTORIES), listed=of_a_source)
     def directory(self, source: str, listed: tuple[Service, ...]) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -139,3 +140,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return answer(Refusal(413, "the body is larger than 1 MiB"))
     except web.HTTPException as error:
         return answer(Refusal(error.status, error.text or error.reason))
+    except Exception:
+        # Ours, not the client's: one request ends with it, and the log has where.
+        traceback.print_exc()
+        return answer(Refusal(500, "a fault of hivemesh, which its log tells more of"))

@@ -214,6 +214,18 @@ def test_the_effective_configuration_has_a_tag_and_no_secret(agent: FakeAgent) -
         assert server.get("/v1/config", If_None_Match='"other"', **token).status == 200
 
 
+def test_a_fault_of_ours_is_a_problem_like_others(
+    server: AdminServer, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> tuple[Problem, ...]:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(agent, "problems", broken)
+    assert "fault of hivemesh" in assert_problem(server.get("/v1/problems"), 500)
+    assert "RuntimeError: broken" in capfd.readouterr().err
+    assert server.get("/livez").status == 200
+
+
 # --- changes ----------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from discovery.model import CheckProtocol, EndpointState
 from proxy.admin.consul import checks, registration
@@ -165,3 +167,37 @@ def test_what_changes_nothing_is_taken() -> None:
 def test_all_mistakes_are_told_at_once() -> None:
     told = problems(Port=-1, Address="x", Check={"HTTP": "x", "Interval": "y"})
     assert set(told) >= {"Port", "Address", "Check.HTTP", "Check.Interval"}
+
+
+# Bodies that are nearly right: keys that are known, values of every kind.
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 70_000)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.sampled_from(
+        ["10.0.0.1", "10s", "http://10.0.0.1/", "[::1]:80", "http://[::1", "10.0.0.1:80/x", "default", "::1"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from([key.name for key in checks.CHECK.keys]) | st.text(max_size=3), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+)
+BODIES = st.dictionaries(st.sampled_from([key.name for key in registration.SERVICE.keys]) | st.text(max_size=3), VALUES)
+
+
+@settings(max_examples=300, deadline=None)
+@given(BODIES | VALUES)
+def test_every_body_is_an_endpoint_or_has_a_problem(body: Any) -> None:
+    reading = Reading("api")
+    root = parse_json(json.dumps(body), reading)
+    assert root is not None
+    found = read_registration(root, reading, ALLOWED)
+    assert (found is None) == bool(reading.problems())
+    if found is not None:
+        assert found.endpoint.id
+        assert found.endpoint.address.rpartition(":")[2].isdigit()

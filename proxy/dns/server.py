@@ -160,12 +160,13 @@ class DnsUdpServer(DnsSocket):
         self.server.forwarder.ask(query, lambda message: self.answered(query, client, message, received))
 
     def answered(self, query: bytes, client: bytes, message: bytes, received: int) -> None:
+        if self.fd < 0:
+            return
         self.waiting -= 1
         self.row.add(ACTIVE, -1)
-        if self.fd >= 0:
-            self.reply(client, self.answers.finish(query, message, self.row), received)
-            if self.leaving and not self.waiting:
-                self.close()
+        self.reply(client, self.answers.finish(query, message, self.row), received)
+        if self.leaving and not self.waiting:
+            self.close()
 
     def hand_over(self) -> None:
         """Answer what has come, and leave the socket to whoever reads it from now on."""
@@ -177,5 +178,7 @@ class DnsUdpServer(DnsSocket):
                 self.close()
 
     def on_closed(self) -> None:
+        self.row.add(ACTIVE, -self.waiting)
+        self.waiting = 0
         if self in self.server.sockets:
             self.server.sockets.remove(self)

@@ -147,6 +147,8 @@ class DnsConnection(Stream):
         return DRAIN_REQUEST if self.is_busy() else DRAIN_NOTHING
 
     def on_closed(self) -> None:
+        self.connections.row.add(ACTIVE, -self.waiting)
+        self.waiting = 0
         self.connections.open.pop(self, None)
         self.connections.unclaim()
         self.listener.unclaim()
@@ -225,11 +227,11 @@ class DnsConnection(Stream):
 
     def answered(self, query: bytes, message: bytes, received: int) -> None:
         """The answer to a forwarded question is there; the client may be gone meanwhile."""
+        if self.fd < 0:
+            return
         row = self.connections.row
         self.waiting -= 1
         row.add(ACTIVE, -1)
-        if self.fd < 0:
-            return
         self.send_answers([framed(self.connections.answers.finish(query, message, row, True))], received)
         if self.pending() > MOST_WAITING:
             self.abort()

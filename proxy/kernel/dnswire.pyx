@@ -303,7 +303,8 @@ cdef class Answers:
             self.forget(owner)
 
     cpdef watch(self, str owner, Slot row, int cell):
-        """Entries of this owner hold as long as that cell of the row has the value that it had when they were made."""
+        """From now on, and until `forget`, entries of this owner hold as long as that cell of the row has the value that
+        it had when they were made."""
         cdef Owner known
         if not 0 <= cell < layout.CELLS:
             raise IndexError(f"a row has no cell {cell}")

@@ -215,6 +215,21 @@ def test_dns_comes_and_goes_at_a_reload(monkeypatch: pytest.MonkeyPatch) -> None
         assert book.addresses("late.service.hivemesh") == ["10.0.0.5"]
 
 
+def test_questions_that_wait_when_dns_goes_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with DnsBook(WEB, dns=FORWARDING, monkeypatch=monkeypatch) as book:
+        tcp = book.tcp()
+        tcp.send(FOREIGN)
+        book.client().send(FOREIGN)
+        book.until(lambda: len(book.resolver.asked) == 2, "both questions")
+        rows = [book.table.slot(0, book.numbers[key]) for key in ("dns/udp", "dns/tcp")]
+        assert [row.get(slots.ACTIVE) for row in rows] == [1, 1]
+        book.apply(WEB, listeners=())
+        assert [row.get(slots.ACTIVE) for row in rows] == [0, 0]
+        for _ in range(2):
+            book.resolver.answer()
+        assert [row.get(slots.ACTIVE) for row in rows] == [0, 0]
+
+
 def test_several_sockets_answer_from_one_table() -> None:
     with DnsBook(WEB) as book:
         book.listen(1)  # as a stand-in for another worker: both may read it

@@ -313,8 +313,10 @@ class Catalog:
         self._set_timer()
 
     def _set_timer(self) -> None:
-        loop = asyncio.get_running_loop()
         at = self.registry.next_expiry()
+        if at is None and self._timer is None:
+            return
+        loop = asyncio.get_running_loop()
         if self._timer is not None:
             if at is not None and self._timer.when() <= loop.time() + at - self.clock():
                 return  # it comes early enough, and looks again then

@@ -220,7 +220,9 @@ class Catalog:
 
     def reading(self) -> CatalogReading:
         registry = self.registry
-        sources = [source for source in registry.sources() if source != FILE] + [STORE]
+        said = [source for source in registry.sources() if source != FILE]
+        # A name that cannot be looked up and a directory that was never read have said nothing yet.
+        sources = dict.fromkeys([*said, STORE, *self._problems])
         return CatalogReading(
             last_index=registry.index,
             services=len(registry.services()),

@@ -1,6 +1,6 @@
 """A directory with files of services, watched.
 
-Looked at once a second (see fingerprints.py for why), in a thread, because a network file system may take its time.
+Looked at twice a second (see fingerprints.py for why), in a thread, because a network file system may take its time.
 What has to be read is read by `read`, which the proxy brings, because only it knows the configuration's language; it
 does so in another process, so that a large file delays nobody. What goes wrong is a problem of the source and never
 an empty service.
@@ -19,7 +19,7 @@ from discovery.sources import Reports
 from discovery.sources.fingerprints import Fingerprint, fingerprint_of
 from discovery.sources.folder import MAX_FILES, Content, Folder, is_service_file
 
-INTERVAL = 1.0  # seconds; a change is in force within two of them
+INTERVAL = 0.5  # seconds; a change is read within two of them
 
 Read = Callable[[Sequence[str]], Awaitable[Mapping[str, Content]]]  # paths -> what they say
 Follow = Callable[[str, Sequence[FollowedName]], None]  # a source, and all endpoints of it that are names

@@ -46,7 +46,11 @@ class Feeds:
     async def configure(self, config: Config) -> None:
         """Another configuration is in force."""
         self.checker.configure(config.registry)
-        self._files.context = _context(config)
+        context = _context(config)
+        if context != self._files.context:
+            self._files.context = context
+            for source in self._directories.values():
+                source.folder.forget()  # the same files may mean something else now
         self._names.machine.resolvers = config.registry.resolvers
         self._names.follow(FILE, config.followed)
         for path in [path for path in self._directories if path not in config.registry.directories]:

@@ -74,7 +74,7 @@ class Discovery:
         self._lock = asyncio.Lock()
         self._publishing: asyncio.Task[None] | None = None
         self._keeping: asyncio.TimerHandle | None = None
-        self._notices: tuple[int, tuple[Problem, ...]] = (-1, ())
+        self._notices: tuple[Problem, ...] | None = None  # None: something has changed
         self._log = structlog.get_logger()
         self._unsubscribe = catalog.subscribe(self._on_applied)
 
@@ -145,13 +145,12 @@ class Discovery:
     def reported(self) -> tuple[Problem, ...]:
         """Problems of sources, and what one of them says that is not in force because another says otherwise."""
         found = [Problem(message=text, key=name, source=name) for name, text in self.catalog.problems().items()]
-        registry = self.catalog.registry
-        if self._notices[0] != registry.index:
-            notices = registry.notices()
+        if self._notices is None:
+            notices = self.catalog.registry.notices()
             if len(notices) > _SHOWN_NOTICES:
                 notices[_SHOWN_NOTICES:] = [f"and {len(notices) - _SHOWN_NOTICES} more of this kind"]
-            self._notices = (registry.index, tuple(Problem(message=text, source=_REGISTRY) for text in notices))
-        return (*found, *self._notices[1])
+            self._notices = tuple(Problem(message=text, source=_REGISTRY) for text in notices)
+        return (*found, *self._notices)
 
     async def apply(self, config: Config, workers: int | None = None) -> None:
         """Put a configuration in force. Raises Refused, and then what was in force stays."""
@@ -176,6 +175,7 @@ class Discovery:
     # --- to the workers ---------------------------------------------------------------------------------------------
 
     def _on_applied(self, applied: Applied) -> None:
+        self._notices = None
         if applied.changed:
             self._publish_soon()
             self._keep_soon()

@@ -344,7 +344,9 @@ class Registry:
     def _replace(self, source: str, services: Iterable[Service], now: float) -> None:
         former = self._statements.said.get(source, {})
         said = self._statements.read(source, services)
+        order = self._statements.order
         self._statements.put(source, said)
+        is_inserted = self._statements.order[: len(order)] != order
         for name in former:
             if name not in said:
                 self._roster.merge_service(name, now, f"removed from the {source}")
@@ -358,6 +360,9 @@ class Registry:
                 for id in {**was.listed, **new.listed}:
                     if was.endpoint(id) != new.endpoint(id):
                         self._roster.merge_endpoint(record, id, now, f"changed by the {source}")
+        if is_inserted:  # a new source before others: their claims to domains are one rank lower now
+            for record in list(self._roster.services.values()):
+                self._roster.merge_head(record, now)
 
     def _report(self, change: HealthReport, now: float) -> None:
         found = self._roster.find(change.service, change.id)

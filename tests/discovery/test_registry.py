@@ -365,3 +365,11 @@ def test_changes_that_come_together_share_the_room_that_is_left() -> None:
     results = registry.check([[put("a", "e1")], [put("a", "e1"), put("a", "e2")], [put("a", "e3")]])
     assert [isinstance(each, LimitReached) for each in results] == [False, False, True]
     assert registry.snapshot.services == ()
+
+
+def test_a_directory_that_comes_later_and_stands_higher_has_the_domain() -> None:
+    registry = Registry()
+    registry.apply(Replace(source="directory:y", services=(Service(name="a", domain="x.test"),)), now=0.0)
+    registry.apply(Replace(source="directory:x", services=(Service(name="b", domain="x.test"),)), now=0.0)
+    domains = {service.name: service.domain for service in registry.snapshot.services}
+    assert domains == {"a": "", "b": "x.test"}

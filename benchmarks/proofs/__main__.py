@@ -20,6 +20,7 @@ PROOFS: Final = {
     "reload": "reload",
     "upgrade": "upgrade",
     "crash": "crash",
+    "feed": "feed",
     "big_body": "big_body",
     "websockets": "websocket",
     "clients": "clients",

@@ -101,3 +101,39 @@ def test_the_best_kind_of_endpoint_shares_the_requests_evenly(
         assert balancer.pick(REQUEST, tried) is None
     else:
         assert Counter(picks(balancer, 3 * len(best), tried)) == dict.fromkeys(best, 3)
+
+
+# --- candidates that come and go ------------------------------------------------------------------------------------
+
+
+def test_the_turn_goes_on_when_candidates_come_and_go() -> None:
+    a, b, c, d = (candidate(name) for name in "abcd")
+    balancer = RoundRobin([a, b, c])
+    assert picks(balancer, 2) == "ab"
+    balancer.exchange([a], [d])
+    assert picks(balancer, 4) == "cdbc"
+    balancer.exchange([d], [])
+    assert picks(balancer, 2) == "bc"
+
+
+@given(
+    count=st.integers(1, 60),
+    picked=st.integers(0, 100),
+    gone=st.sets(st.integers(0, 59)),
+    new=st.integers(0, 5),
+)
+def test_many_leave_as_if_they_left_one_by_one(count: int, picked: int, gone: set[int], new: int) -> None:
+    candidates = [candidate(f"{number}.") for number in range(count)]
+    fresh = [candidate(f"n{number}.") for number in range(new)]
+    left = [candidates[number] for number in sorted(gone) if number < count]
+    at_once, one_by_one = RoundRobin(candidates), RoundRobin(candidates)
+    for balancer in (at_once, one_by_one):
+        picks(balancer, picked)
+
+    at_once.exchange(left, fresh)
+    for each in left:
+        one_by_one.exchange([each], [])
+    one_by_one.exchange([], fresh)
+
+    assert at_once.candidates == one_by_one.candidates
+    assert picks(at_once, 2 * count) == picks(one_by_one, 2 * count)

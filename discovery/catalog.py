@@ -61,6 +61,9 @@ class CatalogReading(NamedTuple):
     sources_up: Mapping[str, bool]
 
 
+NOTHING_KNOWN = CatalogReading(0, 0, 0, 0, 0, 0, {}, 0, 0.0, {})
+
+
 class _Request(NamedTuple):
     """`done` None: what the registry itself decided; `edits` are to be written."""
 
@@ -233,7 +236,10 @@ class Catalog:
             changes=dict(self._changes),
             writes=self._writes,
             write_time=self._write_time,
-            sources_up={source: source not in self._problems for source in sources},
+            sources_up={
+                **{source: source not in self._problems for source in sources},
+                NAMES: not any(source.startswith(f"{NAMES}:") for source in self._problems),
+            },
         )
 
     # --- inside ---------------------------------------------------------------------------------------------------

@@ -74,6 +74,7 @@ class Discovery:
         self._lock = asyncio.Lock()
         self._publishing: asyncio.Task[None] | None = None
         self._keeping: asyncio.TimerHandle | None = None
+        self._keep_next = 0.0
         self._notices: tuple[Problem, ...] | None = None  # None: something has changed
         self._log = structlog.get_logger()
         self._unsubscribe = catalog.subscribe(self._on_applied)
@@ -233,7 +234,8 @@ class Discovery:
 
     def _keep_soon(self) -> None:
         if self._keep is not None and self._keeping is None:
-            self._keeping = self._loop.call_later(_KEEP_EVERY, self._keep_now)
+            delay = max(_KEEP_EVERY, self._keep_next - self._loop.time())
+            self._keeping = self._loop.call_later(delay, self._keep_now)
 
     def _keep_now(self, is_last: bool = False) -> None:
         if self._keeping is not None:
@@ -252,6 +254,5 @@ class Discovery:
                 states=states_of(registry.snapshot) if is_last else {},
             )
         )
-        took = self._loop.time() - began
-        if took > _KEEP_EVERY * _KEEP_SHARE:  # the next one has to wait accordingly
-            self._keeping = self._loop.call_later(took / _KEEP_SHARE, self._keep_now)
+        ended = self._loop.time()
+        self._keep_next = ended + (ended - began) / _KEEP_SHARE

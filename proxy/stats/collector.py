@@ -66,6 +66,7 @@ class TableCollector(Collector):
                 if family.scope is scope:
                     yield _metric(family, _row_samples(family, rows))
         yield from self._services()
+        yield from self._registry()
         yield from self._health()
         yield from self._configuration()
         yield from self._workers()
@@ -89,6 +90,20 @@ class TableCollector(Collector):
 
         yield _plain(families.ENDPOINTS, states())
         yield _plain(families.ENDPOINT_INFO, places())
+
+    def _registry(self) -> Iterator[Metric]:
+        registry = self.reading.registry
+        yield _plain(families.REGISTRY_SERVICES, [((), registry.services)])
+        yield _plain(families.REGISTRY_INDEX, [((), registry.last_index)])
+        yield _plain(families.REGISTRY_CHANGES, [((name,), count) for name, count in registry.changes.items()])
+        up = [((name,), float(is_up)) for name, is_up in registry.sources_up.items()]
+        yield _plain(families.REGISTRY_SOURCE_UP, up)
+        yield _plain(families.REGISTRY_LEASES, [((), registry.leases)])
+        yield _plain(families.REGISTRY_EXPIRATIONS, [((), registry.expirations)])
+        yield _plain(families.REGISTRY_PUBLICATIONS, [((), registry.publications)])
+        name = families.REGISTRY_WRITES.name
+        counts = (Sample(f"{name}_count", {}, registry.writes), Sample(f"{name}_sum", {}, registry.write_time))
+        yield _metric(families.REGISTRY_WRITES, iter(counts))
 
     def _health(self) -> Iterator[Metric]:
         health = self.reading.health

@@ -465,6 +465,38 @@ ENDPOINT_INFO = PlainFamily(
     ("service", "endpoint", "address", "version", "node"),
     "Where an endpoint is, to be joined with the other families by service and endpoint",
 )
+REGISTRY_SERVICES = PlainFamily("hivemesh_registry_services", Kind.GAUGE, (), "Services in force, whoever said them")
+REGISTRY_INDEX = PlainFamily(
+    "hivemesh_registry_index", Kind.GAUGE, (), "Index of the last change of anything about services, nodes or routes"
+)
+REGISTRY_CHANGES = PlainFamily(
+    "hivemesh_registry_changes_total",
+    Kind.COUNTER,
+    ("source",),
+    "Changes that had an effect, by where they came from: api, file, a directory, names, health, or time (a lease, a "
+    "report or a tombstone was over)",
+)
+REGISTRY_SOURCE_UP = PlainFamily(
+    "hivemesh_registry_source_up",
+    Kind.GAUGE,
+    ("source",),
+    "1 while a directory, the store, or all followed names are as they should be, else 0",
+)
+REGISTRY_LEASES = PlainFamily(
+    "hivemesh_registry_leases", Kind.GAUGE, (), "Endpoints and nodes that have to send heartbeats"
+)
+REGISTRY_EXPIRATIONS = PlainFamily(
+    "hivemesh_registry_lease_expirations_total", Kind.COUNTER, (), "Leases that ended because no heartbeat came"
+)
+REGISTRY_PUBLICATIONS = PlainFamily(
+    "hivemesh_registry_publications_total", Kind.COUNTER, (), "Snapshots sent to the workers"
+)
+REGISTRY_WRITES = PlainFamily(
+    "hivemesh_registry_store_write_duration_seconds",
+    Kind.SUMMARY,
+    (),
+    "Transactions of the store: a batch of changes handed over to safely written",
+)
 HEALTH_CHECKS = PlainFamily(
     "hivemesh_health_checks_total",
     Kind.COUNTER,
@@ -561,6 +593,14 @@ FAMILIES: tuple[Family, ...] = (
     *ROW_FAMILIES,
     ENDPOINTS,
     ENDPOINT_INFO,
+    REGISTRY_SERVICES,
+    REGISTRY_INDEX,
+    REGISTRY_CHANGES,
+    REGISTRY_SOURCE_UP,
+    REGISTRY_LEASES,
+    REGISTRY_EXPIRATIONS,
+    REGISTRY_PUBLICATIONS,
+    REGISTRY_WRITES,
     HEALTH_CHECKS,
     HEALTH_CHECK_DURATION,
     HEALTH_CHECK_LATENESS,

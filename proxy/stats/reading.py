@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from discovery.catalog import NOTHING_KNOWN, CatalogReading
 from discovery.health.numbers import NO_CHECKS, HealthReading
 from discovery.model import Config, Snapshot
 from mesh.domains import all_routes_of
@@ -63,6 +64,7 @@ class Reading:
     last_reload: float
     now: float  # monotonic, for the workers' heartbeats
     health: HealthReading = NO_CHECKS
+    registry: CatalogReading = NOTHING_KNOWN
 
     @classmethod
     def take(cls, view: AgentView) -> Reading:
@@ -78,6 +80,7 @@ class Reading:
             last_reload=view.last_reload,
             now=time.monotonic(),
             health=view.health(),
+            registry=view.catalog.reading(),
         )
 
     def rows(self, scope: Scope) -> list[Row]:

@@ -177,6 +177,18 @@ def test_health_checks_are_counted_with_their_times(agent: FakeAgent) -> None:
     assert values(agent, "hivemesh_health_checks_waiting") == {(): 1}
 
 
+def test_the_registry_is_described_with_its_sources_and_its_store(agent: FakeAgent) -> None:
+    def value(name: str, **labels: str) -> float:
+        return values(agent, f"hivemesh_registry_{name}", **labels)[()]
+
+    assert value("services") == len(agent.snapshot.services)
+    assert value("index") == agent.catalog.registry.index
+    assert value("changes_total", source="file") == 1
+    assert value("source_up", source="store") == 1
+    agent.catalog.problem("store", "the disk is full")
+    assert value("source_up", source="store") == 0
+
+
 def test_all_histograms_have_the_same_bounds() -> None:
     assert BOUNDS == slots.BUCKET_BOUNDS
 

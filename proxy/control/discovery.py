@@ -11,6 +11,7 @@ What a successor needs and cannot find out for itself is kept by the supervisor 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -75,6 +76,7 @@ class Discovery:
         self._publishing: asyncio.Task[None] | None = None
         self._keeping: asyncio.TimerHandle | None = None
         self._keep_next = 0.0
+        self._is_held = False
         self._notices: tuple[Problem, ...] | None = None  # None: something has changed
         self._log = structlog.get_logger()
         self._unsubscribe = catalog.subscribe(self._on_applied)
@@ -116,9 +118,11 @@ class Discovery:
     async def hold(self) -> None:
         """Another program is about to take over: it shall find all that this one knows."""
         await self.catalog.pause()
-        self._keep_now(is_last=True)
+        self._is_held = True
+        self._keep_now()
 
     def resume(self) -> None:
+        self._is_held = False
         self.catalog.resume()
 
     async def retire(self) -> None:
@@ -237,7 +241,7 @@ class Discovery:
             delay = max(_KEEP_EVERY, self._keep_next - self._loop.time())
             self._keeping = self._loop.call_later(delay, self._keep_now)
 
-    def _keep_now(self, is_last: bool = False) -> None:
+    def _keep_now(self) -> None:
         if self._keeping is not None:
             self._keeping.cancel()
             self._keeping = None
@@ -245,14 +249,13 @@ class Discovery:
             return
         registry = self.catalog.registry
         is_stored = not self._config.registry.store.startswith("memory:")
-        began = self._loop.time()
+        began = time.perf_counter()
         self._keep(
             Kept(
                 config=self._config,
                 said=tuple(registry.statements()),
                 records=() if is_stored else tuple(edit.record for edit in registry.records() if edit.record),
-                states=states_of(registry.snapshot) if is_last else {},
+                states=states_of(registry.snapshot) if self._is_held else {},
             )
         )
-        ended = self._loop.time()
-        self._keep_next = ended + (ended - began) / _KEEP_SHARE
+        self._keep_next = self._loop.time() + (time.perf_counter() - began) / _KEEP_SHARE

@@ -53,6 +53,7 @@ def register(hive: Hive, origin: HttpOrigin) -> None:
     call(hive, "PUT", "/v1/services/app/endpoints/e2", {"address": origin.address, "ttl": "1h"})
     call(hive, "POST", "/v1/services/app/endpoints/e2/drain")
     eventually(lambda: states(hive) == {"e1": "healthy", "e2": "draining"}, "it is checked")
+    hive.answers("one")
 
 
 def states(hive: Hive) -> dict[str, str]:

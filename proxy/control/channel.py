@@ -10,8 +10,10 @@ Both call `receive(message, sock)` from the loop, never from within `send`. Know
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,6 +25,8 @@ from proxy.control.stream import DescriptorStream
 Message = ToWorker | ToAgent
 Receive = Callable[[Message, socket.socket | None], None]
 
+_SLICE = 0.0005  # seconds of messages handed over before others get their turn
+_DECODED_AT_ONCE = 32 * 1024  # bytes: a third of a millisecond
 _LENGTH = 4  # bytes of a frame that say how long the rest is
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _ENCODER = msgspec.msgpack.Encoder()
@@ -54,6 +58,7 @@ class Channel:
         self._buffer = bytearray()
         self._is_open = True
         self._is_writing = False
+        self._is_delivering = False
         loop.add_reader(sock, self._on_readable)
 
     @property
@@ -82,22 +87,47 @@ class Channel:
     def _on_readable(self) -> None:
         try:
             self._buffer += self._stream.read()
-            frames = self._frames()
-        except (EOFError, ValueError):  # msgspec's errors are ValueErrors
+        except EOFError:
+            self._deliver(math.inf)  # what came before still counts
+            self._end()
+            return
+        if not self._is_delivering:
+            self._deliver(time.monotonic() + _SLICE)
+
+    def _deliver(self, end: float) -> None:
+        """Hand over what is complete, some of it later if it takes until `end`."""
+        while self._is_open:
+            try:
+                frames = self._frames()
+            except ValueError:  # msgspec's errors are ValueErrors
+                self._end()
+                return
+            for message, sock in frames:
+                if self._is_open:
+                    self._receive(message, sock)
+                elif sock is not None:
+                    sock.close()
+            if not frames:
+                break
+            if time.monotonic() >= end:
+                self._is_delivering = True
+                self._loop.call_soon(self._deliver_rest)
+                return
+        self._is_delivering = False
+
+    def _deliver_rest(self) -> None:
+        self._deliver(time.monotonic() + _SLICE)
+
+    def _end(self) -> None:
+        if self._is_open:
             self.close()
             self._closed()
-            return
-        for message, sock in frames:
-            if self._is_open:
-                self._receive(message, sock)
-            elif sock is not None:
-                sock.close()
 
     def _frames(self) -> list[tuple[Message, socket.socket | None]]:
-        """Every complete message; the rest waits. The buffer is cut once, however many came."""
+        """Complete messages, as many as are soon decoded; the rest waits. The buffer is cut once for all of them."""
         frames = []
         start = 0
-        while len(self._buffer) - start >= _LENGTH:
+        while len(self._buffer) - start >= _LENGTH and start < _DECODED_AT_ONCE:
             body = start + _LENGTH
             end = body + int.from_bytes(self._buffer[start:body], "big")
             if len(self._buffer) < end:

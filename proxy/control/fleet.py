@@ -29,7 +29,6 @@ from proxy.control.assignment import accepting, accepting_on_one
 from proxy.control.channel import Message, Wire
 from proxy.control.messages import (
     Applied,
-    Apply,
     Delta,
     Drain,
     Drained,
@@ -41,6 +40,7 @@ from proxy.control.messages import (
     ReopenLogs,
     Unlisten,
 )
+from proxy.control.parts import in_parts, is_large
 from proxy.control.sockets import UDP_PREFIX, UNIX_PREFIX
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator, key_change, keys_of
@@ -118,9 +118,13 @@ class Link:
         sent = self.sent
         if sent is wanted:
             return ()
-        message = Apply(snapshot=wanted.snapshot, slots=dict(wanted.slots)) if sent is None else difference(sent)
-        wire.send(message)
         self.sent = wanted
+        message = None if sent is None else difference(sent)
+        if message is None or is_large(message.change):
+            for part in in_parts(wanted.snapshot, wanted.slots):
+                wire.send(part)
+            return wanted.slots.values()
+        wire.send(message)
         return message.slots.values()
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from discovery.delta import SnapshotDelta
-from discovery.model import EndpointState, Snapshot, Struct
+from discovery.model import EndpointState, Service, Snapshot, Struct
 
 
 class Listen(Struct, tag="listen"):
@@ -31,8 +31,16 @@ class Unlisten(Struct, tag="unlisten"):
     number: int = 0
 
 
+class Part(Struct, tag="part"):
+    """Services and rows of the Apply that follows, before those that it has itself (proxy/control/parts.py)."""
+
+    services: tuple[Service, ...] = ()
+    slots: dict[str, int] = msgspec.field(default_factory=dict)
+
+
 class Apply(Struct, tag="apply"):
-    """The whole state. `slots` maps the key of a statistics row (see proxy/stats/slots.py) to its number."""
+    """The whole state, with the Parts that came before. `slots` maps the key of a statistics row (see
+    proxy/stats/slots.py) to its number."""
 
     snapshot: Snapshot
     slots: dict[str, int]
@@ -99,5 +107,5 @@ class Drained(Struct, tag="drained"):
     pass
 
 
-ToWorker = Listen | Unlisten | Apply | Delta | Drain | ReopenLogs
+ToWorker = Listen | Unlisten | Part | Apply | Delta | Drain | ReopenLogs
 ToAgent = Hello | Applied | Released | Event | Draining | Drained

@@ -26,8 +26,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+import msgspec
+
 from discovery.delta import SnapshotChange, change_between, merge_telling
-from discovery.model import EndpointState, Snapshot
+from discovery.model import EndpointState, Service, Snapshot
 from proxy.control.affinity import core_of
 from proxy.control.channel import Channel, Message, Wire
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
@@ -42,10 +44,12 @@ from proxy.control.messages import (
     Event,
     Hello,
     Listen,
+    Part,
     Released,
     ReopenLogs,
     Unlisten,
 )
+from proxy.control.parts import joined
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import key_change
 from proxy.stats.slots import (
@@ -116,6 +120,8 @@ class Worker:
         self._is_working = False
         self._steps: Iterator[None] | None = None  # what is being carried out ...
         self._later: deque[tuple[Message, socket.socket | None]] = deque()  # ... and what was said meanwhile
+        self._ahead: list[Service] = []  # parts of an Apply that is still to come
+        self._ahead_slots: dict[str, int] = {}
         self._next_wire: Wire | None = None  # to be greeted when all of that is done
         self._listening: dict[tuple[str, int], Listen] = {}
         self._lingering: set[int] = set()
@@ -156,8 +162,13 @@ class Worker:
     def _obey(self, message: Message, sock: socket.socket | None) -> Iterator[None] | None:
         """What is to be done in steps; None: it has been done."""
         match message:
+            case Part(services=services, slots=slots):
+                self._ahead.extend(services)
+                self._ahead_slots.update(slots)
             case Apply(snapshot=snapshot, slots=slots):
-                return self._apply(snapshot, slots)
+                services, self._ahead = joined((*self._ahead, *snapshot.services)), []
+                slots, self._ahead_slots = self._ahead_slots | slots, {}
+                return self._apply(msgspec.structs.replace(snapshot, services=services), slots)
             case Delta(change=change, slots=slots):
                 return self._change(merge_telling(self.snapshot, change), slots)
             case Listen(name=name, number=number):
@@ -251,6 +262,7 @@ class Worker:
             return  # it was replaced meanwhile
         self._next_wire = None
         self._wire = wire
+        self._ahead, self._ahead_slots = [], {}  # nobody is left who would say the rest
         wire.send(
             Hello(
                 worker=self._number,
@@ -267,6 +279,13 @@ class Worker:
 
     def _apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> Iterator[None]:
         """The whole state, with the objects that there are wherever they are equal."""
+        known = {service.name: service for service in self.snapshot.services}
+        services = []
+        for service in snapshot.services:
+            was = known.get(service.name)
+            services.append(service if was is None or was != service else was)
+            yield
+        snapshot = msgspec.structs.replace(snapshot, services=tuple(services))
         yield from self._change(change_between(self.snapshot, snapshot), slots, slots)
 
     def _change(

@@ -211,8 +211,11 @@ class Changes(RuleBasedStateMachine):
         self.pid = 0
         self.slicing = mock.patch("proxy.control.worker._SLICE", 0.0)
         self.stepping = mock.patch("proxy.table.STEP", 2)
+        # What is usual with thousands happens with a few.
+        self.parting = mock.patch.multiple("proxy.control.parts", PART_SIZE=4, MOST_IN_DELTA=8)
         self.slicing.start()
         self.stepping.start()
+        self.parting.start()
         self.start_worker()
         self.start_agent(is_successor=False)
         self.publish((), ())
@@ -224,6 +227,7 @@ class Changes(RuleBasedStateMachine):
         finally:
             self.slicing.stop()
             self.stepping.stop()
+            self.parting.stop()
 
     # --- who there is -----------------------------------------------------------------------------------------------
 

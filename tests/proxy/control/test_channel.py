@@ -191,3 +191,23 @@ def test_a_socket_that_is_handed_over_within_a_process_does_not_begin_to_block()
                 listening.accept()
 
     within_a_moment(scenario)
+
+
+def test_others_get_their_turn_while_many_messages_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.control.channel._SLICE", 0.0)
+    monkeypatch.setattr("proxy.control.channel._DECODED_AT_ONCE", 1)
+
+    async def scenario() -> None:
+        async with connected() as (sender, _, got, closed):
+            sent = [Applied(version=number) for number in range(50)]
+            for message in sent:
+                sender.send(message)
+            first, _ = await got.get()
+            assert got.qsize() < len(sent) - 1
+            assert [first, *[(await got.get())[0] for _ in sent[1:]]] == sent
+            sender.send(Applied(version=99))
+            sender.close()
+            assert (await got.get())[0] == Applied(version=99)
+            await closed.wait()
+
+    within_a_moment(scenario)

@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
+import pytest
+
 from discovery.model import Service, Snapshot
 from discovery.splices import Splice
 from proxy.control.channel import Message
@@ -20,6 +22,7 @@ from proxy.control.messages import (
     Draining,
     Hello,
     Listen,
+    Part,
     Released,
     ReopenLogs,
     Unlisten,
@@ -471,3 +474,24 @@ def test_reopening_logs_is_told_to_all() -> None:
     bench.fleet.reopen_logs()
 
     assert [wire.said for wire in bench.wires] == [[ReopenLogs()]] * 2
+
+
+def test_what_is_large_is_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.control.parts.PART_SIZE", 2)
+    monkeypatch.setattr("proxy.control.parts.MOST_IN_DELTA", 2)
+    bench = Bench()
+    bench.want("abc")
+    bench.greet()
+    assert kinds(bench.wires[0].take()) == ["Part", "Apply"]
+
+    bench.want("abcd")
+    assert kinds(bench.wires[0].take()) == ["Delta"]
+    state = bench.want("defg")
+
+    said = bench.wires[0].take()
+    assert kinds(said) == ["Part", "Apply"]
+    told: dict[str, int] = {}
+    for message in said:
+        assert isinstance(message, Part | Apply)
+        told |= message.slots
+    assert told == state.slots

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from fake_plane import FakePlane
 
@@ -25,6 +26,7 @@ from proxy.control.messages import (
     Event,
     Hello,
     Listen,
+    Part,
     Released,
     ReopenLogs,
     Unlisten,
@@ -315,9 +317,9 @@ def test_what_is_said_during_a_change_waits_for_its_end(slow: Bench) -> None:
         Delta(change=delta(first, second), slots={"service/b": 2}),
         Unlisten(name="web"),
     )
-    assert slow.plane.calls == ["apply 1"]
+    assert slow.plane.calls == []
 
-    for _ in range(4):
+    for _ in range(6):
         slow.turn()
 
     assert slow.plane.calls == ["apply 1", "listen web", "apply 2", "unlisten web"]
@@ -328,10 +330,10 @@ def test_who_is_to_end_begins_at_once(slow: Bench) -> None:
     slow.tell(Apply(snapshot=of("a"), slots={"service/a": 1}), Listen(name="web"))
 
     assert slow.tell(Drain(deadline=1.0, streams=1.0)) == [Draining()]
-    slow.turn()
-    slow.turn()
+    for _ in range(4):
+        slow.turn()
 
-    assert slow.plane.calls == ["apply 1", "drain"]
+    assert slow.plane.calls == ["drain", "apply 1"]
 
 
 def test_a_new_channel_is_greeted_with_what_there_is_after_the_change(slow: Bench) -> None:
@@ -355,7 +357,7 @@ def test_a_worker_that_is_closed_goes_on_with_nothing(slow: Bench) -> None:
     slow.worker.close()
     slow.turn()
 
-    assert slow.plane.calls == ["apply 1", "close"]
+    assert slow.plane.calls == ["close"]
 
 
 def test_it_says_by_which_states_of_endpoints_it_decides(bench: Bench) -> None:
@@ -385,3 +387,29 @@ def test_a_key_that_has_another_row_lets_the_former_go(bench: Bench) -> None:
     assert said == [Applied(version=2)]
     assert bench.wire.take() == [Released(slots=(1,), version=2)]
     assert bench.plane.slots == {"service/a": 7}
+
+
+def test_parts_count_with_the_apply_that_ends_them(bench: Bench) -> None:
+    whole = of("a", "b", "c")
+    parts = [
+        Part(services=whole.services[:1], slots={"service/a": 1}),
+        Part(services=whole.services[1:2], slots={"service/b": 2}),
+    ]
+    assert bench.tell(*parts) == []
+
+    last = Apply(snapshot=msgspec.structs.replace(whole, services=whole.services[2:]), slots={"service/c": 3})
+
+    assert bench.tell(last) == [Applied(version=1)]
+    assert bench.plane.snapshot == whole
+    assert bench.plane.slots == {"service/a": 1, "service/b": 2, "service/c": 3}
+
+
+def test_parts_of_an_agent_that_is_gone_mean_nothing(bench: Bench) -> None:
+    bench.tell(Part(services=of("a").services, slots={"service/a": 1}))
+    successor = Wire()
+    bench.worker.attach(successor)
+
+    bench.tell(Apply(snapshot=of("b"), slots={"service/b": 1}))
+
+    assert bench.plane.snapshot == of("b")
+    assert bench.plane.slots == {"service/b": 1}

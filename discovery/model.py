@@ -482,7 +482,7 @@ class RegistrySettings(Struct):
     max_endpoints: int = 50_000  # of all services; each needs a row of statistics
     max_lease: float = 86_400.0  # longest TTL that a registration may ask for
     node_ttl: float = 0.0  # silence after which a node that ever sent a heartbeat is taken out; 0 = never
-    check_concurrency: int = 256  # health checks under way at a time
+    check_concurrency: int = 1024  # health checks under way at a time
     command_concurrency: int = 8  # of these, programs
     min_interval: float = 1.0  # the API may not ask for checks more often
     deregister_unhealthy_after: float = 0.0  # of API registrations; 0 = never

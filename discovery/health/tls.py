@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 from functools import lru_cache
 from typing import Final
 
@@ -17,6 +18,7 @@ from discovery.health.result import Result, failure, quoted
 
 _PIECE: Final = 16 * 1024
 _CONTEXTS: Final = 64  # kept at a time
+_MAX_CA_FILE: Final = 4 * 1024 * 1024  # bytes; all authorities that browsers trust are 0.2 MiB
 
 # What OpenSSL finds where somebody speaks another protocol.
 _NOT_TLS: Final = (
@@ -104,7 +106,13 @@ def context(verify: bool, ca_file: str, alpn: str) -> ssl.SSLContext:
     if not ca_file:
         return _context(verify, "", alpn, 0)
     try:
-        return _context(verify, ca_file, alpn, os.stat(ca_file).st_mtime_ns)
+        found = os.stat(ca_file)
+        # Reading a pipe or a device may never end, and the loop would wait for it.
+        if not stat.S_ISREG(found.st_mode):
+            raise CannotAsk(f"ca_file {ca_file} is not a file, expected certificates in PEM form")
+        if found.st_size > _MAX_CA_FILE:
+            raise CannotAsk(f"ca_file {ca_file} has more than {_MAX_CA_FILE // 1024 // 1024} MiB, expected less")
+        return _context(verify, ca_file, alpn, found.st_mtime_ns)
     except OSError as problem:
         raise CannotAsk(f"cannot read ca_file {ca_file}: {(problem.strerror or str(problem)).lower()}") from None
 

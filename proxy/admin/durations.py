@@ -14,6 +14,8 @@ _PART = re.compile("([0-9]+(?:\\.[0-9]*)?|\\.[0-9]+)(ns|us|\xb5s|\u03bcs|ms|s|m|
 
 def parse_go_duration(text: str) -> float:
     """Seconds of a duration as Go writes it: 1h15m, 1.5s, 300ms. Raises ValueError."""
+    if text == "0":
+        return 0.0  # the only number that needs no unit, in Go too
     seconds, position = 0.0, 0
     while position < len(text):
         part = _PART.match(text, position)

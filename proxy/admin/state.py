@@ -13,7 +13,6 @@ from proxy.admin.api import JSON, Api, encoded
 from proxy.admin.problems import Refusal
 from proxy.admin.scrapes import Scrapes
 from proxy.admin.view import AgentView, ReloadResult
-from proxy.config.problems import Problem
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -94,10 +93,7 @@ class State:
         return encoded(msgspec.structs.asdict(result))
 
     async def problems(self, request: web.Request) -> web.Response:
-        """And what some source says that is not in force, because a higher one says otherwise."""
-        notices = self.api.catalog.registry.notices()
-        shadowed = (Problem(message=message, source="registry") for message in notices)
-        return encoded((*self.api.view.problems(), *shadowed))
+        return encoded(self.api.view.problems())
 
     async def stats(self, request: web.Request) -> web.Response:
         return await self.api.answered(answers.stats)

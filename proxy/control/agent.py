@@ -185,7 +185,8 @@ class Agent:
             connect_local(self._loop, self._fleet, self._plane, self.table)
         await self._within(fleet.greeted())
         self._rollout = Rollout(self._fleet, self._holder, places)
-        self.catalog.registry.advance(self._fleet.known_version)
+        # Counting does not begin anew: readers that wait and resume go by it.
+        self.catalog.registry.advance(max(kept.version, self._fleet.known_version))
         self._discovery = Discovery(
             self._loop,
             self.catalog,

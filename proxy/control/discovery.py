@@ -255,6 +255,7 @@ class Discovery:
                 config=self._config,
                 said=tuple(registry.statements()),
                 records=() if is_stored else tuple(edit.record for edit in registry.records() if edit.record),
+                version=registry.index,
                 states=states_of(registry.snapshot) if self._is_held else {},
             )
         )

@@ -21,6 +21,7 @@ class Kept(Struct):
     config: Config | None = None
     said: tuple[Replace | Resolved, ...] = ()
     records: tuple[Record, ...] = ()
+    version: int = 0  # of the registry
     states: Mapping[str, EndpointState] = msgspec.field(default_factory=dict)  # by the key of the endpoint's row
 
     def edits(self) -> list[Edit]:

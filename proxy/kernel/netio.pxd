@@ -98,6 +98,7 @@ cdef class Stream:
     cpdef abort(self)
     cdef int push(self, const char* first, Py_ssize_t first_size, const char* second, Py_ssize_t second_size) except -2
     cdef flush(self)
+    cdef void disown(self) noexcept
 
 
 cdef class Acceptor(Stream):

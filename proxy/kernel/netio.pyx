@@ -676,6 +676,12 @@ cdef class Stream:
 
     # Ending.
 
+    cdef void disown(self) noexcept:
+        """What is left in the shared buffer is nobody's: the next stream may come to be at our address in memory, and
+        would take it for its own."""
+        if self.reactor.rx_owner == <void*>self:
+            self.reactor.rx_owner = NULL
+
     cpdef shut_write(self):
         """Tell the peer that nothing more is coming."""
         if self.fd >= 0 and not self.write_dead:
@@ -700,6 +706,7 @@ cdef class Stream:
         self.rx = None
         self.out = None
         self.readable = False
+        self.disown()
         c_close(fd)
         self.on_closed()
 
@@ -720,6 +727,7 @@ cdef class Stream:
             self.reactor.streams[fd] = None
             hm_epoll_ctl(self.reactor.epoll, EPOLL_CTL_DEL, fd, 0, 0)
         self.readable = False
+        self.disown()
         return fd
 
     cpdef abort(self):

@@ -75,8 +75,8 @@ class Hive(Program):
         """The body of an answer on a new connection."""
         return http("GET", address or self.config["listeners"][0]["address"], "/")[1]
 
-    def admin(self, method: str, path: str) -> tuple[int, str]:
-        return http(method, self.config["admin"]["address"], path)
+    def admin(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        return http(method, self.config["admin"]["address"], path, body)
 
     def problems(self) -> list[str]:
         return [problem["message"] for problem in json.loads(self.admin("GET", "/v1/problems")[1])]
@@ -85,10 +85,10 @@ class Hive(Program):
         eventually(lambda: self.get(address) == body, f"the answer is {body!r}")
 
 
-def http(method: str, address: str, path: str) -> tuple[int, str]:
+def http(method: str, address: str, path: str, body: object = None) -> tuple[int, str]:
     connection = HTTPConnection(*split_address(address), timeout=10)
     try:
-        connection.request(method, path)
+        connection.request(method, path, None if body is None else json.dumps(body))
         response = connection.getresponse()
         return response.status, response.read().decode()
     finally:

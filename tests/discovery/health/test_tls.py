@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import tempfile
@@ -161,6 +162,18 @@ def test_a_file_of_authorities_that_is_not_there_is_told(tmp_path: Path) -> None
     (tmp_path / "empty").write_text("nothing\n")
     with pytest.raises(CannotAsk, match="holds no certificate in PEM form"):
         context(True, str(tmp_path / "empty"), "")
+
+
+def test_what_is_no_file_of_authorities_is_not_read(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would stop the whole agent, and anybody may name one in a registration."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(CannotAsk, match="is not a file, expected certificates in PEM form"):
+            context(True, str(path), "")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(4 * 1024 * 1024 + 1)
+    with pytest.raises(CannotAsk, match="has more than 4 MiB"):
+        context(True, str(tmp_path / "large"), "")
 
 
 def test_contexts_are_made_once_and_again_when_the_file_is_another(folder: Path, tmp_path: Path) -> None:

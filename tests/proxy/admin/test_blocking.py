@@ -148,7 +148,8 @@ def test_places_to_wait_are_limited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("10s", 10.0), ("1h15m", 4500.0), ("1.5s", 1.5), ("300ms", 0.3), ("2us", 2e-6), (".5m", 30.0)]
+    ("text", "seconds"),
+    [("10s", 10.0), ("1h15m", 4500.0), ("1.5s", 1.5), ("300ms", 0.3), ("2us", 2e-6), (".5m", 30.0), ("0", 0.0)],
 )
 def test_durations_of_go(text: str, seconds: float) -> None:
     assert parse_go_duration(text) == pytest.approx(seconds)

@@ -182,16 +182,6 @@ def test_a_policy_of_the_api_covers_the_files_until_it_is_taken_back(server: Adm
     refused(server.delete(split), 404, "not-found")
 
 
-def test_what_is_covered_is_told_as_a_problem(server: AdminServer) -> None:
-    assert ok(server.get("/v1/problems")) == []
-    ok(server.put("/v1/services/api/traffic_split", [{"version": "v2", "weight": 1}]))
-    ok(server.put("/v1/services/web/endpoints/web-1", {"address": "127.0.0.1:1"}))
-    assert [problem["message"] for problem in ok(server.get("/v1/problems"))] == [
-        "service api: traffic_split of the file is overridden by the api",
-        "service web: endpoint web-1 of the file is overridden by the api",
-    ]
-
-
 def test_each_key_of_a_service_can_be_set(server: AdminServer) -> None:
     for key, body in {
         "health_check": {"protocol": "http", "interval": "5s"},

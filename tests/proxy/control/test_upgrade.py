@@ -5,6 +5,7 @@ Where the two must differ, the program is started from a copy of its packages th
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -69,6 +70,26 @@ def ends_at_once(text: str) -> str:
 
 
 # --- what an upgrade does ------------------------------------------------------------------------------------------
+
+
+def test_what_was_registered_stays_and_counting_goes_on(start: Start) -> None:
+    """Readers that resume name the last index they saw: an index may not come again and mean something else."""
+
+    def nodes() -> list[str]:
+        return [node["name"] for node in json.loads(hive.admin("GET", "/v1/nodes")[1])]
+
+    def change(name: str) -> int:
+        status, body = hive.admin("PUT", f"/v1/nodes/{name}", {})
+        assert status == 200, body
+        return int(json.loads(body)["index"])
+
+    hive = start()
+    indexes = [change(name) for name in ("n1", "n2", "n3")]
+
+    upgrade(hive)
+
+    assert nodes() == ["n1", "n2", "n3"]
+    assert change("n4") > max(indexes)
 
 
 def test_every_process_is_replaced_and_the_pid_stays(start: Start) -> None:

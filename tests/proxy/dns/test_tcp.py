@@ -87,6 +87,20 @@ def test_an_answer_that_the_forwarder_has_at_once_is_sent_with_the_others(book: 
         assert sorted(ids(client.message(), client.message(), client.message())) == [1, 2, 3]
 
 
+def test_what_came_after_a_message_that_is_none_is_nobodys_question(book: DnsBook) -> None:
+    with book:
+        for _ in range(10):
+            bad = book.tcp()
+            bad.raw(b"\0\0")
+            bad.send(query(number=7))
+            book.settle()
+            bad.sock.close()
+            client = book.tcp()
+            client.send(query(number=1))
+            assert ids(client.message()) == [1]
+            client.sock.close()
+
+
 def test_no_more_is_read_than_may_be_under_way(book: DnsBook) -> None:
     with book:
         client = book.tcp()

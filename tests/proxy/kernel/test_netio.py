@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 import pytest
@@ -77,6 +78,22 @@ def test_bytes_that_are_kept_stay_when_others_read(reactor: Reactor, turning: Tu
         stream.keep()
         assert stream.rx is None
         other.close()
+
+
+def test_what_a_closed_stream_left_is_nobodys(reactor: Reactor, turning: Turning) -> None:
+    """Streams come to be where others were in memory: what one of them did not consume must not become theirs."""
+    for detaches in (False, True):
+        for _ in range(50):
+            for stream, theirs in make_pair(reactor, watch=False):
+                theirs.sendall(b"not for others")
+                assert stream.fill() == 14
+                os.close(stream.detach()) if detaches else stream.abort()
+            del stream
+            turning.settle()
+            for stream, _ in make_pair(reactor, watch=False):
+                assert stream.buffer().length() == 0
+                stream.close()
+            del stream
 
 
 def test_a_kept_buffer_grows_only_with_what_is_kept(pair: Pair, turning: Turning) -> None:

@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests of what is the same in both forms: never compiled, or only compiled. They run once, with the compiled suite.
-SAME_IN_BOTH := benchmarks docs examples discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/stats e2e/discovery/test_prometheus.py
+SAME_IN_BOTH := benchmarks docs e2e/discovery e2e/proofs discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel \
+    proxy/stats test_demo.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

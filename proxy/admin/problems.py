@@ -138,6 +138,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return answer(Refusal(404, f"there is no {request.path} here"))
     except web.HTTPRequestEntityTooLarge:
         return answer(Refusal(413, "the body is larger than 1 MiB"))
+    except web.RequestPayloadError:
+        return answer(Refusal(400, "the body does not come as its headers say (length, chunks or compression)"))
     except web.HTTPException as error:
         return answer(Refusal(error.status, error.text or error.reason))
     except Exception:

@@ -10,6 +10,7 @@ aiohttp is imported when the first address is served; requests are not logged. N
 
 from __future__ import annotations
 
+import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -76,6 +77,14 @@ async def serve_metrics(view: AgentView, address: str, sock: socket.socket, boun
     return await _serve(view, sock, bound, access, whole=False)
 
 
+def is_ours(record: logging.LogRecord) -> bool:
+    """A request that is none has its 400. Told of each, with its stack, a scanner would fill the log."""
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
 async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Access, whole: bool) -> Server:
     from aiohttp import web
 
@@ -86,9 +95,12 @@ async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Acces
         # The native paths first: where Consul's are the same, they are not served.
         for part in (State, Services, Endpoints, Routes, Nodes, Watch, PrometheusTargets, Consul):
             app.add_routes(part(api).routes())
+    log = logging.getLogger("hivemesh.admin")
+    log.addFilter(is_ours)
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=log,
         shutdown_timeout=CLOSE_TIMEOUT,
         handle_signals=False,
         handler_cancellation=True,  # a reader that has gone does not go on waiting

@@ -49,6 +49,33 @@ def assert_problem(reply: Reply, status: int) -> str:
     return str(reply.json["detail"])
 
 
+# --- what is no request ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"\x16\x03\x01\x02\x00",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000,
+        b"PUT / HTTP/1.1\r\nX\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused_and_not_logged(
+    server: AdminServer, caplog: pytest.LogCaptureFixture, request_head: bytes
+) -> None:
+    assert b" 400 Bad Request" in raw(server, request_head + b"\r\n\r\n")
+    assert caplog.text == ""
+
+
+def test_a_body_that_is_not_as_its_headers_say_is_no_fault_of_ours(
+    server: AdminServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = b"PUT /v1/services/api/domain HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    answer = raw(server, head + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde")
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"does not come as its headers say" in answer
+    assert capsys.readouterr().err == ""
+
+
 # --- probes and metrics -----------------------------------------------------------------------------------------
 
 

@@ -94,7 +94,8 @@ class Forwarder:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks)
         self._take(DnsSettings())
 
     # --- a question -------------------------------------------------------------------------------------------------

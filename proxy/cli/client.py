@@ -31,6 +31,11 @@ class Refused(Exception):
         self.status = status
         self.problems = problems
 
+    @property
+    def says_all(self) -> bool:
+        """Is the only problem what the detail says already?"""
+        return len(self.problems) == 1 and str(self).endswith(str(self.problems[0].get("message", "")))
+
 
 class Client:
     def __init__(self, admin: str = DEFAULT_ADMIN, token: str = "") -> None:

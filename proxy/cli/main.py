@@ -37,8 +37,9 @@ def cli(arguments: list[str]) -> int:
         output.print_error(str(error))
         return EXIT_UNREACHABLE
     except Refused as error:
-        for problem in error.problems:
-            print(output.problem_line(problem))
+        if not error.says_all:
+            for problem in error.problems:
+                print(output.problem_line(problem))
         output.print_error(str(error))
         return EXIT_FAILED
     except BrokenPipeError:  # the reader of our output has seen enough

@@ -96,6 +96,10 @@ def test_every_mistake_of_a_registration_is_printed(hivemesh: Cli, server: Admin
     assert "ttl: " in out
 
 
+def test_a_single_mistake_is_printed_once(hivemesh: Cli, server: AdminServer) -> None:
+    assert hivemesh("register", "cart", "nowhere", code=1).count("has no port") == 1
+
+
 def test_a_registration_is_kept_up_until_it_is_interrupted(server: AdminServer) -> None:
     command = [sys.executable, "-m", "proxy", "register", "cart", "127.0.0.1:9100", "--id", "c1", "--keep"]
     process = subprocess.Popen(

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from discovery.health.result import SUCCESS, Result, failure, no_answer, quoted
+from discovery.health.result import OURS, SUCCESS, Result, error, failure, no_answer, quoted
 from discovery.health.target import Target
 
 MAX_OUTPUT: Final = 1024  # bytes that are shown
@@ -57,7 +58,9 @@ class Command:
         except OSError as problem:
             self._close_pipe()
             reason = (problem.strerror or str(problem)).lower()
-            loop.call_soon(self._finish, failure(f"cannot run {target.check.command[0]}: {reason}"))
+            # EAGAIN: there are as many processes as this user may have.
+            made = error if problem.errno in OURS or problem.errno == errno.EAGAIN else failure
+            loop.call_soon(self._finish, made(f"cannot run {target.check.command[0]}: {reason}"))
 
     @property
     def is_gone(self) -> bool:
@@ -91,7 +94,13 @@ class Command:
             )
         finally:
             os.close(theirs)
-        self._pidfd = os.pidfd_open(self._pid)
+        try:
+            self._pidfd = os.pidfd_open(self._pid)
+        except OSError:  # nobody would hear of its end, and its place would never be free again
+            self._kill()
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+            raise
         self._loop.add_reader(self._pipe, self._readable)
         self._loop.add_reader(self._pidfd, self._exited)
 

@@ -47,7 +47,7 @@ def no_answer(what: str, seconds: float) -> Result:
 
 
 # This machine has run out of something: the endpoint is not to blame.
-_OURS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+OURS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 
 _WORDS: Final = {
     errno.ECONNREFUSED: "connection refused",
@@ -63,7 +63,7 @@ _WORDS: Final = {
 
 def of_os_error(number: int, text: str) -> Result:
     """What an error of the operating system says about the endpoint. `text`: its own words, for the rare ones."""
-    if number in _OURS:
+    if number in OURS:
         return error(f"the check could not be made: {text.lower()}")
     return failure(_WORDS.get(number) or text.lower())
 

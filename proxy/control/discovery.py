@@ -38,6 +38,7 @@ _KEEP_SHARE = 0.02
 _SHOWN_NOTICES = 20
 _PUBLISHING = "publishing"  # sources of problems
 _REGISTRY = "registry"
+_KEEPING = "keeping"
 
 
 def store_of(settings: RegistrySettings) -> Store:
@@ -239,7 +240,16 @@ class Discovery:
     def _keep_soon(self) -> None:
         if self._keep is not None and self._keeping is None:
             delay = max(_KEEP_EVERY, self._keep_next - self._loop.time())
-            self._keeping = self._loop.call_later(delay, self._keep_now)
+            self._keeping = self._loop.call_later(delay, self._keep_or_try_again)
+
+    def _keep_or_try_again(self) -> None:
+        try:
+            self._keep_now()
+        except OSError as error:  # descriptors or memory are short
+            self.catalog.problem(_KEEPING, f"what is known could not be kept for a successor: {error.strerror}")
+            self._keep_soon()
+        else:
+            self.catalog.problem(_KEEPING, None)
 
     def _keep_now(self) -> None:
         if self._keeping is not None:

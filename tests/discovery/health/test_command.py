@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from checking import carry_out, checked, on_loop, target
 from waiting import eventually
 
 from discovery.health.attempts import Attempts
-from discovery.health.command import environment, verdict
+from discovery.health.command import Command, environment, verdict
 from discovery.health.result import MAX_REASON, SUCCESS, Outcome, Result
 from discovery.model import CheckProtocol, HealthCheck
 
@@ -58,6 +59,26 @@ def test_a_program_that_is_not_there() -> None:
         Outcome.FAILURE,
         "cannot run /no/such/program: no such file or directory",
     )
+
+
+@pytest.mark.parametrize("call", ["pipe2", "posix_spawnp", "pidfd_open"])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EAGAIN])
+def test_a_machine_that_is_short_of_something_is_not_the_endpoints_fault(
+    monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    def fails(*arguments: object, **options: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, fails)
+    loop = asyncio.new_event_loop()
+    results: list[Result] = []
+    try:
+        command = Command(loop, target(ADDRESS, shell("sleep 100")), os.environ, results.append, lambda: None)
+        loop.run_until_complete(asyncio.sleep(0))
+    finally:
+        loop.close()
+    assert results == [(Outcome.ERROR, f"cannot run /bin/sh: {os.strerror(number).lower()}")]
+    assert command.is_gone
 
 
 def test_arguments_are_taken_as_they_are() -> None:

@@ -32,7 +32,7 @@ from benchmarks.proofs.hive import HOST, Hive, Json, eventually, free_port
 from benchmarks.proofs.part import Cue, Part
 from benchmarks.proofs.peers import Nginx, Wrk, nginx_version, wrk_version
 
-PROMISE: Final = "a registration reaches every worker at once, none is lost, and traffic does not notice"
+PROMISE: Final = "a registration reaches every worker at once, none is lost, and no request fails"
 
 WORKERS: Final = 2
 WRK_CONNECTIONS: Final = 16

@@ -6,23 +6,26 @@ and sends it to the workers; nothing in it is ever edited. All values are frozen
 JSON as they are, so the same types serve the wire, the HTTP API and the tests.
 
 Units: durations are seconds (float), sizes are bytes (int). 0 means "no limit" or "off" where a field says so.
-Never imports anything else of ours, and holds no rules: what a policy *means* lives in mesh/.
+The values of policies are in discovery/policies.py. Never holds a rule: what a policy *means* lives in mesh/.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, dataclass_transform
+from typing import Final
 
-import msgspec
+from discovery.policies import (
+    Affinity,
+    Balancing,
+    CircuitBreaker,
+    LoadBalancingStrategy,
+    RequestPolicies,
+    RetryPolicy,
+    Subset,
+)
+from discovery.values import Struct as Struct
 
 DEFAULT_WEIGHT: Final = 1
-
-
-# Type checkers take frozen and keyword-only for granted in every subclass, as msgspec does.
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
-class Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Base of all values: immutable, compared by content, defaults left out on the wire."""
 
 
 class Position(Struct):
@@ -114,10 +117,6 @@ class TrafficSplit(Struct):
     service: str = ""
 
 
-class LoadBalancingStrategy(StrEnum):
-    ROUND_ROBIN = "round_robin"
-
-
 class PoolPolicy(Struct):
     """Keep-alive connections to the endpoints of a service, per worker."""
 
@@ -165,9 +164,16 @@ class Service(Struct):
     domain: str = ""
     metadata: dict[str, str] = {}
     load_balancing: LoadBalancingStrategy = LoadBalancingStrategy.ROUND_ROBIN
+    balancing: Balancing = Balancing()
+    affinity: Affinity | None = None  # requests of one client go to one endpoint
     endpoints: tuple[Endpoint, ...] = ()
     traffic_split: tuple[TrafficSplit, ...] = ()
+    sticky_split: Affinity | None = None  # requests of one client are drawn alike by `traffic_split`
     timeout: float = 0.0  # whole request including retries; 0 = none. A route's own timeout wins
+    deadline_header: bool = False  # say to the endpoint how long it has: x-envoy-expected-rq-timeout-ms
+    retry: RetryPolicy | None = None  # None: only what never reached an endpoint is sent again (mesh/replay.py)
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    policies: RequestPolicies = RequestPolicies()  # of every request to it, after those of the route
     pool: PoolPolicy = PoolPolicy()
     proxy_protocol: ProxyHeader = ProxyHeader.OFF
     dns: DnsPolicy = DnsPolicy()
@@ -258,6 +264,7 @@ class Filters(Struct):
     url_rewrite: UrlRewrite | None = None
     redirect: Redirect | None = None
     direct_response: DirectResponse | None = None
+    policies: RequestPolicies = RequestPolicies()
 
 
 class Route(Struct):
@@ -268,8 +275,11 @@ class Route(Struct):
     service: str = ""
     version: str = ""  # pins a version; otherwise the service's traffic_split applies
     split: tuple[TrafficSplit, ...] = ()
+    sticky_split: Affinity | None = None  # requests of one client are drawn alike by `split`
+    subset: Subset | None = None  # only endpoints with this metadata
     filters: Filters = Filters()
     timeout: float | None = None  # None: the service's; 0: none
+    retry: RetryPolicy | None = None  # None: the service's
     position: Position | None = None
 
 
@@ -416,6 +426,8 @@ class Settings(Struct):
     trusted_proxies: tuple[str, ...] = ()  # CIDRs
     path_escapes: EscapePolicy = EscapePolicy.REJECT
     merge_slashes: bool = True
+    zone: str = ""  # where this instance runs, for services that prefer endpoints nearby
+    secret: str = ""  # affinity cookies are signed with it
     pin_workers: bool = False  # worker n runs on the n-th of the processor's cores that the program may use
     dns: DnsSettings = DnsSettings()
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from discovery import model
+from discovery import model, policies
 from discovery.changes import ChangeError, PutPolicies, PutRoute
 from discovery.model import CheckProtocol, HealthCheck, NameMatch, Route, RouteMatch, Service
 
@@ -262,7 +262,7 @@ def health_check_change(name: str, config: HealthCheckConfig) -> PutPolicies:
 def load_balancing_change(name: str, strategy: LoadBalancingStrategy) -> PutPolicies:
     checked_name(name, "a service")
     try:
-        known = model.LoadBalancingStrategy(strategy.value)
+        known = policies.LoadBalancingStrategy(strategy.value)
     except ValueError:
         raise NotInThisRelease(f"load balancing by {strategy.value} is not in this release") from None
     return PutPolicies(service=Service(name=name, load_balancing=known), fields=("load_balancing",))

@@ -1,4 +1,6 @@
 cimport cython
+from libc.stdint cimport int64_t
+
 from mesh.request cimport RequestView
 
 
@@ -21,7 +23,7 @@ cdef class Balancer:
     cpdef take_out(self, Candidate candidate)
     cpdef left(self, Py_ssize_t index)
     cpdef replace(self, list candidates)
-    cpdef Candidate pick(self, RequestView request, list tried)
+    cpdef Candidate pick(self, RequestView request, list tried, int64_t now)
 
 
 cdef class RoundRobin(Balancer):
@@ -30,4 +32,4 @@ cdef class RoundRobin(Balancer):
         candidates=list, candidate=Candidate, best=Candidate, count=Py_ssize_t, step=Py_ssize_t, index=Py_ssize_t,
         best_index=Py_ssize_t, rank=int, best_rank=int,
     )
-    cpdef Candidate pick(self, RequestView request, list tried)
+    cpdef Candidate pick(self, RequestView request, list tried, int64_t now)

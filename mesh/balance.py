@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from discovery.model import Endpoint, LoadBalancingStrategy
+from discovery.model import Endpoint
+from discovery.policies import LoadBalancingStrategy
 from mesh.request import RequestView
 
 # How good a candidate is when it is its turn; a smaller number is taken first. A request rather waits for a primary
@@ -67,8 +68,9 @@ class Balancer:
         """Many candidates have left; these stay, in the same order."""
         self.candidates = candidates
 
-    def pick(self, request: RequestView, tried: list[Candidate] | None) -> Candidate | None:
-        """The endpoint for `request`, one that is not in `tried` while there is another; None when none is usable."""
+    def pick(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Candidate | None:
+        """The endpoint for `request`, one that is not in `tried` while there is another; None when none is usable.
+        `now`: microseconds of the monotonic clock."""
         raise NotImplementedError
 
 
@@ -93,7 +95,7 @@ class RoundRobin(Balancer):
         self.next_index = len([each for each in self.candidates[: self.next_index] if each in staying])
         self.candidates = candidates
 
-    def pick(self, request: RequestView, tried: list[Candidate] | None) -> Candidate | None:
+    def pick(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Candidate | None:
         candidates = self.candidates
         count = len(candidates)
         best = None

@@ -19,11 +19,12 @@ from discovery.delta import Identity, ServiceChange, SnapshotChange, change_betw
 from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Snapshot, StreamRoute
 from mesh.balance import Balancer, make_balancer
 from mesh.domains import Domains, domain_route
+from mesh.draws import Draws
 from mesh.edits import NO_EDIT, compile_request_edit
 from mesh.streams import StreamRouter
 from proxy.http1.parties import ListenerRuntime, RouteRuntime
-from proxy.http1.phases import request_phases
-from proxy.kernel.cells import Slot, Table
+from proxy.http1.phases import PhaseTools, request_phases, service_phases
+from proxy.kernel.cells import Shared, Slot, Table
 from proxy.kernel.emit import FieldEdits
 from proxy.kernel.entropy import random_unit
 from proxy.l4.routes import StreamRouteRuntime
@@ -83,6 +84,10 @@ class Rows:
             self.rows[key] = row
         return row
 
+    def shared(self, row: Slot) -> Shared:
+        """The words of a row that all processes write to."""
+        return self.table.shared(row.number)
+
     def forget(self, numbers: Iterable[tuple[str, int]]) -> None:
         """These keys have these rows no more; each is released once nobody writes to it."""
         for key, number in numbers:
@@ -97,6 +102,7 @@ class Tables:
         """`review` is called with an endpoint that may be used for more, or for less, than before."""
         self.rows = rows
         self.review = review
+        self.draws = Draws(int(random_unit() * 2**53))
         self.snapshot = Snapshot()
         self.services: dict[str, ServiceRuntime] = {}
         self.shared: set[ServiceRuntime] = set()
@@ -162,7 +168,8 @@ class Tables:
 
     def add(self, service: Service) -> Iterator[None]:
         """A service that was not there; no route leads to it yet."""
-        runtime = ServiceRuntime(service, self.rows.row(service_key(service.name)), self.crowded)
+        row = self.rows.row(service_key(service.name))
+        runtime = ServiceRuntime(service, row, self.rows.shared(row), self.crowded)
         runtime.proxy_header = _proxy_header(service)
         endpoints: dict[Identity, EndpointRuntime] = {}
         for count, endpoint in enumerate(service.endpoints, 1):
@@ -237,6 +244,9 @@ class Tables:
     def take_fields(self, runtime: ServiceRuntime, service: Service) -> None:
         runtime.service = service
         runtime.timeout = service.timeout
+        runtime.phases = service_phases(service, self.tools(runtime.slot))
+        runtime.breaker = service.circuit_breaker
+        runtime.max_requests = service.circuit_breaker.max_requests
         runtime.max_pending = service.pool.max_pending
         runtime.max_total = service.pool.max_total
         if runtime.max_total:
@@ -253,7 +263,7 @@ class Tables:
 
     def endpoint_for(self, runtime: ServiceRuntime, service: Service, endpoint: Endpoint) -> EndpointRuntime:
         row = self.rows.row(endpoint_key(service.name, endpoint.id, endpoint.address))
-        return EndpointRuntime(runtime, endpoint, service.pool, row)
+        return EndpointRuntime(runtime, endpoint, service.pool, row, self.rows.shared(row))
 
     def update(self, runtime: ServiceRuntime, there: EndpointRuntime, endpoint: Endpoint) -> None:
         was = there.endpoint
@@ -342,6 +352,9 @@ class Tables:
             ServiceSplit(route.split, route.service, self.services) if route.split else None,
         )
 
+    def tools(self, slot: Slot) -> PhaseTools:
+        return PhaseTools(slot, self.rows.shared(slot), self.rows.table, self.draws)
+
     def route_for(self, listener: Listener, route: Route) -> RouteRuntime:
         runtime = RouteRuntime()
         runtime.route = route
@@ -350,7 +363,7 @@ class Tables:
         runtime.service = self.services.get(route.service) if route.service else None
         runtime.version = route.version
         runtime.split = ServiceSplit(route.split, route.service, self.services) if route.split else None
-        runtime.phases = request_phases(route)
+        runtime.phases = request_phases(route, self.tools(runtime.slot))
         runtime.request_edits = field_edits(compile_request_edit(route.filters.request_headers))
         runtime.response_edits = field_edits(compile_request_edit(route.filters.response_headers))
         runtime.rewrite = route.filters.url_rewrite

@@ -21,7 +21,7 @@ PACKAGES = ("discovery", "mesh", "proxy")
 # For each package: what it may import of ours, as modules or whole packages.
 ALLOWED = {
     "discovery": ("discovery",),
-    "mesh": ("mesh", "discovery.model"),
+    "mesh": ("mesh", "discovery.model", "discovery.policies"),
     "proxy": ("proxy", "mesh", "discovery"),
 }
 
@@ -48,6 +48,7 @@ PURE = (
     "discovery/model.py",
     "discovery/nodes.py",
     "discovery/overlay.py",
+    "discovery/policies.py",
     "discovery/preview.py",
     "discovery/records.py",
     "discovery/registry.py",
@@ -60,6 +61,7 @@ PURE = (
     "discovery/statements.py",
     "discovery/states.py",
     "discovery/terms.py",
+    "discovery/values.py",
     "mesh/*",
     "proxy/http1/body.*",
     "proxy/http1/framing.py",

@@ -97,7 +97,7 @@ def test_in_a_worker(benchmark, services: tuple[Service, ...], change: Callable[
     back = Snapshot(version=2, listeners=(WEB,), services=change(services))
     numbers = {key: row for row, key in enumerate(dict.fromkeys((*keys_of(there), *keys_of(back))), 1)}
     descriptor = os.memfd_create("statistics")
-    os.ftruncate(descriptor, ROWS * slots.SLOT_SIZE)
+    os.ftruncate(descriptor, slots.table_size(1, ROWS))
     rows = Rows(Table(descriptor, 1, ROWS), 0, lambda _: None)
     os.close(descriptor)
     tables = Tables(rows)

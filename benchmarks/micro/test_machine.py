@@ -83,7 +83,7 @@ class Bench:
 
     def __init__(self, settings: Settings, filters: Filters) -> None:
         descriptor = os.memfd_create("statistics")
-        os.ftruncate(descriptor, ROWS * slots.SLOT_SIZE)
+        os.ftruncate(descriptor, slots.table_size(1, ROWS))
         self.origin = socket.create_server(("127.0.0.1", 0))
         service = Service(
             name="app", endpoints=(Endpoint(id="a", address=f"127.0.0.1:{self.origin.getsockname()[1]}"),)

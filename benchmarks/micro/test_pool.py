@@ -26,13 +26,17 @@ TIMES = 64
 def test_take_and_give(benchmark, idle: int, replayable: bool) -> None:
     """A request that cannot be repeated asks the kernel whether the connection is quiet: one system call."""
     descriptor = os.memfd_create("statistics")
-    os.ftruncate(descriptor, 4 * slots.SLOT_SIZE)
+    os.ftruncate(descriptor, slots.table_size(1, 4))
     table = Table(descriptor, 1, 4)
     os.close(descriptor)
     reactor = Reactor()
-    service = ServiceRuntime(Service(name="app"), table.slot(0, 1))
+    service = ServiceRuntime(Service(name="app"), table.slot(0, 1), table.shared(1))
     endpoint = EndpointRuntime(
-        service, Endpoint(id="a", address="127.0.0.1:9"), PoolPolicy(max_idle=idle), table.slot(0, 2)
+        service,
+        Endpoint(id="a", address="127.0.0.1:9"),
+        PoolPolicy(max_idle=idle),
+        table.slot(0, 2),
+        table.shared(2),
     )
     peers = []
     for _ in range(idle):

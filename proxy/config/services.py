@@ -9,7 +9,6 @@ from discovery.model import (
     DnsAnswer,
     DnsPolicy,
     FollowedName,
-    LoadBalancingStrategy,
     PoolPolicy,
     ProxyHeader,
     Service,
@@ -17,6 +16,7 @@ from discovery.model import (
     Timeouts,
     TrafficSplit,
 )
+from discovery.policies import LoadBalancingStrategy
 from proxy.config.addresses import followed_name, parse_host_name
 from proxy.config.checks import CHECK, written_over
 from proxy.config.dns import ANSWER, POLICY

@@ -170,7 +170,7 @@ class Agent:
             await self.catalog.open(kept.edits())
         except CannotOpen as error:
             raise CannotStart(error) from None
-        allocator = SlotAllocator(self.table.slots, self._clear_row, is_fresh=not is_successor)
+        allocator = SlotAllocator(self.table.slots, self.table.clear, is_fresh=not is_successor)
         fleet = Fleet(count, allocator, self.table, self._on_worker_event, self._on_progress, is_successor)
         self._fleet = fleet
         try:
@@ -381,10 +381,6 @@ class Agent:
         """With no worker in service, new traffic should go elsewhere until one is."""
         if self._reloader is not None and not self._is_retiring:
             self.ready = any(status.state in ("ready", "draining") for status in self.workers())
-
-    def _clear_row(self, number: int) -> None:
-        for worker in range(self.table.workers):
-            self.table.zero(worker, number)
 
 
 async def serve_admin(view: AgentView, bind_alone: BindAlone) -> Sequence[Closable]:

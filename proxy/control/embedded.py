@@ -29,7 +29,7 @@ from proxy.control.rollout import Refused, Rollout
 from proxy.control.worker import PlaneFactory, Worker
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator
-from proxy.stats.slots import SLOT_SIZE, SLOTS_PER_WORKER
+from proxy.stats.slots import table_size
 
 Source = Config | Snapshot | str
 
@@ -51,11 +51,11 @@ class Embedded:
         """Serving when it returns. Raises Refused."""
         descriptor = os.memfd_create("hivemesh-embedded", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(descriptor, SLOTS_PER_WORKER * SLOT_SIZE)
+            os.ftruncate(descriptor, table_size(1))
             self.table = Table(descriptor, 1)
         finally:
             os.close(descriptor)  # the mapping keeps the memory
-        allocator = SlotAllocator(self.table.slots, lambda number: self.table.zero(0, number))
+        allocator = SlotAllocator(self.table.slots, self.table.clear)
         self._fleet = Fleet(1, allocator, self.table, lambda _, name, fields: self.events.append((name, fields)))
         self._rollout = Rollout(self._fleet, _OwnSockets(), {})
         plane = self._plane if self._plane is not None else _data_plane()

@@ -38,10 +38,9 @@ from proxy.control.watchdog import Signs, Watchdog, pause
 from proxy.stats.slots import (
     AGENT_RESTARTS,
     MAX_WORKERS,
-    SLOT_SIZE,
-    SLOTS_PER_WORKER,
     WORKER_HANGS,
     WORKER_RESTARTS,
+    table_size,
 )
 
 AGENT = "proxy.control.agent"
@@ -514,7 +513,7 @@ class Supervisor:
 def new_table() -> int:
     """Memory for the statistics of all workers that there may be; pages never written cost nothing."""
     descriptor = os.memfd_create("hivemesh-statistics", os.MFD_CLOEXEC)
-    os.ftruncate(descriptor, MAX_WORKERS * SLOTS_PER_WORKER * SLOT_SIZE)
+    os.ftruncate(descriptor, table_size(MAX_WORKERS))
     return descriptor
 
 

@@ -16,6 +16,7 @@ from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 cdef int CONNECTIONS_ACTIVE
 
 
+
 @cython.final
 cdef class RouteRuntime:
     cdef public object route
@@ -97,6 +98,16 @@ cdef class Exchange(RequestView):
     cdef public int64_t first_byte
     cdef public int64_t finished
     cdef public double timeout
+    cdef public tuple phases
+    cdef public int at
+    cdef public list holds
+    cdef public bint entered
+    cdef public int pause
+    cdef public int64_t paused_until
+    cdef public bint reported
+    cdef public bint probing
+    cdef public int retries
+    cdef public bint retrying
     cdef public int64_t waits_since
     cdef public int64_t body_bytes
     cdef public int64_t bytes_in

@@ -38,6 +38,11 @@ if TYPE_CHECKING:  # what stands above this module, and is only pointed to from 
     from proxy.upstream.split import ServiceSplit
 
 
+# What an exchange that pauses goes on with.
+PAUSE_PHASE = 1
+PAUSE_RETRY = 2
+
+
 class RouteRuntime:
     """A route as the data plane uses it: what proxy/table.py made of a Route once, when it was configured."""
 
@@ -176,6 +181,16 @@ class Exchange(RequestView):
     first_byte: int  # response head complete
     finished: int
     timeout: float  # total, 0 for none
+    phases: tuple[Phase, ...]  # of the route, later of the service
+    at: int  # the phase that is next
+    holds: list[Phase] | None  # those that are told when it ends
+    entered: bool  # it is counted as active by its service
+    pause: int  # PAUSE_..., 0 while it goes on
+    paused_until: int  # microseconds, 0 when it never was
+    reported: bool  # the endpoint has been told how the present attempt went
+    probing: bool  # the present attempt is a probe of a half-open endpoint
+    retries: int  # sent again by the retry policy
+    retrying: bool  # it is counted among the service's active retries
     waits_since: int  # when it was first put in the queue
     body_bytes: int  # of the request, without framing
     bytes_in: int  # from the client, with framing
@@ -222,6 +237,16 @@ class Exchange(RequestView):
         self.first_byte = 0
         self.finished = 0
         self.timeout = 0.0
+        self.phases = ()
+        self.at = 0
+        self.holds = None
+        self.entered = False
+        self.pause = 0
+        self.paused_until = 0
+        self.reported = False
+        self.probing = False
+        self.retries = 0
+        self.retrying = False
         self.waits_since = 0
         self.body_bytes = 0
         self.bytes_in = 0
@@ -229,6 +254,12 @@ class Exchange(RequestView):
 
     def header(self, name: bytes) -> bytes | None:
         return self.head.get(name)
+
+    def hold(self, phase: Phase) -> None:
+        """`phase` is to be told when the exchange ends."""
+        if self.holds is None:
+            self.holds = []
+        self.holds.append(phase)
 
     def add_flag(self, flag: str) -> None:
         if flag and flag not in self.flags.split(","):

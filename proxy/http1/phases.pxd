@@ -2,6 +2,9 @@ from proxy.http1.parties cimport Exchange
 
 
 cdef class Verdict:
+    cdef public str detail
+    cdef public bint close
+    cdef public double delay
     cdef public int status
     cdef public str flag
     cdef public list fields
@@ -10,6 +13,7 @@ cdef class Verdict:
 
 cdef class Phase:
     cpdef Verdict run(self, Exchange exchange)
+    cpdef release(self, Exchange exchange)
 
 
 cdef class DirectAnswer(Phase):

@@ -1,37 +1,50 @@
-"""The phases of a request: what a route does between "this route" and "this endpoint", in order.
+"""The phases of a request: what happens between "this route" and "this endpoint", in order.
 
 A phase looks at the exchange and answers None (go on) or a `Verdict` (this is the answer, ask no further). The tuple
-of a route's phases is built once, when the route is configured, by `request_phases`: what a route does not use costs
-its requests nothing. Phases are synchronous and do no I/O.
+of a route's phases is built once, when the route is configured, by `request_phases`, and that of a service by
+`service_phases`: what is not used costs nothing. Phases are synchronous and do no I/O.
 """
 
 from __future__ import annotations
 
-from discovery.model import DirectResponse, Redirect, Route
+from discovery.model import DirectResponse, Redirect, Route, Service
+from discovery.policies import RequestPolicies
+from mesh.draws import Draws
 from mesh.edits import location
 from proxy.http1.parties import Exchange
+from proxy.kernel.cells import Shared, Slot, Table
 
 
 class Verdict:
-    """An answer of ours that is not a failure: status, fields without framing, body."""
+    """An answer of ours: status, fields without framing, body. Or, with a `delay` (seconds), a pause after which the
+    next phase has its turn. `detail` is for the access log; `close`: the client's connection is not used again."""
 
     status: int
     flag: str
     fields: list[tuple[bytes, bytes]]
     body: bytes
+    detail: str
+    close: bool
+    delay: float
 
     def __init__(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, flag: str = "") -> None:
         self.status = status
         self.fields = fields
         self.body = body
         self.flag = flag
+        self.detail = ""
+        self.close = False
+        self.delay = 0.0
 
 
 class Phase:
-    """One step of a route."""
+    """One step of a route or a service."""
 
     def run(self, exchange: Exchange) -> Verdict | None:
         return None
+
+    def release(self, exchange: Exchange) -> None:
+        """The exchange has ended; asked of a phase that is among `exchange.holds`."""
 
 
 class RedirectAnswer(Phase):
@@ -71,13 +84,43 @@ class DirectAnswer(Phase):
         return self.verdict
 
 
-def request_phases(route: Route) -> tuple[Phase, ...]:
+class PhaseTools:
+    """What phases are made with: the worker's row of the route or service, the shared words of that row, where they
+    count what they refuse, the table itself, and random numbers."""
+
+    slot: Slot
+    shared: Shared
+    table: Table
+    draws: Draws
+
+    def __init__(self, slot: Slot, shared: Shared, table: Table, draws: Draws) -> None:
+        self.slot = slot
+        self.shared = shared
+        self.table = table
+        self.draws = draws
+
+
+def policy_phases(policies: RequestPolicies, tools: PhaseTools) -> list[Phase]:
+    """What a request has to pass, in this order: what is cheap and refuses comes first, and what takes something away
+    only when nothing behind it refuses.
+
+    1. who asks (access)  2. how much comes (max_body)  3. how often (rate_limit)  4. how many at the same time
+    (max_concurrent)  5. trouble on purpose (fault): a delayed request holds its place  6. a copy (mirror)"""
+    return []
+
+
+def request_phases(route: Route, tools: PhaseTools) -> tuple[Phase, ...]:
     """The phases of a route, in the order in which they run."""
-    phases: list[Phase] = []
     filters = route.filters
-    # 1. Answers that need no endpoint. Configuration allows one of the two.
+    phases = policy_phases(filters.policies, tools)
+    # Answers that need no endpoint. Configuration allows one of the two.
     if filters.redirect is not None:
         phases.append(RedirectAnswer(filters.redirect, route.match.path.encode()))
     if filters.direct_response is not None:
         phases.append(DirectAnswer(filters.direct_response))
     return tuple(phases)
+
+
+def service_phases(service: Service, tools: PhaseTools) -> tuple[Phase, ...]:
+    """The phases of a service, which run when the route has chosen it."""
+    return tuple(policy_phases(service.policies, tools))

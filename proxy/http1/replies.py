@@ -43,6 +43,7 @@ UPSTREAM_PROTOCOL: Final = Failure(502, "UPE", "http_protocol_error", "the endpo
 RESPONSE_TIMEOUT: Final = Failure(504, "UT", "http_response_timeout", "the endpoint did not answer in time")
 REQUEST_TIMEOUT: Final = Failure(504, "UT", "http_response_timeout", "the request took longer than its route allows")
 OVERFLOW: Final = Failure(503, "UO", "connection_limit_reached", "too many requests wait for a connection")
+TOO_MANY_REQUESTS: Final = Failure(503, "UO", "connection_limit_reached", "the service has as many requests as it may")
 PENDING_TIMEOUT: Final = Failure(503, "UO", "connection_limit_reached", "no connection became free in time")
 CONNECTIONS: Final = Failure(503, "UO", "connection_limit_reached", "limits.connections is reached", close=True)
 SLOW_HEAD: Final = Failure(408, "SI", "http_request_error", "the request head took too long", close=True)

@@ -17,6 +17,17 @@ cdef class Slot:
     cpdef void observe(self, int64_t microseconds, int count) noexcept
 
 
+@cython.final
+cdef class Shared:
+    cdef uint64_t* words
+    cdef readonly int number
+    cdef object owner
+    cdef uint64_t* at(self, int word) except NULL
+    cpdef uint64_t load(self, int word) except? 0
+    cpdef bint swap(self, int word, uint64_t expected, uint64_t wanted) except -1
+    cpdef uint64_t add(self, int word, int64_t by) except? 0
+
+
 cdef class Table:
     cdef void* base
     cdef readonly size_t size
@@ -24,4 +35,6 @@ cdef class Table:
     cdef readonly int slots
     cdef int used(self) noexcept
     cpdef Slot slot(self, int worker, int number)
+    cpdef Shared shared(self, int number)
+    cdef uint64_t* keyed(self) noexcept
     cpdef int64_t total(self, int number, int cell) noexcept

@@ -18,6 +18,21 @@ cdef extern from "<stdatomic.h>":
     int memory_order_seq_cst
     void atomic_thread_fence(int) noexcept nogil
 
+# The words are plain memory to C; the builtins make each access whole and ordered.
+cdef extern from *:
+    """
+    static inline uint64_t hm_word_load(uint64_t* word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
+    static inline uint64_t hm_word_add(uint64_t* word, uint64_t by) {
+        return __atomic_add_fetch(word, by, __ATOMIC_SEQ_CST);
+    }
+    static inline int hm_word_swap(uint64_t* word, uint64_t expected, uint64_t wanted) {
+        return __atomic_compare_exchange_n(word, &expected, wanted, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
+    """
+    uint64_t hm_word_load(uint64_t*) noexcept nogil
+    uint64_t hm_word_add(uint64_t*, uint64_t) noexcept nogil
+    int hm_word_swap(uint64_t*, uint64_t, uint64_t) noexcept nogil
+
 cdef enum:
     C_CELLS = 64
     C_PLAIN = 32  # cells before the code pairs: these may be summed over workers as they are
@@ -99,6 +114,27 @@ cdef class Slot:
         self.cells[C_BUCKETS + bucket] += <uint64_t>count
 
 
+cdef class Shared:
+    """The shared words of one row: 64 unsigned words of 64 bits that every process may write to. Holds its table so
+    that the mapping outlives it. A word number outside the row raises IndexError where it is passed in from Python."""
+
+    cdef uint64_t* at(self, int word) except NULL:
+        if not 0 <= word < C_CELLS:
+            raise IndexError(f"a row has no word {word}")
+        return self.words + word
+
+    cpdef uint64_t load(self, int word) except? 0:
+        return hm_word_load(self.at(word))
+
+    cpdef bint swap(self, int word, uint64_t expected, uint64_t wanted) except -1:
+        """Compare and swap: whether the word was `expected`, and so is `wanted` now."""
+        return hm_word_swap(self.at(word), expected, wanted) != 0
+
+    cpdef uint64_t add(self, int word, int64_t by) except? 0:
+        """Add, and say what it is now."""
+        return hm_word_add(self.at(word), <uint64_t>by)
+
+
 cdef class Table:
     """The whole table, mapped from the file descriptor `fd` (which stays the caller's).
 
@@ -113,11 +149,12 @@ cdef class Table:
         cdef size_t block = <size_t>slots * <size_t>(C_CELLS * 8)
         # Touching a page beyond the end of the file would kill the process with SIGBUS.
         cdef size_t held = <size_t>os.fstat(fd).st_size
-        if held < <size_t>workers * block:
-            raise ValueError(f"the file holds {held} bytes, the statistics table needs {<size_t>workers * block}")
+        needed = layout.table_size(workers, slots)
+        if held < <size_t>needed:
+            raise ValueError(f"the file holds {held} bytes, the statistics table needs {needed}")
         self.slots = slots
-        self.blocks = <int>(held // block)
-        self.size = <size_t>self.blocks * block
+        self.blocks = <int>(held // block) - layout.SHARED_BLOCKS
+        self.size = <size_t>(self.blocks + layout.SHARED_BLOCKS) * block
         self.base = mmap(NULL, self.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
         if self.base == MAP_FAILED:
             self.base = NULL
@@ -153,6 +190,20 @@ cdef class Table:
         slot.number = number
         slot.owner = self
         return slot
+
+    cpdef Shared shared(self, int number):
+        """The shared words of row `number`."""
+        if not 0 <= number < self.slots:
+            raise IndexError(f"row {number} is outside the table")
+        cdef Shared shared = Shared.__new__(Shared)
+        shared.words = <uint64_t*>self.base + (<size_t>self.blocks * <size_t>self.slots + <size_t>number) * C_CELLS
+        shared.number = number
+        shared.owner = self
+        return shared
+
+    cdef uint64_t* keyed(self) noexcept:
+        """The block of rate limits by key: `slots` times 64 words."""
+        return <uint64_t*>self.base + <size_t>(self.blocks + 1) * <size_t>self.slots * C_CELLS
 
     cpdef int64_t total(self, int number, int cell) noexcept:
         """One cell of row `number` summed over the workers; 0 outside the table."""
@@ -211,3 +262,11 @@ cdef class Table:
             if not 0 <= cell < C_CELLS:
                 raise IndexError(f"a row has no cell {cell}")
             slot.cells[cell] = 0
+
+    def clear(self, number):
+        """Set row `number` to 0 in every block, its shared words too. Only for a row that every worker let go of."""
+        cdef Shared shared = self.shared(number)
+        cdef int worker
+        for worker in range(self.used()):
+            self.zero(worker, number)
+        memset(shared.words, 0, C_CELLS * sizeof(uint64_t))

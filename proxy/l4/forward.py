@@ -136,18 +136,18 @@ class TcpForwarder:
     def assign(self, client: ClientEnd) -> None:
         """Give the connection an endpoint, and connect to it."""
         record = client.record
+        record.assigned = self.reactor.micros()
         balancer = self.balancer_of(client)
         endpoint: EndpointRuntime | None = None
         if balancer is not None:
             # The candidates of a service's balancers are its endpoints.
-            endpoint = balancer.pick(record, client.tried)  # type: ignore[assignment]
+            endpoint = balancer.pick(record, client.tried, record.assigned)  # type: ignore[assignment]
         if endpoint is None or (client.tried is not None and endpoint in client.tried):
             if client.tried is None:
                 self.fail(client, "UH", "the service has no usable endpoint")
             else:
                 self.fail(client, "UF", record.detail)
             return
-        record.assigned = self.reactor.micros()
         if not endpoint.make_room():
             self.queue(client)
             return

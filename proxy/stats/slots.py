@@ -11,7 +11,11 @@ CELLS = 64
 CELL_SIZE = 8
 SLOT_SIZE = CELLS * CELL_SIZE
 SLOTS_PER_WORKER = 65_536  # 32 MiB of address space per worker; pages never written cost nothing
-MAX_WORKERS = 64  # blocks in the memory
+MAX_WORKERS = 62  # with their blocks and the two shared ones the memory has 64
+
+# Behind the blocks of the workers lie two of the same size that any process may write to, with atomic operations only:
+# one with a row of shared words for each row of statistics, and one of rate limits by key (proxy/kernel/limits).
+SHARED_BLOCKS = 2
 
 # Gauges and counters.
 ACTIVE = 0  # gauge: requests in flight
@@ -97,6 +101,20 @@ BUCKET_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 # Status codes: pairs (code, count), taken in the order of first use; when all are taken, the last counts as code 0.
 CODES = 32
 CODE_PAIRS = 16
+
+# In an endpoint's row these cells, which are otherwise of services or listeners, are about its attempts.
+ATTEMPTS = 7  # attempts whose outcome is known
+PROBES = 8  # gauge: half-open probes under way
+ATTEMPT_FAILURES = 10  # ... that count as errors of the endpoint
+
+# In a service's row:
+RETRIES_ACTIVE = 9  # gauge: requests that are being sent again because of a retry policy
+
+
+def table_size(workers: int, rows: int = SLOTS_PER_WORKER) -> int:
+    """Bytes of a table for this many workers with this many rows each."""
+    return (workers + SHARED_BLOCKS) * rows * SLOT_SIZE
+
 
 # Slot 0 of a block belongs to the worker itself.
 WORKER_SLOT = 0

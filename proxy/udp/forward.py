@@ -172,7 +172,7 @@ class UdpForwarder:
         tried: list[Candidate] = []
         while balancer is not None and record.attempts < MOST_ATTEMPTS:
             # The candidates of a service's balancers are its endpoints.
-            endpoint: EndpointRuntime | None = balancer.pick(record, tried)  # type: ignore[assignment]
+            endpoint: EndpointRuntime | None = balancer.pick(record, tried, self.reactor.micros())  # type: ignore[assignment]
             if endpoint is None or endpoint in tried:
                 break
             if not endpoint.make_room():

@@ -3,8 +3,13 @@ from libc.stdint cimport int64_t
 
 from mesh.balance cimport Balancer, Candidate
 from mesh.request cimport RequestView
-from proxy.kernel.cells cimport Slot
+from proxy.kernel.cells cimport Shared, Slot
 from proxy.kernel.netio cimport Address, Stream
+
+
+cdef int ACTIVE, CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE, ATTEMPTS, ATTEMPT_FAILURES, REJECTIONS
+cdef int FAILED, UNKNOWN, WORKED
+cdef int CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE, RETRIES_RESOURCE
 
 
 cdef class PooledStream(Stream):
@@ -19,6 +24,7 @@ cdef class EndpointRuntime(Candidate):
     cdef public ServiceRuntime service
     cdef public Address address
     cdef public Slot slot
+    cdef public Shared shared
     cdef public bytes log_part
     cdef public list idle
     cdef public long open
@@ -33,6 +39,7 @@ cdef class EndpointRuntime(Candidate):
     cpdef PooledStream take(self, bint replayable, int64_t now_us)
     cpdef bint give(self, PooledStream stream, int64_t now_us)
     cpdef bint make_room(self)
+    cpdef attempt_over(self, int outcome, bint probing, int64_t now_ms)
     cdef look_full(self)
     cdef learn(self, double now)
     cpdef opened(self)
@@ -44,6 +51,10 @@ cdef class ServiceRuntime:
     cdef public str name
     cdef public object service
     cdef public Slot slot
+    cdef public Shared shared
+    cdef public tuple phases
+    cdef public object breaker
+    cdef public long max_requests
     cdef public Balancer balancer
     cdef public dict versions
     cdef public object split
@@ -57,3 +68,6 @@ cdef class ServiceRuntime:
     cdef public long max_total
     @cython.locals(endpoint=EndpointRuntime, slot=Slot)
     cpdef bint claim(self)
+    @cython.locals(slot=Slot)
+    cpdef bint enter(self)
+    cpdef int outcome_of(self, int status) except -1

@@ -13,16 +13,34 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
+from discovery.policies import CircuitBreaker
 from mesh.balance import Balancer, Candidate
+from mesh.breaker import FAILED, UNKNOWN, WORKED
 from mesh.replay import may_use_idle
-from proxy.kernel.cells import Slot
+from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Address, Stream
-from proxy.stats.slots import CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE
+from proxy.stats.slots import (
+    ACTIVE,
+    ATTEMPT_FAILURES,
+    ATTEMPTS,
+    CONNECTIONS_ACTIVE,
+    CONNECTIONS_TOTAL,
+    POOL_IDLE,
+)
+from proxy.stats.words import REJECTIONS
 from proxy.upstream.habits import IdleHabit
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
+    from proxy.http1.phases import Phase
     from proxy.upstream.queue import Waiter
     from proxy.upstream.split import ServiceSplit
+
+
+# Places in LIMIT_RESOURCES.
+CONNECTIONS_RESOURCE = 0
+PENDING_RESOURCE = 1
+REQUESTS_RESOURCE = 2
+RETRIES_RESOURCE = 3
 
 
 class PooledStream(Stream):
@@ -42,6 +60,7 @@ class EndpointRuntime(Candidate):
     service: ServiceRuntime
     address: Address
     slot: Slot
+    shared: Shared
     log_part: bytes | None  # what the access log says of this endpoint; None until it first does
     idle: list[PooledStream]
     open: int  # connections, idle ones included
@@ -54,11 +73,14 @@ class EndpointRuntime(Candidate):
     limit: int  # of `open`; 0 for none
     max_idle: int
 
-    def __init__(self, service: ServiceRuntime, endpoint: Endpoint, policy: PoolPolicy, slot: Slot) -> None:
+    def __init__(
+        self, service: ServiceRuntime, endpoint: Endpoint, policy: PoolPolicy, slot: Slot, shared: Shared
+    ) -> None:
         super().__init__(endpoint)
         self.service = service
         self.address = Address(endpoint.address)
         self.slot = slot
+        self.shared = shared
         self.idle = []
         self.open = 0
         self.habit = IdleHabit()
@@ -82,6 +104,14 @@ class EndpointRuntime(Candidate):
             self.idle[0].close()
         self.learn(time.monotonic())
         self.look_full()
+
+    def attempt_over(self, outcome: int, probing: bool, now_ms: int) -> None:
+        """An attempt here went like this (mesh/breaker.py has the words); `probing`: it was a probe."""
+        if outcome == UNKNOWN:
+            return
+        self.slot.add(ATTEMPTS, 1)
+        if outcome == FAILED:
+            self.slot.add(ATTEMPT_FAILURES, 1)
 
     def learn(self, now: float) -> None:
         """Keep `keep_for` true to what is known of the endpoint now."""
@@ -189,6 +219,10 @@ class ServiceRuntime:
     name: str
     service: Service
     slot: Slot
+    shared: Shared
+    phases: tuple[Phase, ...]  # of requests
+    breaker: CircuitBreaker
+    max_requests: int  # under way, of all workers; 0 for no limit
     balancer: Balancer | None  # of all versions together; None until the first endpoints are there
     versions: dict[str, Balancer]
     split: ServiceSplit | None
@@ -203,10 +237,16 @@ class ServiceRuntime:
     # connection ends, so their queues are looked at again and again.
     crowded: set[ServiceRuntime]
 
-    def __init__(self, service: Service, slot: Slot, crowded: set[ServiceRuntime] | None = None) -> None:
+    def __init__(
+        self, service: Service, slot: Slot, shared: Shared, crowded: set[ServiceRuntime] | None = None
+    ) -> None:
         self.name = service.name
         self.balancer = None
         self.slot = slot
+        self.shared = shared
+        self.phases = ()
+        self.breaker = service.circuit_breaker
+        self.max_requests = service.circuit_breaker.max_requests
         self.endpoints = {}
         self.versions = {}
         self.pending = deque()
@@ -226,6 +266,23 @@ class ServiceRuntime:
         self.balancer = None
         self.versions = {}
         self.split = None
+
+    def enter(self) -> bool:
+        """Count one more request under way, if all workers together may have it: ours is published first, then all are
+        added up, so that the limit is never exceeded."""
+        slot = self.slot
+        slot.add(ACTIVE, 1)
+        if self.max_requests == 0 or slot.total(ACTIVE) <= self.max_requests:
+            return True
+        slot.add(ACTIVE, -1)
+        self.shared.add(REJECTIONS + REQUESTS_RESOURCE, 1)
+        return False
+
+    def outcome_of(self, status: int) -> int:
+        """Whether an answer with this status speaks for the endpoint or against it."""
+        if 502 <= status <= 504 or (status == 500 and self.breaker.count_500):
+            return FAILED
+        return WORKED
 
     def has_room(self) -> bool:
         """Whether all workers together may open one more, as far as can be told without taking it."""

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discovery.model import Endpoint, LoadBalancingStrategy
+from discovery.model import Endpoint
+from discovery.policies import LoadBalancingStrategy
 from mesh.balance import Balancer, Candidate, RoundRobin, make_balancer
 from mesh.request import SampleRequest
 
@@ -22,7 +23,7 @@ def candidate(name: str, *, usable: bool = True, weight: int = 1, backup: bool =
 
 
 def picks(balancer: Balancer, count: int, tried: list[Candidate] | None = None) -> str:
-    return "".join(found.endpoint.id if (found := balancer.pick(REQUEST, tried)) else "-" for _ in range(count))
+    return "".join(found.endpoint.id if (found := balancer.pick(REQUEST, tried, 0)) else "-" for _ in range(count))
 
 
 def test_every_endpoint_takes_its_turn() -> None:
@@ -98,7 +99,7 @@ def test_the_best_kind_of_endpoint_shares_the_requests_evenly(
     best = sorted(each.endpoint.id for each in kinds if kinds[each] == min(kinds.values()))
     balancer = RoundRobin(candidates, start)
     if not best:
-        assert balancer.pick(REQUEST, tried) is None
+        assert balancer.pick(REQUEST, tried, 0) is None
     else:
         assert Counter(picks(balancer, 3 * len(best), tried)) == dict.fromkeys(best, 3)
 

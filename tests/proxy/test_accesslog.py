@@ -20,12 +20,13 @@ from discovery.model import AccessLog as LogSettings
 from discovery.model import Endpoint, LogFormat, PoolPolicy, Position, Route, Service
 from proxy.accesslog import AccessLog
 from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, RouteRuntime
-from proxy.kernel.cells import Slot
+from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Reactor
 from proxy.kernel.scan import Head
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 
 NOTHING = cast(Slot, None)  # nothing is counted here
+NO_WORDS = cast(Shared, None)
 TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 
 # Every field there is, in the order in which they are written.
@@ -60,11 +61,11 @@ def served(version: str = "", **given: Any) -> Exchange:
     route = RouteRuntime()
     route.route = Route(name='all "of" it', position=Position(file="hive.yaml", line=7))
     route.log_part = None
-    service = ServiceRuntime(Service(name="app"), NOTHING)
+    service = ServiceRuntime(Service(name="app"), NOTHING, NO_WORDS)
     endpoint = Endpoint(id="a", address="10.0.0.1:80", version=version)
     exchange.route = route
     exchange.service = service
-    exchange.endpoint = EndpointRuntime(service, endpoint, PoolPolicy(), NOTHING)
+    exchange.endpoint = EndpointRuntime(service, endpoint, PoolPolicy(), NOTHING, NO_WORDS)
     exchange.attempts = max(exchange.attempts, 1)
     exchange.upstream_status = 200
     exchange.assigned = exchange.received + 2_000

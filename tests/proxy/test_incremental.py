@@ -40,7 +40,7 @@ from proxy.http1.parties import RouteRuntime
 from proxy.kernel.cells import Table
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.allocator import SlotAllocator, key_change, keys_of
-from proxy.stats.slots import SLOT_SIZE
+from proxy.stats.slots import table_size
 from proxy.table import Rows, Tables
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 
@@ -204,7 +204,7 @@ class Changes(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         descriptor = os.memfd_create("table")
-        os.ftruncate(descriptor, ROWS * SLOT_SIZE)
+        os.ftruncate(descriptor, table_size(1, ROWS))
         self.table = Table(descriptor, 1, ROWS)
         os.close(descriptor)
         self.snapshot = Snapshot()
@@ -243,7 +243,7 @@ class Changes(RuleBasedStateMachine):
         )
 
     def start_agent(self, is_successor: bool) -> None:
-        allocator = SlotAllocator(ROWS, lambda number: self.table.zero(0, number), is_fresh=not is_successor)
+        allocator = SlotAllocator(ROWS, self.table.clear, is_fresh=not is_successor)
         self.fleet = Fleet(1, allocator, self.table, lambda *_: None, is_successor=is_successor)
         self.connect()
 

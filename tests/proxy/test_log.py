@@ -56,7 +56,7 @@ def drain(reader: int) -> bytes:
 
 def worker_row() -> tuple[Table, Slot]:
     descriptor = os.memfd_create("log")
-    os.ftruncate(descriptor, slots.SLOT_SIZE)
+    os.ftruncate(descriptor, slots.table_size(1, 1))
     table = Table(descriptor, 1, 1)
     os.close(descriptor)
     return table, table.slot(0, slots.WORKER_SLOT)

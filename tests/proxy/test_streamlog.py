@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from discovery.model import AccessLog as LogSettings
 from discovery.model import Endpoint, LogFormat, PoolPolicy, Position, Service, StreamRoute
 from proxy.accesslog import AccessLog
-from proxy.kernel.cells import Slot
+from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Reactor
 from proxy.streamlog import TCP, UDP, StreamRecord
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 
 NOTHING = cast(Slot, None)  # nothing is counted here
+NO_WORDS = cast(Shared, None)
 
 # Every field there is, in the order in which they are written.
 FIELDS = [
@@ -42,11 +43,11 @@ def ended(protocol: bytes = TCP, client: bytes = b"192.0.2.1", port: int = 40_00
 
 def connected(protocol: bytes = TCP, **given: Any) -> StreamRecord:
     record = ended(protocol, **given)
-    service = ServiceRuntime(Service(name="app"), NOTHING)
+    service = ServiceRuntime(Service(name="app"), NOTHING, NO_WORDS)
     endpoint = Endpoint(id="a", address="10.0.0.1:80", version="v2")
     record.route = StreamRoute(name='all "of" it', service="app", position=Position(file="hive.yaml", line=7))
     record.service = "app"
-    record.endpoint = EndpointRuntime(service, endpoint, PoolPolicy(), NOTHING)
+    record.endpoint = EndpointRuntime(service, endpoint, PoolPolicy(), NOTHING, NO_WORDS)
     record.attempts = 1
     record.received = record.started + 1_000
     record.assigned = record.received + 2_000

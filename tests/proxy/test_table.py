@@ -37,10 +37,10 @@ class Applied:
 
     def __init__(self) -> None:
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, ROWS * slots.SLOT_SIZE)
+        os.ftruncate(fd, slots.table_size(1, ROWS))
         self.table = Table(fd, 1, ROWS)
         os.close(fd)
-        self.allocator = SlotAllocator(ROWS, lambda number: self.table.zero(0, number))
+        self.allocator = SlotAllocator(ROWS, self.table.clear)
         self.released: list[int] = []
         self.tables = Tables(Rows(self.table, 0, self.released.append))
         self.numbers: Mapping[str, int] = {}

@@ -18,7 +18,7 @@ ROWS = 8
 
 def small_table() -> Table:
     descriptor = os.memfd_create("statistics")
-    os.ftruncate(descriptor, ROWS * slots.SLOT_SIZE)
+    os.ftruncate(descriptor, slots.table_size(1, ROWS))
     table = Table(descriptor, 1, ROWS)
     os.close(descriptor)
     return table

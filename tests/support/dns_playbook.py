@@ -161,7 +161,7 @@ class DnsBook:
         self.allocator = SlotAllocator(ROWS, lambda number: None)
         self.numbers: Mapping[str, int] = {}
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, WORKERS * ROWS * slots.SLOT_SIZE)
+        os.ftruncate(fd, slots.table_size(WORKERS, ROWS))
         self.table = Table(fd, WORKERS, ROWS)
         os.close(fd)
         self.bugs: list[BaseException] = []

@@ -94,7 +94,7 @@ class FakeAgent:
         self.catalog.report(Base(snapshot=self.config.snapshot))
         blocks = max(1, self.config.workers)
         self._fd = os.memfd_create("test-statistics")
-        os.ftruncate(self._fd, blocks * self.slots * slots.SLOT_SIZE)
+        os.ftruncate(self._fd, slots.table_size(blocks, self.slots))
         self.table = Table(self._fd, blocks, self.slots)
         os.close(self._fd)  # the mapping keeps the memory
         self.slot_numbers = {key: number for number, key in enumerate(keys_of(self.snapshot), start=1)}

@@ -251,7 +251,7 @@ class Playbook:
         self.allocator = SlotAllocator(ROWS, lambda number: None)
         self.numbers: Mapping[str, int] = {}
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, self.workers * ROWS * slots.SLOT_SIZE)
+        os.ftruncate(fd, slots.table_size(self.workers, ROWS))
         self.table = Table(fd, self.workers, ROWS)
         os.close(fd)
         self.released: list[int] = []

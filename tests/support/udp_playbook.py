@@ -72,7 +72,7 @@ class UdpBook:
         self.allocator = SlotAllocator(ROWS, lambda number: None)
         self.numbers: Mapping[str, int] = {}
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, WORKERS * ROWS * slots.SLOT_SIZE)
+        os.ftruncate(fd, slots.table_size(WORKERS, ROWS))
         self.table = Table(fd, WORKERS, ROWS)
         os.close(fd)
         self.bugs: list[BaseException] = []

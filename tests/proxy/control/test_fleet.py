@@ -29,7 +29,7 @@ from proxy.control.messages import (
 )
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator, keys_of
-from proxy.stats.slots import ACTIVE, REQUESTS, SLOT_SIZE
+from proxy.stats.slots import ACTIVE, REQUESTS, table_size
 
 ROWS = 16
 BLOCKS = 4
@@ -66,7 +66,7 @@ class Bench:
 
     def __init__(self, workers: int = 1, is_successor: bool = False) -> None:
         descriptor = os.memfd_create("table")
-        os.ftruncate(descriptor, BLOCKS * ROWS * SLOT_SIZE)
+        os.ftruncate(descriptor, table_size(BLOCKS, ROWS))
         self.table = Table(descriptor, workers, ROWS)
         os.close(descriptor)
         self.events: list[str] = []

@@ -14,7 +14,7 @@ from proxy.control.messages import Apply, Delta, Hello
 from proxy.control.rollout import Refused, Rollout
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator
-from proxy.stats.slots import SLOT_SIZE
+from proxy.stats.slots import table_size
 
 ROWS = 8
 WEB = Listener(name="web", address="127.0.0.1:80", by_domain=True)
@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("proxy.control.rollout._SETTLE", 0.0)
         descriptor = os.memfd_create("table")
-        os.ftruncate(descriptor, ROWS * SLOT_SIZE)
+        os.ftruncate(descriptor, table_size(1, ROWS))
         table = Table(descriptor, 1, ROWS)
         os.close(descriptor)
         self.fleet = Fleet(1, SlotAllocator(ROWS, lambda _: None), table, lambda *_: None)

@@ -8,18 +8,17 @@ from proxy.control.vitals import Vitals
 from proxy.kernel.cells import Table
 from proxy.stats.slots import (
     AGENT_HEARTBEAT,
-    SLOT_SIZE,
-    SLOTS_PER_WORKER,
     WORKER_CONNECTIONS,
     WORKER_HEARTBEAT,
     WORKER_RESTARTS,
     WORKER_SLOT,
+    table_size,
 )
 
 
 def test_it_shares_the_rows_of_the_table() -> None:
     fd = os.memfd_create("table")
-    os.ftruncate(fd, 2 * SLOTS_PER_WORKER * SLOT_SIZE)
+    os.ftruncate(fd, table_size(2))
     table, vitals = Table(fd, 2), Vitals(fd)
     first, second = table.slot(0, WORKER_SLOT), table.slot(1, WORKER_SLOT)
     assert vitals.heartbeat(1) == 0.0

@@ -34,7 +34,7 @@ from proxy.control.messages import (
 from proxy.control.worker import Worker
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import keys_of
-from proxy.stats.slots import SLOT_SIZE, WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION
+from proxy.stats.slots import WORKER_HEARTBEAT, WORKER_PID, WORKER_SLOT, WORKER_VERSION, table_size
 
 # What the command line, the admin API and the configuration need, and a worker must not load.
 HEAVY = ("aiohttp", "click", "pydantic", "rich", "structlog", "yaml", "prometheus_client", "dnslib", "h11")
@@ -67,7 +67,7 @@ class Bench:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
         descriptor = os.memfd_create("table")
-        os.ftruncate(descriptor, 16 * SLOT_SIZE)
+        os.ftruncate(descriptor, table_size(1, 16))
         self.table = Table(descriptor, 1, 16)
         os.close(descriptor)
         self.ended = 0

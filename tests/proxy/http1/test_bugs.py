@@ -31,7 +31,7 @@ class FailingPhase(Phase):
 
 
 class FailingBalancer(Balancer):
-    def pick(self, request: RequestView, tried: list[Candidate] | None) -> Candidate | None:
+    def pick(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Candidate | None:
         raise OurBug("a balancer")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from playbook import Playbook, service
 
 from discovery.model import DirectResponse, Filters, HeaderEdit, Redirect, Route, RouteMatch
-from proxy.http1.phases import request_phases
+from proxy.http1.phases import PhaseTools, request_phases
 
 
 def route(match: RouteMatch | None = None, **filters: object) -> Route:
@@ -14,7 +16,7 @@ def route(match: RouteMatch | None = None, **filters: object) -> Route:
 
 
 def test_a_route_to_a_service_has_no_phases() -> None:
-    assert request_phases(Route(name="r", service="app")) == ()
+    assert request_phases(Route(name="r", service="app"), cast(PhaseTools, None)) == ()
 
 
 def test_a_fixed_response() -> None:

@@ -14,7 +14,7 @@ from proxy.stats import slots
 def make_table(workers: int = 2, rows: int = 4) -> Table:
     fd = os.memfd_create("cells")
     try:
-        os.ftruncate(fd, workers * rows * slots.SLOT_SIZE)
+        os.ftruncate(fd, slots.table_size(workers, rows))
         return Table(fd, workers, rows)
     finally:
         os.close(fd)
@@ -33,12 +33,19 @@ def test_no_two_cells_of_the_layout_overlap() -> None:
         and name not in _NOT_CELLS
         and not name.startswith(("DATAGRAMS_", "DNS_"))
     }
+    for again in ("ATTEMPTS", "ATTEMPT_FAILURES", "PROBES", "RETRIES_ACTIVE"):
+        assert singles.pop(again) in singles.values()  # of another kind of row
     used = [(cell, name) for name, cell in singles.items()]
     used += [(slots.BUCKETS + bucket, "bucket") for bucket in range(len(slots.BUCKET_BOUNDS) + 1)]
     shared = [cell for cell, count in Counter(cell for cell, _ in used).items() if count > 1]
     assert not shared
     assert max(cell for cell, _ in used) < slots.CELLS
     assert slots.CODES + 2 * slots.CODE_PAIRS == slots.CELLS
+
+
+def test_gauges_that_only_some_rows_have_are_reset_with_their_worker() -> None:
+    assert {slots.PROBES, slots.RETRIES_ACTIVE} <= set(slots.GAUGES)
+    assert not {slots.ATTEMPTS, slots.ATTEMPT_FAILURES} & set(slots.GAUGES)
 
 
 def test_a_listener_counts_datagrams_where_only_endpoints_count_otherwise() -> None:
@@ -68,6 +75,7 @@ _NOT_CELLS = {
     "SLOT_SIZE",
     "MAX_WORKERS",
     "SLOTS_PER_WORKER",
+    "SHARED_BLOCKS",
     "BUCKETS",
     "CODES",
     "CODE_PAIRS",
@@ -98,7 +106,7 @@ def test_a_gauge_that_one_worker_raised_and_another_lowered_is_their_sum() -> No
 
 def test_a_table_grows_for_everyone_who_has_mapped_it() -> None:
     fd = os.memfd_create("cells")
-    os.ftruncate(fd, 3 * 4 * slots.SLOT_SIZE)
+    os.ftruncate(fd, slots.table_size(3, 4))
     mine, other = Table(fd, 1, 4), Table(fd, 1, 4)
     os.close(fd)
     assert (mine.workers, mine.blocks) == (1, 3)
@@ -170,7 +178,39 @@ def test_a_row_outside_the_table_is_refused() -> None:
 
 def test_a_file_smaller_than_the_table_is_refused() -> None:
     fd = os.memfd_create("cells")
-    os.ftruncate(fd, slots.SLOT_SIZE)
-    with pytest.raises(ValueError, match="the statistics table needs 1024"):
+    os.ftruncate(fd, slots.table_size(1, 1))
+    with pytest.raises(ValueError, match="the statistics table needs 3072"):
         Table(fd, 1, 2)
     os.close(fd)
+
+
+def test_shared_words_are_the_same_for_every_mapping_and_change_only_as_expected() -> None:
+    fd = os.memfd_create("cells")
+    os.ftruncate(fd, slots.table_size(2, 4))
+    mine, other = Table(fd, 2, 4), Table(fd, 2, 4)
+    os.close(fd)
+    word, same = mine.shared(1), other.shared(1)
+
+    assert word.add(5, 3) == 3
+    assert not same.swap(5, 2, 9)
+    assert same.swap(5, 3, 2**64 - 1)
+    assert word.load(5) == 2**64 - 1
+    assert word.add(5, 1) == 0
+    assert word.load(0) == mine.shared(2).load(5) == mine.total(1, 5) == 0
+    with pytest.raises(IndexError, match="no word 64"):
+        word.load(64)
+    with pytest.raises(IndexError, match="outside the table"):
+        mine.shared(4)
+
+
+def test_clearing_a_row_clears_all_blocks_and_its_shared_words() -> None:
+    table = make_table()
+    for worker in (0, 1):
+        table.slot(worker, 1).add(slots.REQUESTS, 7)
+    for row in (1, 2):
+        table.shared(row).add(3, 1)
+
+    table.clear(1)
+
+    assert table.totals(1)[0][slots.REQUESTS] == table.shared(1).load(3) == 0
+    assert table.shared(2).load(3) == 1

@@ -30,11 +30,11 @@ class FailingBalancer(Balancer):
         self.good = good
         self.times = times
 
-    def pick(self, request: RequestView, tried: list[Candidate] | None) -> Candidate | None:
+    def pick(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Candidate | None:
         if self.times:
             self.times -= 1
             raise OurBug("a balancer")
-        return self.good.pick(request, tried)
+        return self.good.pick(request, tried, now)
 
 
 class FailingPosition:

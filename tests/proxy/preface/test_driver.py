@@ -19,7 +19,7 @@ from proxy.kernel.cells import Table
 from proxy.kernel.netio import DRAIN_REQUEST, Reactor
 from proxy.preface.driver import Found, Handlers, Preface, PrefaceSettings
 from proxy.preface.proxy_protocol import write_v1, write_v2
-from proxy.stats.slots import CONNECTIONS_ACTIVE, PROXY_HEADER_FAILURES, SLOT_SIZE, WORKER_CONNECTIONS, WORKER_SLOT
+from proxy.stats.slots import CONNECTIONS_ACTIVE, PROXY_HEADER_FAILURES, WORKER_CONNECTIONS, WORKER_SLOT, table_size
 
 LISTENER_SLOT = 1
 PEER = (b"10.0.0.1", 5)
@@ -43,7 +43,7 @@ class Lab:
 
     def __init__(self) -> None:
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, 4 * SLOT_SIZE)
+        os.ftruncate(fd, table_size(1, 4))
         self.table = Table(fd, 1, 4)
         os.close(fd)
         self.reactor = Reactor()

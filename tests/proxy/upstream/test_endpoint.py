@@ -35,13 +35,15 @@ class Pool:
 
     def __init__(self) -> None:
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, 4 * slots.SLOT_SIZE)
+        os.ftruncate(fd, slots.table_size(1, 4))
         self.table = Table(fd, 1, 4)
         os.close(fd)
         self.reactor = Reactor()
         self.peers: dict[PooledStream, socket.socket] = {}
-        self.service = ServiceRuntime(Service(name="app"), self.table.slot(0, 1))
-        self.endpoint = EndpointRuntime(self.service, ENDPOINT, PoolPolicy(), self.table.slot(0, 2))
+        self.service = ServiceRuntime(Service(name="app"), self.table.slot(0, 1), self.table.shared(1))
+        self.endpoint = EndpointRuntime(
+            self.service, ENDPOINT, PoolPolicy(), self.table.slot(0, 2), self.table.shared(2)
+        )
 
     def configure(self, **policy: float) -> EndpointRuntime:
         self.endpoint.update(ENDPOINT, PoolPolicy(**policy))

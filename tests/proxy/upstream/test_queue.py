@@ -10,7 +10,7 @@ import pytest
 from discovery.model import Endpoint, EndpointState, PoolPolicy, Service
 from mesh.balance import make_balancer
 from proxy.kernel.cells import Table
-from proxy.stats.slots import CONNECTIONS_ACTIVE, OVERFLOWS, PENDING, SLOT_SIZE
+from proxy.stats.slots import CONNECTIONS_ACTIVE, OVERFLOWS, PENDING, table_size
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 from proxy.upstream.queue import Waiter, is_free, join, leave, serve
 
@@ -38,20 +38,21 @@ class Named(Waiter):
 class Queue:
     def __init__(self, states: str = "hh", **pool: int) -> None:
         fd = os.memfd_create("statistics")
-        os.ftruncate(fd, 2 * 16 * SLOT_SIZE)
+        os.ftruncate(fd, table_size(2, 16))
         self.table = Table(fd, 2, 16)
         os.close(fd)
         initials = {state.value[0]: state for state in EndpointState}
         self.policy = PoolPolicy(**pool)
         given = Service(name="db", pool=self.policy)
         self.crowded: set[ServiceRuntime] = set()
-        self.service = ServiceRuntime(given, self.table.slot(0, 1), self.crowded)
+        self.service = ServiceRuntime(given, self.table.slot(0, 1), self.table.shared(1), self.crowded)
         self.endpoints = [
             EndpointRuntime(
                 self.service,
                 Endpoint(id=str(number), address=f"10.0.0.1:{number + 1}", state=initials[state]),
                 self.policy,
                 self.table.slot(0, 2 + number),
+                self.table.shared(2 + number),
             )
             for number, state in enumerate(states)
         ]
@@ -170,7 +171,7 @@ def test_one_that_was_tried_is_not_waited_for() -> None:
     full, free = queue.endpoints
     fill(full)
     assert not is_free(queue.service, queue.balancer, [free])
-    assert queue.balancer.pick(None, [free]) is full  # type: ignore[arg-type]
+    assert queue.balancer.pick(None, [free], 0) is full  # type: ignore[arg-type]
     assert is_free(queue.service, queue.balancer, [full])
     # With all of them tried there is nothing left to wait for.
     assert is_free(queue.service, queue.balancer, [full, free])
@@ -182,7 +183,7 @@ def test_a_backup_is_waited_for_only_where_there_is_nothing_else() -> None:
     backup.backup = True
     fill(primary)
     assert not is_free(queue.service, queue.balancer, None)
-    assert queue.balancer.pick(None, None) is primary  # type: ignore[arg-type]
+    assert queue.balancer.pick(None, None, 0) is primary  # type: ignore[arg-type]
     assert is_free(queue.service, queue.balancer, [primary])
     fill(backup)
     assert not is_free(queue.service, queue.balancer, [primary])

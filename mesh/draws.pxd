@@ -1,0 +1,13 @@
+cimport cython
+from libc.stdint cimport uint64_t
+
+
+cdef double UNIT
+
+
+cdef class Draws:
+    cdef public uint64_t state
+    @cython.locals(mixed=uint64_t)
+    cpdef uint64_t bits(self)
+    cpdef double unit(self)
+    cpdef Py_ssize_t below(self, Py_ssize_t count)

@@ -1,0 +1,36 @@
+"""Random numbers for rules: an object that is passed in, so that a test or a question can say what is drawn.
+
+splitmix64 (Steele, Lea, Flood 2014): one multiplication chain per number, good enough for spreading load, useless as a
+secret. Ids and signatures get theirs from the kernel of the operating system instead.
+"""
+
+from __future__ import annotations
+
+MASK = 0xFFFF_FFFF_FFFF_FFFF
+STEP = 0x9E37_79B9_7F4A_7C15
+UNIT = 2.0**-53
+
+
+class Draws:
+    """A stream of numbers from a seed (64 bits)."""
+
+    state: int
+
+    def __init__(self, seed: int) -> None:
+        self.state = seed & MASK
+
+    def bits(self) -> int:
+        """64 random bits."""
+        self.state = (self.state + STEP) & MASK
+        mixed = self.state
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D0_49BB_1331_11EB) & MASK
+        return mixed ^ (mixed >> 31)
+
+    def unit(self) -> float:
+        """From 0 up to but not including 1."""
+        return (self.bits() >> 11) * UNIT
+
+    def below(self, count: int) -> int:
+        """One of `count` whole numbers from 0; `count` is at least 1 and far below 2**53."""
+        return int(self.unit() * count)

@@ -1,0 +1,33 @@
+cimport cython
+from libc.stdint cimport int64_t
+
+from mesh.balance cimport Balancer, Candidate
+from proxy.http1.ending cimport Ending
+from proxy.http1.parties cimport ClientSide, Exchange, RouteRuntime, ServerSide
+from proxy.kernel.buffer cimport Buffer
+from proxy.kernel.cells cimport Slot
+from proxy.kernel.emit cimport ForwardAs, write_request_head
+from proxy.kernel.scan cimport Head
+from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime
+
+
+cdef int CONTENT_TYPE
+cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, REPLAYS
+cdef int MOST_ATTEMPTS, MICROS, PAUSE_PHASE, FAILED, UNKNOWN
+
+
+cdef class Attempts(Ending):
+    @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide)
+    cpdef assign(self, Exchange exchange)
+    cdef begin_attempt(self, Exchange exchange, EndpointRuntime endpoint)
+    @cython.locals(service=ServiceRuntime)
+    cpdef Balancer balancer_of(self, Exchange exchange)
+    cdef bint replayable(self, Exchange exchange)
+    cdef attach(self, Exchange exchange, ServerSide server)
+    @cython.locals(route=RouteRuntime, forward_as=ForwardAs)
+    cpdef write_head(self, Exchange exchange, Buffer out)
+    cpdef connected(self, Exchange exchange, ServerSide server)
+    cpdef proceed(self, Exchange exchange)
+    cpdef response_started(self, Exchange exchange, Head head)
+    @cython.locals(client=ClientSide)
+    cpdef complete(self, Exchange exchange, ServerSide server, bint reusable)

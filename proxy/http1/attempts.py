@@ -1,0 +1,320 @@
+"""Attempts of a request: from "this service" to an endpoint and back, and what happens when that goes wrong.
+
+    assign -> pick an endpoint -> idle connection | new connection | wait in the queue
+    connected -> head and body go out (Upstream) -> response_started -> complete
+    any failure -> may it be sent again? -> assign anew | answer ourselves
+
+The drivers call in; every decision is a rule of mesh/. Nothing here reads or writes sockets except through the drivers,
+and nothing waits: what is to go on later has a deadline on the client's side (`pause`, `queue`).
+"""
+
+from __future__ import annotations
+
+import errno
+
+from mesh.balance import Balancer
+from mesh.breaker import FAILED, UNKNOWN
+from mesh.replay import Sent, may_repeat
+from proxy.http1 import replies
+from proxy.http1.codes import CONTENT_TYPE
+from proxy.http1.ending import Ending
+from proxy.http1.parties import PAUSE_PHASE, Exchange, ServerSide
+from proxy.http1.replies import Failure
+from proxy.kernel.buffer import Buffer
+from proxy.kernel.emit import write_request_head
+from proxy.kernel.scan import Head
+from proxy.stats.slots import (
+    ACTIVE,
+    CONNECT_FAILURES,
+    CONNECT_MICROSECONDS,
+    CONNECT_TIMEOUTS,
+    CONNECTS,
+    OVERFLOWS,
+    REPLAYS,
+)
+from proxy.upstream.endpoint import EndpointRuntime
+from proxy.upstream.queue import Waiter, is_free, join
+
+# Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
+# many dead endpoints is not helped by a further one.
+MOST_ATTEMPTS = 5
+
+# Microseconds of a second, and the shortest time for which a deadline is set (seconds).
+MICROS = 1_000_000
+SOON = 0.001
+
+
+class WaitingExchange(Waiter):
+    """A request in the queue of its service."""
+
+    def __init__(self, forwarder: Attempts, exchange: Exchange) -> None:
+        self.forwarder = forwarder
+        self.exchange = exchange
+
+    def may_go(self) -> bool:
+        exchange = self.exchange
+        return is_free(exchange.service, self.forwarder.balancer_of(exchange), exchange.tried)
+
+    def go(self) -> bool:
+        client = self.exchange.downstream
+        try:
+            return self.forwarder.leave_queue(self.exchange)
+        except Exception as bug:
+            # Whose connection became free, and so led here, has no part in it.
+            self.forwarder.reactor.report(client, bug)
+            return True
+
+
+class Attempts(Ending):
+    """The middle layer of a worker's Forwarder."""
+
+    def keep_body(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
+        """Keep a piece of a request body as long as the request could be sent again and the limit allows."""
+        exchange.body_bytes += count
+        if not exchange.kept_all:
+            return
+        if not exchange.idempotent or exchange.body_bytes > self.settings.replay_body:
+            exchange.kept_all = False
+            exchange.kept = None
+            return
+        if exchange.kept is None:
+            exchange.kept = Buffer(count)
+        exchange.kept.append_range(source, start, count)
+
+    def balancer_of(self, exchange: Exchange) -> Balancer | None:
+        service = exchange.service
+        if exchange.version:
+            return service.versions.get(exchange.version)
+        return service.balancer
+
+    def replayable(self, exchange: Exchange) -> bool:
+        """Whether the request may go on a connection that could turn out to be closed."""
+        return exchange.idempotent and (exchange.request_done or exchange.kept_all)
+
+    def assign(self, exchange: Exchange) -> None:
+        """Give the exchange an endpoint and a connection."""
+        exchange.assigned = (
+            exchange.received if exchange.attempts == 0 and not exchange.fresh_only else self.reactor.micros()
+        )
+        balancer = self.balancer_of(exchange)
+        endpoint: EndpointRuntime | None = None
+        if balancer is not None:
+            # The candidates of a service's balancers are its endpoints.
+            endpoint = balancer.pick(exchange, exchange.tried, exchange.assigned)  # type: ignore[assignment]
+        if endpoint is None or (exchange.tried is not None and endpoint in exchange.tried):
+            self.fail(exchange, replies.NO_ENDPOINT, "")
+            return
+        stream = None
+        if not exchange.fresh_only:
+            stream = endpoint.take(self.replayable(exchange), exchange.assigned)
+        if stream is not None:
+            self.begin_attempt(exchange, endpoint)
+            server: ServerSide = stream  # type: ignore[assignment]  # the pool keeps what the connector made
+            exchange.connected = exchange.assigned
+            self.attach(exchange, server)
+            server.send_request(exchange)
+            return
+        if not endpoint.make_room():
+            self.queue(exchange)
+            return
+        self.begin_attempt(exchange, endpoint)
+        server = self.connector(self, endpoint)
+        self.attach(exchange, server)
+        error = server.connect(self.reactor, endpoint.address)
+        if error:
+            endpoint.not_opened()
+            self.connect_failed(exchange, server, error)
+            return
+        endpoint.opened()
+        server.set_timeout(self.settings.connect)
+
+    def begin_attempt(self, exchange: Exchange, endpoint: EndpointRuntime) -> None:
+        exchange.attempts += 1
+        exchange.endpoint = endpoint
+        exchange.reported = False
+        exchange.probing = False
+        endpoint.slot.add(ACTIVE, 1)
+
+    def attach(self, exchange: Exchange, server: ServerSide) -> None:
+        exchange.upstream = server
+        server.exchange = exchange
+
+    def queue(self, exchange: Exchange) -> None:
+        """All connections the service may have are busy: wait, up to the limit and not longer than a connect may."""
+        waiter = WaitingExchange(self, exchange)
+        if not join(exchange.service, waiter):
+            self.fail(exchange, replies.OVERFLOW, "")
+            return
+        now = self.reactor.micros()
+        if exchange.waits_since == 0:
+            exchange.waits_since = now
+        exchange.waiting = waiter
+        left = self.settings.connect - (now - exchange.waits_since) / MICROS
+        if exchange.timeout > 0.0:
+            left = min(left, self.total_left(exchange, now))
+        exchange.downstream.set_timeout(max(left, SOON))
+
+    def pause(self, exchange: Exchange, seconds: float, kind: int) -> None:
+        """Do nothing for a while, then go on: with the phases (PAUSE_PHASE) or another attempt (PAUSE_RETRY)."""
+        now = self.reactor.micros()
+        exchange.pause = kind
+        exchange.paused_until = now + int(seconds * MICROS)
+        left = seconds
+        if exchange.timeout > 0.0:
+            left = min(left, self.total_left(exchange, now))
+        exchange.downstream.set_timeout(max(left, SOON))
+
+    def pause_over(self, exchange: Exchange) -> None:
+        """A pause has ended, or the time of the whole request has while it lasted."""
+        now = self.reactor.micros()
+        kind = exchange.pause
+        exchange.pause = 0
+        if exchange.timeout > 0.0:
+            if now < exchange.paused_until and self.total_left(exchange, now) <= SOON:
+                self.refuse(exchange, replies.REQUEST_TIMEOUT, "")
+                return
+            exchange.downstream.set_timeout(self.total_left(exchange, now))
+        else:
+            exchange.downstream.clear_timeout()
+        if kind == PAUSE_PHASE:
+            self.proceed(exchange)
+        else:
+            self.assign(exchange)
+
+    def proceed(self, exchange: Exchange) -> None:
+        """Go on with the phases; the Forwarder does."""
+        raise NotImplementedError
+
+    def total_left(self, exchange: Exchange, now: int) -> float:
+        """Seconds that a request with a total timeout still has."""
+        return max(exchange.timeout - (now - exchange.received) / MICROS, SOON)
+
+    def leave_queue(self, exchange: Exchange) -> bool:
+        """The turn of an exchange that waited has come. False: it waits again: only what it has tried was free."""
+        exchange.waiting = None
+        if exchange.timeout > 0.0:
+            exchange.downstream.set_timeout(self.total_left(exchange, self.reactor.micros()))
+        else:
+            exchange.downstream.clear_timeout()
+        self.assign(exchange)
+        return exchange.waiting is None
+
+    def write_head(self, exchange: Exchange, out: Buffer) -> None:
+        """The request head as the upstream gets it."""
+        forward_as = self.forward_as
+        route = exchange.route
+        forward_as.peer = exchange.downstream.peer
+        forward_as.host = exchange.authority
+        forward_as.port = exchange.listener.port
+        forward_as.trusted = exchange.trusted
+        forward_as.request_id = exchange.request_id
+        forward_as.traceparent = exchange.traceparent
+        forward_as.keep_tracestate = exchange.keep_tracestate
+        forward_as.via = self.settings.via
+        write_request_head(
+            out, exchange.head, exchange.target, exchange.host_sent, forward_as, route.request_edits, exchange.upgrade
+        )
+
+    def connected(self, exchange: Exchange, server: ServerSide) -> None:
+        """The connection that was opened for this exchange is there."""
+        now = self.reactor.micros()
+        slot = server.endpoint.slot
+        slot.add(CONNECTS, 1)
+        slot.add(CONNECT_MICROSECONDS, now - exchange.assigned)
+        exchange.connected = now
+        server.send_request(exchange)
+
+    def response_started(self, exchange: Exchange, head: Head) -> None:
+        """The head of the final response is here, and goes to the client."""
+        exchange.first_byte = self.reactor.micros()
+        exchange.status = head.status
+        exchange.upstream_status = head.status
+        exchange.answered = True
+        exchange.kept = None
+        self.report(exchange, exchange.service.outcome_of(head.status))
+        if exchange.timeout > 0.0 and (head.status == 101 or self.is_event_stream(head)):
+            # A total would cut what is meant to stay open.
+            exchange.downstream.clear_timeout()
+
+    def is_event_stream(self, head: Head) -> bool:
+        kind = head.get_id(CONTENT_TYPE)
+        return kind is not None and kind.lower().startswith(b"text/event-stream")
+
+    def complete(self, exchange: Exchange, server: ServerSide, reusable: bool) -> None:
+        """The response has been passed on completely."""
+        client = exchange.downstream
+        exchange.upstream = None
+        server.exchange = None
+        exchange.finished = self.reactor.micros()
+        # Back to the pool, or closed; either may serve a request that waits.
+        reusable = reusable and exchange.request_done and not self.draining and not server.personal
+        if not (reusable and server.endpoint.give(server, exchange.finished)):
+            server.drop()
+        self.finish(exchange)
+        client.finished()
+
+    def connect_failed(self, exchange: Exchange, server: ServerSide, error: int) -> None:
+        """No connection (`error` is an errno, ETIMEDOUT for our own deadline): nothing was sent, so try another."""
+        endpoint = server.endpoint
+        timed_out = error == errno.ETIMEDOUT
+        endpoint.slot.add(CONNECT_TIMEOUTS if timed_out else CONNECT_FAILURES, 1)
+        failure = replies.CONNECT_TIMEOUT if timed_out else replies.CONNECT_REFUSED
+        self.report(exchange, FAILED)
+        self.let_go(exchange)
+        if exchange.tried is None:
+            exchange.tried = []
+        exchange.tried.append(endpoint)
+        detail = f"{endpoint.endpoint.address}: {errno.errorcode.get(error, str(error))}"
+        self.again_or_fail(exchange, Sent.NOTHING, False, failure, detail)
+
+    def server_failed(self, exchange: Exchange, server: ServerSide, failure: Failure, detail: str) -> None:
+        """The connection ended, or what it sent was no response, before a response head was complete."""
+        silent = server.rx is None and server.interim_count == 0
+        reused = silent and server.uses > 1 and failure in (replies.UPSTREAM_CLOSED, replies.UPSTREAM_RESET)
+        self.let_go(exchange)
+        sent = Sent.BODY if exchange.body_bytes else Sent.HEAD
+        self.report(exchange, UNKNOWN if reused else FAILED)
+        if reused:
+            exchange.fresh_only = True
+        elif exchange.endpoint is not None:
+            if exchange.tried is None:
+                exchange.tried = []
+            exchange.tried.append(exchange.endpoint)
+        self.again_or_fail(exchange, sent, reused, failure, detail)
+
+    def again_or_fail(self, exchange: Exchange, sent: Sent, reused: bool, failure: Failure, detail: str) -> None:
+        repeat = may_repeat(
+            exchange.method,
+            sent,
+            reused=reused,
+            response_started=exchange.answered,
+            body_kept=exchange.kept_all or not exchange.body_bytes,
+            endpoint_left=self.has_untried(exchange),
+        )
+        if not repeat.allowed or exchange.attempts >= MOST_ATTEMPTS:
+            exchange.denied = repeat.reason if not repeat.allowed else "attempts"
+            self.fail(exchange, failure, detail)
+            return
+        self.leave_endpoint(exchange)
+        exchange.service.slot.add(REPLAYS, 1)
+        exchange.downstream.held = True
+        self.assign(exchange)
+
+    def has_untried(self, exchange: Exchange) -> bool:
+        """Whether there is a usable endpoint that this request has not met. Asking moves no rotation on."""
+        balancer = self.balancer_of(exchange)
+        tried = exchange.tried
+        return balancer is not None and any(
+            candidate.usable and candidate.weight > 0 and (tried is None or candidate not in tried)
+            for candidate in balancer.candidates
+        )
+
+    def total_timeout(self, exchange: Exchange) -> None:
+        """The client side's deadline: the route's total, the longest wait for a connection, or the end of a pause."""
+        if exchange.waiting is not None:
+            exchange.service.slot.add(OVERFLOWS, 1)
+            self.refuse(exchange, replies.PENDING_TIMEOUT, "")
+        elif exchange.pause:
+            self.pause_over(exchange)
+        else:
+            self.refuse(exchange, replies.REQUEST_TIMEOUT, "")

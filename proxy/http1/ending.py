@@ -1,0 +1,237 @@
+"""How requests end, well or not: the answer of ours, the statistics, the line in the log.
+
+`finish`, exactly once, is the end of every exchange. `fail` answers with a line of the table in proxy/http1/replies,
+`answer` with anything else that is ours. Nothing here looks for an endpoint: that is proxy/http1/attempts.py, which
+builds on this, and proxy/http1/forward.py builds on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh.breaker import FAILED, UNKNOWN
+from proxy.accesslog import AccessLog
+from proxy.http1 import replies
+from proxy.http1.intake import read_request
+from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
+from proxy.http1.replies import Failure
+from proxy.http1.settings import HttpSettings
+from proxy.kernel.cells import Slot
+from proxy.kernel.emit import ForwardAs
+from proxy.kernel.entropy import new_request_id
+from proxy.kernel.netio import Reactor
+from proxy.kernel.scan import Head
+from proxy.stats.slots import ACTIVE
+from proxy.upstream.queue import leave, serve
+
+# Heads kept for reuse, and the largest worth keeping (bytes): one huge request must not occupy memory for ever.
+SPARE_HEADS = 64
+SPARE_SIZE = 4096
+
+
+class Ending:
+    """One per worker, as the lowest layer of its Forwarder. `connector(forwarder, endpoint)` makes an unconnected
+    ServerSide; `log` is None while there is none."""
+
+    reactor: Reactor
+    settings: HttpSettings
+    connector: Callable[..., ServerSide]
+    log: AccessLog | None
+    worker_slot: Slot
+    draining: bool
+    active: int  # exchanges begun and not finished
+    forward_as: ForwardAs
+    spare_heads: list[Head]
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        settings: HttpSettings,
+        connector: Callable[..., ServerSide],
+        worker_slot: Slot,
+        log: AccessLog | None = None,
+    ) -> None:
+        self.reactor = reactor
+        self.settings = settings
+        self.connector = connector
+        self.worker_slot = worker_slot
+        self.log = log
+        self.draining = False
+        self.active = 0
+        self.forward_as = ForwardAs()
+        self.spare_heads = []
+
+    def take_head(self) -> Head:
+        return self.spare_heads.pop() if self.spare_heads else Head()
+
+    def give_head(self, head: Head) -> None:
+        if head.capacity <= SPARE_SIZE and len(self.spare_heads) < SPARE_HEADS:
+            self.spare_heads.append(head)
+
+    def finish(self, exchange: Exchange) -> None:
+        """The one end of every exchange: count it, log it, let go of everything."""
+        if exchange.done:
+            return
+        exchange.done = True
+        # Everything below lets go of the exchange; a caller may have held it by one of those references only.
+        self.reactor.hold(exchange)
+        self.active -= 1
+        if exchange.finished == 0:
+            exchange.finished = self.reactor.micros()
+        now = exchange.finished
+        elapsed = now - exchange.started
+        exchange.listener.slot.add(ACTIVE, -1)
+        exchange.listener.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
+        if exchange.route is not None:
+            exchange.route.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
+        service = exchange.service
+        if service is not None:
+            if exchange.entered:
+                service.slot.add(ACTIVE, -1)
+            service.slot.count_request(exchange.status, elapsed, exchange.bytes_out, exchange.bytes_in)
+        endpoint = exchange.endpoint
+        if endpoint is not None:
+            self.report(exchange, UNKNOWN)
+            endpoint.slot.add(ACTIVE, -1)
+            if exchange.upstream_status:
+                elapsed = now - exchange.connected
+                endpoint.slot.count_request(exchange.upstream_status, elapsed, exchange.bytes_out, exchange.bytes_in)
+        if exchange.holds is not None:
+            for phase in exchange.holds:
+                phase.release(exchange)
+        if self.log is not None:
+            try:
+                self.log.write(exchange)
+            except Exception as bug:
+                # All else about the exchange is done: nobody would ever end the client's wait.
+                self.reactor.tell_bug(exchange.downstream, bug)
+        head = exchange.head
+        exchange.head = None  # type: ignore[assignment]
+        exchange.upstream = None
+        exchange.kept = None
+        if exchange.downstream.exchange is exchange:
+            exchange.downstream.exchange = None
+        exchange.downstream = None  # type: ignore[assignment]
+        self.give_head(head)
+        if service is not None and service.pending:
+            serve(service)
+
+    def report(self, exchange: Exchange, outcome: int) -> None:
+        """Tell the endpoint how the present attempt went; the first word counts."""
+        endpoint = exchange.endpoint
+        if endpoint is not None and not exchange.reported:
+            exchange.reported = True
+            endpoint.attempt_over(outcome, exchange.probing, self.reactor.now_ms)
+
+    def stop_waiting(self, exchange: Exchange) -> None:
+        waiter = exchange.waiting
+        if waiter is not None:
+            exchange.waiting = None
+            leave(exchange.service, waiter)
+
+    def let_go(self, exchange: Exchange) -> None:
+        """Part with the server's side; its connection is closed."""
+        server = exchange.upstream
+        if server is not None:
+            exchange.upstream = None
+            server.exchange = None
+            server.drop()
+
+    def leave_endpoint(self, exchange: Exchange) -> None:
+        """The attempt at this endpoint is over and another may follow."""
+        if exchange.endpoint is not None:
+            self.report(exchange, UNKNOWN)
+            exchange.endpoint.slot.add(ACTIVE, -1)
+            exchange.endpoint = None
+
+    def response_broken(self, exchange: Exchange, failure: Failure, detail: str) -> None:
+        """The response stopped half-way: nothing can be said any more, so the client is told by a broken connection."""
+        exchange.add_flag(failure.flag)
+        exchange.detail = detail
+        client = exchange.downstream
+        self.let_go(exchange)
+        self.finish(exchange)
+        client.abort()
+
+    def client_gone(self, exchange: Exchange) -> None:
+        """The client closed before its answer was complete."""
+        exchange.add_flag("DC")
+        if not exchange.answered:
+            exchange.status = 499
+        self.stop_waiting(exchange)
+        self.let_go(exchange)
+        self.finish(exchange)
+
+    def refuse_bytes(self, downstream: ClientSide, listener: ListenerRuntime, failure: Failure) -> None:
+        """Answer what is no request. It is counted and logged like one."""
+        now = self.reactor.micros()
+        exchange = Exchange.__new__(Exchange)
+        exchange.start(downstream, listener, Head(), now, now)
+        exchange.method = exchange.path = b"-"
+        exchange.host = exchange.query = b""
+        exchange.client = downstream.peer
+        exchange.request_id = new_request_id()
+        exchange.request_done = True
+        self.active += 1
+        listener.slot.add(ACTIVE, 1)
+        self.fail(exchange, failure, "")
+
+    def refuse_new(self, exchange: Exchange, failure: Failure) -> None:
+        """Answer a request whose head is good but that is not begun."""
+        self.active += 1
+        exchange.listener.slot.add(ACTIVE, 1)
+        read_request(exchange, self.settings)
+        exchange.detail = ""
+        self.fail(exchange, failure, "")
+
+    def relay_finished(self, exchange: Exchange) -> None:
+        """An upgraded connection has ended; the drivers close both sides."""
+        upstream = exchange.upstream
+        exchange.upstream = None
+        if upstream is not None:
+            upstream.exchange = None
+        self.finish(exchange)
+
+    def refuse(self, exchange: Exchange, failure: Failure, detail: str) -> None:
+        """Answer a request that goes no further, wherever it is."""
+        if exchange.answered:
+            self.response_broken(exchange, failure, detail)
+            return
+        self.stop_waiting(exchange)
+        if failure is replies.RESPONSE_TIMEOUT:
+            self.report(exchange, FAILED)
+        self.let_go(exchange)
+        self.fail(exchange, failure, detail)
+
+    def fail(self, exchange: Exchange, failure: Failure, detail: str) -> None:
+        """Answer with a failure of the table."""
+        exchange.add_flag(failure.flag)
+        if detail:
+            exchange.detail = detail
+        elif not exchange.detail:
+            exchange.detail = failure.detail
+        accept = exchange.head.get(b"accept")
+        fields, body = replies.render_failure(
+            failure, self.settings.name, exchange.detail, exchange.request_id, accept, exchange.attempts
+        )
+        self.answer(exchange, failure.status, fields, body, failure.close)
+
+    def answer(
+        self, exchange: Exchange, status: int, fields: list[tuple[bytes, bytes]], body: bytes, close: bool
+    ) -> None:
+        """Send an answer of our own and end the exchange."""
+        client = exchange.downstream
+        exchange.status = status
+        if close or not exchange.request_done or self.draining:
+            client.closing = True
+        connection = b""
+        if client.closing or not client.keep_alive:
+            connection = b"close"
+        elif exchange.head.minor == 0:
+            connection = b"keep-alive"
+        edits = exchange.route.response_edits if exchange.route is not None else None
+        data = replies.render_answer(status, fields, body, exchange.to_head, connection, edits)
+        exchange.bytes_out += len(data)
+        client.respond(data, client.closing)
+        self.finish(exchange)
+        client.finished()

@@ -9,7 +9,7 @@ Holds no I/O.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -64,8 +64,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Service:
+    """`versions`: of the addresses, where the service has any."""
+
     name: str
     addresses: tuple[str, ...]
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,22 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Policies:
+    """What every service has in common, beside its endpoints: each request is drawn by version, goes to the less busy
+    of its endpoints, counts towards limits, a rate limit of its client and the breaker of its endpoint, and may be sent
+    again. None of the limits is reached: the question is what it costs to ask."""
+
+    shares: tuple[tuple[str, int], ...] = (("v1", 80), ("v2", 20))
+    max_retries: int = 3
+    max_connections: int = 500
+    max_requests: int = 1000
+    max_pending: int = 100
+    rate_per_s: int = 1_000_000
+    errors: int = 5
+    check_interval: int = 2  # seconds; by TCP
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """Of TCP and UDP there is one service, to which everything goes; requests are then what an HTTP client sends
     through it unseen. Of DNS there are services whose addresses are asked for, and nothing else."""
@@ -94,6 +113,7 @@ class Scenario:
     services: tuple[Service, ...]
     requests: tuple[Request, ...]
     protocol: Protocol = Protocol.HTTP
+    policies: Policies | None = None
 
 
 def fifty_routes(origin_ports: Sequence[int]) -> Scenario:
@@ -119,6 +139,22 @@ def fifty_routes(origin_ports: Sequence[int]) -> Scenario:
             requests.append(Request(host, f"/v1/{prefix}/items/{4711 + step}?lang=en&page={step}"))
         requests.append(Request(host, f"/v1/{BETA_PREFIXES[host_index % 2]}/items/4720?lang=en", beta=True))
     return Scenario(tuple(routes), services, tuple(requests))
+
+
+# Endpoints of each service where policies have something to choose from: two of each version.
+POLICY_ENDPOINTS: Final = 4
+
+
+def with_policies(origin_ports: Sequence[int]) -> Scenario:
+    """`fifty_routes` with `Policies`. Services share origins, so that each has four endpoints."""
+    plain = fifty_routes(origin_ports)
+    services = []
+    for index, service in enumerate(plain.services):
+        ports = [
+            origin_ports[(ENDPOINTS_PER_SERVICE * index + step) % len(origin_ports)] for step in range(POLICY_ENDPOINTS)
+        ]
+        services.append(Service(service.name, tuple(f"127.0.0.1:{port}" for port in ports), ("v1", "v1", "v2", "v2")))
+    return replace(plain, services=tuple(services), policies=Policies())
 
 
 # How many different routes the load visits in a large table: enough to leave no single entry hot, few enough that the

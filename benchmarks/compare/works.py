@@ -24,7 +24,7 @@ from benchmarks.compare.contenders.nginx import Nginx
 from benchmarks.compare.measures import Sample
 from benchmarks.compare.origins import Origin
 from benchmarks.compare.summary import Comparison
-from benchmarks.compare.traffic import Protocol, Scenario, numbered_routes, one_service, service_names
+from benchmarks.compare.traffic import Protocol, Scenario, numbered_routes, one_service, service_names, with_policies
 
 HIVEMESH: Final = Hivemesh()
 HAPROXY: Final = HAProxy()
@@ -123,6 +123,23 @@ WORKS: Final = (
             Comparison("hivemesh", "haproxy", 0.90),
             Comparison("hivemesh", "nginx", 0.90),
             Comparison("hivemesh", "envoy", 0.35),
+        ),
+        measure=measures.cpu_per_request,
+    ),
+    Work(
+        name="policies",
+        question="the same with split, least requests, retries, breaker, limits, rate limit, checks: CPU per request",
+        metric="cpu_us_per_request",
+        lanes=(
+            Lane("hivemesh", HIVEMESH, with_policies),
+            Lane("haproxy", HAPROXY, with_policies),
+            Lane("hivemesh without", HIVEMESH),
+            Lane("haproxy without", HAPROXY),
+        ),
+        comparisons=(
+            Comparison("hivemesh", "haproxy", 1.00),
+            Comparison("hivemesh", "hivemesh without"),
+            Comparison("haproxy", "haproxy without"),
         ),
         measure=measures.cpu_per_request,
     ),

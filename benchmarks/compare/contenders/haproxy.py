@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks.compare.contenders import contender
 from benchmarks.compare.contenders.contender import Command, Setup
-from benchmarks.compare.traffic import BETA_HEADER, Protocol, Scenario, Service
+from benchmarks.compare.traffic import BETA_HEADER, Policies, Protocol, Scenario, Service
 
 PROGRAM: Final = shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
 
@@ -27,7 +27,10 @@ def maps(scenario: Scenario) -> tuple[str, str]:
 def render(setup: Setup) -> str:
     plain, beta = setup.folder / "plain.map", setup.folder / "beta.map"
     log = "  log stdout format raw local0 info\n  option httplog\n" if setup.access_log else ""
-    backends = "".join(map(_backend, setup.scenario.services))
+    policies = setup.scenario.policies
+    backends = "".join(_backend(service, policies) for service in setup.scenario.services)
+    limit = _rate_limit(policies) if policies else ""
+    retry_on = "conn-failure empty-response" + (" 502 503 504" if policies else "")
     return f"""global
   nbthread 1
   maxconn {contender.MAX_CONNECTIONS}
@@ -38,7 +41,7 @@ defaults
   option forwardfor
   option redispatch 1
   retries 3
-  retry-on conn-failure empty-response
+  retry-on {retry_on}
   timeout connect {contender.CONNECT_TIMEOUT}s
   timeout client {contender.REQUEST_TIMEOUT}s
   timeout server {contender.REQUEST_TIMEOUT}s
@@ -49,7 +52,7 @@ defaults
 frontend web
   bind 127.0.0.1:{setup.port}
   maxconn {contender.MAX_CONNECTIONS}
-  use_backend %[base,map_beg({beta})] if {{ req.hdr({BETA_HEADER}) 1 }} {{ base,map_beg({beta}) -m found }}
+{limit}  use_backend %[base,map_beg({beta})] if {{ req.hdr({BETA_HEADER}) 1 }} {{ base,map_beg({beta}) -m found }}
   use_backend %[base,map_beg({plain})]
 
 frontend statistics
@@ -93,9 +96,30 @@ frontend statistics
 {_backend(service)}"""
 
 
-def _backend(service: Service) -> str:
-    servers = (f"  server {service.name}-{index} {address}\n" for index, address in enumerate(service.addresses))
-    return f"\nbackend {service.name}\n  balance roundrobin\n" + "".join(servers)
+def _rate_limit(policies: Policies) -> str:
+    return f"""  stick-table type ip size 100k expire 10s store http_req_rate(1s)
+  http-request track-sc0 src
+  http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {policies.rate_per_s} }}
+"""
+
+
+def _backend(service: Service, policies: Policies | None = None) -> str:
+    """With policies: two servers drawn by weight and the less busy of them taken, limits per server and in the queue,
+    checks, and errors of real requests that mark a server down. HAProxy has no limit of requests of a backend; the
+    nearest are those of its servers."""
+    if policies is None:
+        servers = (f"  server {service.name}-{index} {address}\n" for index, address in enumerate(service.addresses))
+        return f"\nbackend {service.name}\n  balance roundrobin\n" + "".join(servers)
+    shares = dict(policies.shares)
+    options = (
+        f"check inter {policies.check_interval}s maxconn {policies.max_connections} maxqueue {policies.max_pending} "
+        f"observe layer7 error-limit {policies.errors} on-error mark-down"
+    )
+    lines = [
+        f"  server {service.name}-{index} {address} weight {shares[version]} {options}\n"
+        for index, (address, version) in enumerate(zip(service.addresses, service.versions, strict=True))
+    ]
+    return f"\nbackend {service.name}\n  balance random(2)\n" + "".join(lines)
 
 
 class HAProxy:

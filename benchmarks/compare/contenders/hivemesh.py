@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks.compare.contenders import contender
 from benchmarks.compare.contenders.contender import Command, Setup
-from benchmarks.compare.traffic import DNS_TTL, Protocol, Route
+from benchmarks.compare.traffic import DNS_TTL, Policies, Protocol, Route, Service
 
 CHECKOUT: Final = Path(__file__).resolve().parents[3]
 
@@ -29,17 +29,39 @@ def _route(route: Route) -> Json:
     }
 
 
+def _endpoints(service: Service) -> list[Json]:
+    endpoints: list[Json] = []
+    for index, address in enumerate(service.addresses):
+        version: Json = {"version": service.versions[index]} if service.versions else {}
+        endpoints.append({"id": f"{service.name}-{index}", "address": address, **version})
+    return endpoints
+
+
+def _policies(policies: Policies) -> Json:
+    return {
+        "load_balancing": "least_connections",
+        "traffic_split": [{"version": version, "weight": weight} for version, weight in policies.shares],
+        "health_check": {"protocol": "tcp", "interval": f"{policies.check_interval}s", "timeout": "1s"},
+        "mesh": {
+            "retry": {"max_retries": policies.max_retries, "retry_on": ["5xx", "connect-failure"]},
+            "circuit_breaker": {
+                "max_connections": policies.max_connections,
+                "max_pending_requests": policies.max_pending,
+                "max_requests": policies.max_requests,
+                "max_retries": policies.max_retries,
+                "consecutive_errors": policies.errors,
+            },
+            "rate_limit": {"requests": policies.rate_per_s, "per": "1s", "key": "client_ip"},
+        },
+    }
+
+
 def render(setup: Setup) -> Json:
     """The configuration as JSON, which is YAML."""
     log: Json = {"path": str(setup.access_log), "format": "json"} if setup.access_log else {"format": "off"}
-    services = {
-        service.name: {
-            "endpoints": [
-                {"id": f"{service.name}-{index}", "address": address} for index, address in enumerate(service.addresses)
-            ]
-        }
-        for service in setup.scenario.services
-    }
+    policies = setup.scenario.policies
+    common = _policies(policies) if policies is not None else {}
+    services = {service.name: {"endpoints": _endpoints(service), **common} for service in setup.scenario.services}
     return {
         "workers": 1,
         "admin": {"address": f"127.0.0.1:{setup.admin_port}"},

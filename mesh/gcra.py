@@ -1,0 +1,35 @@
+"""The generic cell rate algorithm (ITU-T I.371): a token bucket whose whole state is one number.
+
+The number is the theoretical arrival time: when the next event would come if all came evenly. It fits into one shared
+word, and 0 is a full bucket, so whoever swaps words atomically shares one bucket exactly: no lock, no refill, no clock
+of its own. Times are whole numbers of any one unit, the same for all arguments: nanoseconds where many events fall
+into one microsecond.
+
+In any time t there are at most t / interval + 1 + burst events.
+"""
+
+from __future__ import annotations
+
+
+def take(word: int, now: int, interval: int, burst: int) -> int | None:
+    """One event at `now`: the word that the bucket has afterwards, to be swapped in; None: there is none left, and the
+    word stays as it is.
+
+    word: what the bucket holds. interval: between two events. burst: how many more may come at once.
+    """
+    due = max(word, now)
+    if due - now > interval * burst:
+        return None
+    return due + interval
+
+
+def wait(word: int, now: int, interval: int, burst: int) -> int:
+    """How long from `now` until `take` would say yes; 0: at once."""
+    return max(0, word - now - interval * burst)
+
+
+def left(word: int, now: int, interval: int, burst: int) -> int:
+    """How many events could be taken at `now`."""
+    due = max(word, now)
+    slack = interval * burst - (due - now)
+    return 0 if slack < 0 else slack // interval + 1

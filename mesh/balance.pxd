@@ -13,6 +13,7 @@ cdef class Candidate:
     cdef public bint full
     cdef public long weight
     cdef public bint backup
+    cpdef bint is_ejected(self, int64_t now_ms) except -1
 
 
 cdef class Balancer:
@@ -30,6 +31,6 @@ cdef class RoundRobin(Balancer):
     cdef Py_ssize_t next_index
     @cython.locals(
         candidates=list, candidate=Candidate, best=Candidate, count=Py_ssize_t, step=Py_ssize_t, index=Py_ssize_t,
-        best_index=Py_ssize_t, rank=int, best_rank=int,
+        best_index=Py_ssize_t, rank=int, best_rank=int, now_ms=int64_t,
     )
     cpdef Candidate pick(self, RequestView request, list tried, int64_t now)

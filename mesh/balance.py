@@ -35,6 +35,12 @@ class Candidate:
         self.weight = endpoint.weight
         self.backup = endpoint.backup
 
+    def is_ejected(self, now_ms: int) -> bool:
+        """Whether its circuit breaker keeps requests away at this moment (milliseconds of the monotonic clock). Such a
+        candidate is as little use as one that is not `usable`, but that changes with time and from request to request,
+        so it is asked at every pick."""
+        return False
+
 
 class Balancer:
     """Base of the strategies. What a candidate is worth is read from it at each pick."""
@@ -98,6 +104,7 @@ class RoundRobin(Balancer):
     def pick(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Candidate | None:
         candidates = self.candidates
         count = len(candidates)
+        now_ms = now // 1000
         best = None
         best_index = 0
         best_rank = UNUSABLE
@@ -113,7 +120,7 @@ class RoundRobin(Balancer):
                 rank += BACKUP
             if tried is not None and candidate in tried:
                 rank += TRIED
-            if rank < best_rank:
+            if rank < best_rank and not candidate.is_ejected(now_ms):
                 best = candidate
                 best_index = index
                 best_rank = rank

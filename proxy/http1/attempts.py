@@ -53,7 +53,8 @@ class WaitingExchange(Waiter):
 
     def may_go(self) -> bool:
         exchange = self.exchange
-        return is_free(exchange.service, self.forwarder.balancer_of(exchange), exchange.tried)
+        forwarder = self.forwarder
+        return is_free(exchange.service, forwarder.balancer_of(exchange), exchange.tried, forwarder.reactor.now_ms)
 
     def go(self) -> bool:
         client = self.exchange.downstream
@@ -304,8 +305,12 @@ class Attempts(Ending):
         """Whether there is a usable endpoint that this request has not met. Asking moves no rotation on."""
         balancer = self.balancer_of(exchange)
         tried = exchange.tried
+        now_ms = self.reactor.now_ms
         return balancer is not None and any(
-            candidate.usable and candidate.weight > 0 and (tried is None or candidate not in tried)
+            candidate.usable
+            and candidate.weight > 0
+            and (tried is None or candidate not in tried)
+            and not candidate.is_ejected(now_ms)
             for candidate in balancer.candidates
         )
 

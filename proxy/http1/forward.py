@@ -98,7 +98,7 @@ class Forwarder(Attempts):
         if split is None and service is not None and not version:
             split = service.split
         if split is not None:
-            drawn = split.draw_usable(random_unit())
+            drawn = split.draw_usable(random_unit(), self.reactor.now_ms)
             service = drawn.service
             version = drawn.version
             if drawn.failed_over:

@@ -51,7 +51,8 @@ class WaitingClient(Waiter):
         self.service = service
 
     def may_go(self) -> bool:
-        return is_free(self.service, self.forwarder.balancer_of(self.client), self.client.tried)
+        forwarder = self.forwarder
+        return is_free(self.service, forwarder.balancer_of(self.client), self.client.tried, forwarder.reactor.now_ms)
 
     def go(self) -> bool:
         client = self.client
@@ -110,7 +111,7 @@ class TcpForwarder:
             return
         client.route = route
         record.route = route.route
-        drawn = route.choose()
+        drawn = route.choose(self.reactor.now_ms)
         service = drawn.service
         if drawn.failed_over:
             record.add_flag("fo")

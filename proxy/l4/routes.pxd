@@ -1,4 +1,5 @@
 cimport cython
+from libc.stdint cimport int64_t
 
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.entropy cimport random_unit
@@ -12,4 +13,4 @@ cdef class StreamRouteRuntime:
     cdef public ServiceRuntime service
     cdef public object split
     @cython.locals(service=ServiceRuntime, version=str)
-    cpdef object choose(self)
+    cpdef object choose(self, int64_t now_ms)

@@ -22,11 +22,11 @@ class StreamRouteRuntime:
         self.service = service
         self.split = split
 
-    def choose(self) -> Drawn:
+    def choose(self, now_ms: int) -> Drawn:
         """Service and version: the route's, or drawn."""
         service = self.service
         version = self.version
         split = self.split
         if split is None and service is not None and not version:
             split = service.split
-        return split.draw_usable(random_unit()) if split is not None else Drawn(service, version, False)
+        return split.draw_usable(random_unit(), now_ms) if split is not None else Drawn(service, version, False)

@@ -8,7 +8,7 @@ from proxy.kernel.netio cimport Address, Stream
 
 
 cdef int ACTIVE, CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE, ATTEMPTS, ATTEMPT_FAILURES, REJECTIONS
-cdef int FAILED, UNKNOWN, WORKED
+cdef int ADMITTED, FAILED, UNKNOWN, WORKED
 cdef int CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE, RETRIES_RESOURCE
 
 
@@ -39,6 +39,7 @@ cdef class EndpointRuntime(Candidate):
     cpdef PooledStream take(self, bint replayable, int64_t now_us)
     cpdef bint give(self, PooledStream stream, int64_t now_us)
     cpdef bint make_room(self)
+    cpdef int admit(self, int64_t now_ms) except -1
     cpdef attempt_over(self, int outcome, bint probing, int64_t now_ms)
     cdef look_full(self)
     cdef learn(self, double now)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
 from discovery.policies import CircuitBreaker
 from mesh.balance import Balancer, Candidate
-from mesh.breaker import FAILED, UNKNOWN, WORKED
+from mesh.breaker import ADMITTED, FAILED, UNKNOWN, WORKED
 from mesh.replay import may_use_idle
 from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Address, Stream
@@ -104,6 +104,11 @@ class EndpointRuntime(Candidate):
             self.idle[0].close()
         self.learn(time.monotonic())
         self.look_full()
+
+    def admit(self, now_ms: int) -> int:
+        """A request has picked this endpoint: REFUSED, ADMITTED or PROBE (mesh/breaker.py). Whoever gets PROBE says so
+        to `attempt_over`, which frees its place."""
+        return ADMITTED
 
     def attempt_over(self, outcome: int, probing: bool, now_ms: int) -> None:
         """An attempt here went like this (mesh/breaker.py has the words); `probing`: it was a probe."""

@@ -74,16 +74,19 @@ def make_way(service: ServiceRuntime) -> None:
         stream.close()
 
 
-def is_free(service: ServiceRuntime, balancer: Balancer | None, tried: list[Candidate] | None) -> bool:
+def is_free(service: ServiceRuntime, balancer: Balancer | None, tried: list[Candidate] | None, now_ms: int) -> bool:
     """Whether an endpoint that the balancer would choose has a connection or room for one, or there is none to wait
-    for. One that was `tried` is not waited for, and a backup only where there is nothing else: whoever went because of
-    those would have to join again, and hold up those behind."""
+    for. One that was `tried` or is ejected is not waited for, and a backup only where there is nothing else: whoever
+    went because of those would have to join again, and hold up those behind."""
     if balancer is None:
         return True
     fresh = [
         candidate
         for candidate in balancer.candidates
-        if candidate.usable and candidate.weight > 0 and (tried is None or candidate not in tried)
+        if candidate.usable
+        and candidate.weight > 0
+        and (tried is None or candidate not in tried)
+        and not candidate.is_ejected(now_ms)
     ]
     awaited = [candidate for candidate in fresh if not candidate.backup] or fresh
     if not awaited:

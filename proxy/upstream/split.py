@@ -29,16 +29,19 @@ class ServiceSplit:
     def service_of(self, share: TrafficSplit) -> ServiceRuntime | None:
         return self.services.get(share.service or self.own)
 
-    def is_usable(self, share: TrafficSplit) -> bool:
+    def is_usable(self, share: TrafficSplit, now_ms: int) -> bool:
         service = self.service_of(share)
-        return service is not None and has_usable(service, share.version)
+        return service is not None and has_usable(service, share.version, now_ms)
 
-    def draw_usable(self, random: float) -> Drawn:
-        choice = self.split.draw_usable(random, self.is_usable)
+    def draw_usable(self, random: float, now_ms: int) -> Drawn:
+        choice = self.split.draw_usable(random, lambda share: self.is_usable(share, now_ms))
         share = self.split.draw(random) if choice is None else choice.share
         return Drawn(self.service_of(share), share.version, choice is not None and choice.failed_over)
 
 
-def has_usable(service: ServiceRuntime, version: str) -> bool:
+def has_usable(service: ServiceRuntime, version: str, now_ms: int) -> bool:
     balancer = service.versions.get(version) if version else service.balancer
-    return balancer is not None and any(candidate.usable and candidate.weight > 0 for candidate in balancer.candidates)
+    return balancer is not None and any(
+        candidate.usable and candidate.weight > 0 and not candidate.is_ejected(now_ms)
+        for candidate in balancer.candidates
+    )

@@ -138,3 +138,19 @@ def test_many_leave_as_if_they_left_one_by_one(count: int, picked: int, gone: se
 
     assert at_once.candidates == one_by_one.candidates
     assert picks(at_once, 2 * count) == picks(one_by_one, 2 * count)
+
+
+class Ejectable(Candidate):
+    until_ms = 0
+
+    def is_ejected(self, now_ms: int) -> bool:
+        return now_ms < self.until_ms
+
+
+def test_an_ejected_endpoint_is_left_out_until_its_time_is_over() -> None:
+    ejected = Ejectable(Endpoint(id="e", address="127.0.0.1:1"))
+    ejected.until_ms = 500
+    balancer = RoundRobin([ejected, candidate("a"), candidate("b", backup=True)])
+    named = [balancer.pick(REQUEST, None, now) for now in (0, 499_999, 500_000, 500_000)]
+    assert [found.endpoint.id for found in named if found] == ["a", "a", "e", "a"]
+    assert RoundRobin([ejected]).pick(REQUEST, None, 0) is None

@@ -153,16 +153,16 @@ def fill(*endpoints: EndpointRuntime) -> None:
 
 def test_nothing_is_waited_for_where_nothing_can_come() -> None:
     queue = Queue(states="uu")
-    assert is_free(queue.service, None, None)
-    assert is_free(queue.service, queue.balancer, None)
+    assert is_free(queue.service, None, None, 0)
+    assert is_free(queue.service, queue.balancer, None, 0)
 
 
 def test_an_endpoint_with_room_is_free() -> None:
     queue = Queue()
     fill(queue.endpoints[0])
-    assert is_free(queue.service, queue.balancer, None)
+    assert is_free(queue.service, queue.balancer, None, 0)
     fill(queue.endpoints[1])
-    assert not is_free(queue.service, queue.balancer, None)
+    assert not is_free(queue.service, queue.balancer, None, 0)
 
 
 def test_one_that_was_tried_is_not_waited_for() -> None:
@@ -170,11 +170,11 @@ def test_one_that_was_tried_is_not_waited_for() -> None:
     queue = Queue()
     full, free = queue.endpoints
     fill(full)
-    assert not is_free(queue.service, queue.balancer, [free])
+    assert not is_free(queue.service, queue.balancer, [free], 0)
     assert queue.balancer.pick(None, [free], 0) is full  # type: ignore[arg-type]
-    assert is_free(queue.service, queue.balancer, [full])
+    assert is_free(queue.service, queue.balancer, [full], 0)
     # With all of them tried there is nothing left to wait for.
-    assert is_free(queue.service, queue.balancer, [full, free])
+    assert is_free(queue.service, queue.balancer, [full, free], 0)
 
 
 def test_a_backup_is_waited_for_only_where_there_is_nothing_else() -> None:
@@ -182,21 +182,21 @@ def test_a_backup_is_waited_for_only_where_there_is_nothing_else() -> None:
     primary, backup = queue.endpoints
     backup.backup = True
     fill(primary)
-    assert not is_free(queue.service, queue.balancer, None)
+    assert not is_free(queue.service, queue.balancer, None, 0)
     assert queue.balancer.pick(None, None, 0) is primary  # type: ignore[arg-type]
-    assert is_free(queue.service, queue.balancer, [primary])
+    assert is_free(queue.service, queue.balancer, [primary], 0)
     fill(backup)
-    assert not is_free(queue.service, queue.balancer, [primary])
+    assert not is_free(queue.service, queue.balancer, [primary], 0)
 
 
 def test_a_total_that_is_reached_leaves_nothing_free() -> None:
     queue = Queue(max_total=2)
     other_worker = queue.table.slot(1, 1)
     other_worker.add(CONNECTIONS_ACTIVE, 1)
-    assert is_free(queue.service, queue.balancer, None)
+    assert is_free(queue.service, queue.balancer, None, 0)
     assert queue.service.claim()
-    assert not is_free(queue.service, queue.balancer, None)
+    assert not is_free(queue.service, queue.balancer, None, 0)
     assert not queue.service.claim()
     assert queue.service.slot.get(CONNECTIONS_ACTIVE) == 1
     other_worker.add(CONNECTIONS_ACTIVE, -1)
-    assert is_free(queue.service, queue.balancer, None)
+    assert is_free(queue.service, queue.balancer, None, 0)

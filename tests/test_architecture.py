@@ -21,7 +21,7 @@ PACKAGES = ("discovery", "mesh", "proxy")
 # For each package: what it may import of ours, as modules or whole packages.
 ALLOWED = {
     "discovery": ("discovery",),
-    "mesh": ("mesh", "discovery.model", "discovery.policies"),
+    "mesh": ("mesh", "discovery.model", "discovery.policies", "discovery.retry_on"),
     "proxy": ("proxy", "mesh", "discovery"),
 }
 
@@ -52,6 +52,7 @@ PURE = (
     "discovery/preview.py",
     "discovery/records.py",
     "discovery/registry.py",
+    "discovery/retry_on.py",
     "discovery/roster.py",
     "discovery/sources/folder.py",
     "discovery/sources/hosts.py",

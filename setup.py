@@ -26,6 +26,7 @@ KERNELS = [
 
 COMPILED = [
     "mesh/balance.py",
+    "mesh/breaker.py",
     "mesh/buckets.py",
     "mesh/conditions.py",
     "mesh/draws.py",

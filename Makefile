@@ -9,7 +9,7 @@ SAME_IN_BOTH := benchmarks docs e2e/discovery e2e/health e2e/proofs discovery pr
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure lint types bench compare compare-dns proofs docs image-check clean
+.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns proofs docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,16 +17,22 @@ help: ## List the targets
 demo: build ## Start hivemesh with three small backends, send traffic, say what happened (ONCE=1: then exit)
 	@$(BIN)/python examples/demo/demo.py
 
-test: build lint types image-check pure ## Everything CI runs: lint, types, packaging, then the tests interpreted and compiled
-	@echo "== tests, compiled"
-	@$(BIN)/python -m pytest
+test: build lint types image-check pure-tree ## Everything CI runs: lint, types, packaging, then the tests interpreted and compiled
+	@echo "== tests, interpreted and compiled at the same time; those of the interpreted form are shown when both are done"
+	@(cd build/pure && $(abspath $(BIN))/python -m pytest $(SAME_IN_BOTH:%=--ignore=tests/%)) >build/pure.log 2>&1 & \
+	    pure=$$!; compiled=0; $(BIN)/python -m pytest || compiled=$$?; \
+	    interpreted=0; wait $$pure || interpreted=$$?; \
+	    echo "== interpreted: the end of build/pure.log"; tail -n 40 build/pure.log; \
+	    exit $$((compiled > interpreted ? compiled : interpreted))
 
 build: $(VENV)/.installed ## Compile the modules of the request path in place (only what changed)
 	@flock $(VENV)/.build.lock $(BIN)/python setup.py -q build_ext --inplace
 
-pure: $(VENV)/.installed ## Run the tests of compiled modules in build/pure, where only the kernels are compiled
-	@echo "== tests, interpreted"
+pure-tree: $(VENV)/.installed
 	@flock $(VENV)/.pure.lock $(BIN)/python tools/pure_tree.py build/pure
+
+pure: pure-tree ## Run the tests of compiled modules in build/pure, where only the kernels are compiled
+	@echo "== tests, interpreted"
 	@cd build/pure && $(abspath $(BIN))/python -m pytest $(SAME_IN_BOTH:%=--ignore=tests/%)
 
 lint: $(VENV)/.installed ## Check style and formatting

@@ -57,7 +57,7 @@ def test_everything_can_be_set(config: Callable[..., Config]) -> None:
         ("access_log: { format: xml }", "access_log.format: 'xml' is not known, expected json or text or off"),
         ("access_log: { path: /var/log/ }", "access_log.path: '/var/log/' is not a file, expected stdout, stderr or"),
         ("access_log: { min_status: 600 }", "access_log.min_status: 600 is out of range"),
-        ("workers: many", "workers: 'many' is not a whole number, expected a whole number from 0 to 64 or 'auto'"),
+        ("workers: many", "workers: 'many' is not a whole number, expected a whole number from 0 to 62 or 'auto'"),
         ("workers: 65", "workers: 65 is out of range"),
         ("instance: a b", "instance: 'a b' is not a token"),
         ("trusted_proxies: 10.0.0.0/8", "trusted_proxies: expected a list, got '10.0.0.0/8' (write [10.0.0.0/8])"),

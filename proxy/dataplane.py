@@ -200,7 +200,7 @@ class DataPlane:
         if self.dns is None and wanted:
             from proxy.dns.server import DnsServer
 
-            self.dns = DnsServer(self.loop, self.reactor, now, self.rows.row)
+            self.dns = DnsServer(self.loop, self.reactor, now, self.rows.row, self.tables.services)
             self.tables.followers.append(self.dns)
         elif self.dns is not None and wanted:
             self.dns.apply(now)

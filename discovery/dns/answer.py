@@ -1,6 +1,7 @@
 """What DNS answers to one question, ready to be sent once id, RD, case, order and EDNS have been patched in.
 
-An answer is kept by whoever sends it, until the service it belongs to changes: it is made once and sent often.
+An answer is kept by whoever sends it, until the service it belongs to changes, one of its circuit breakers does, or
+the answer's own end comes: it is made once and sent often.
 """
 
 from __future__ import annotations
@@ -33,3 +34,5 @@ class Answer(NamedTuple):
     rotation: Rotation = NO_ROTATION
     variants: tuple[bytes, ...] = ()
     additional: int = 0  # where the ADDITIONAL section begins, which may be left out; 0 = it is empty
+    epoch: int | None = None  # of the owner's breakers, which it holds with; None = it does not depend on them
+    until: int = 0  # milliseconds of the monotonic clock: it holds no more from then on; 0 = it has no end

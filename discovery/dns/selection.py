@@ -1,7 +1,8 @@
 """Which endpoints of a service an answer lists, and in which order.
 
-Usable is what takes new requests: healthy, weight above 0. Primaries that are usable are listed; while there is none,
-the backups that are; while there is none of these either, nothing, or with `fail_open` whatever is out for its health
+Usable is what takes new requests: healthy, weight above 0, breaker closed. Primaries that are usable are listed;
+while there is none, the backups that are; while there is none of these either, those that would be usable but for a
+half-open breaker, which takes few requests at a time. Else nothing, or with `fail_open` whatever is out for its health
 alone (unhealthy, checking, ejected). What drains or has weight 0 was taken out by somebody's decision and stays out.
 An endpoint on a unix socket is not in DNS.
 
@@ -12,11 +13,12 @@ Clients mostly take the first address. With `shuffle` each is first equally ofte
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import gcd
 from typing import NamedTuple, Protocol
 
+from discovery.delta import Identity, identity
 from discovery.dns.names import label_of
 from discovery.model import Endpoint, EndpointState, Service
 
@@ -48,6 +50,25 @@ class Place(NamedTuple):
     def priority(self) -> int:
         """Of SRV: what was written, otherwise 0 for primaries and 1 for backups."""
         return self.endpoint.priority or int(self.endpoint.backup)
+
+
+class Circuits(NamedTuple):
+    """What the circuit breakers of a service's endpoints say at one moment. Who is not among them is closed."""
+
+    epoch: int | None = None  # goes up with every change of one; it was read before the rest. None: nobody tells
+    open: Mapping[Identity, int] = {}  # until when (milliseconds of the monotonic clock)
+    half_open: Collection[Identity] = ()
+
+    @property
+    def until(self) -> int:
+        """When the first of them is half-open without anybody saying so; 0 = none is open."""
+        return min(self.open.values(), default=0)
+
+
+ALL_CLOSED = Circuits()
+
+# By the name of a service.
+Breakers = Callable[[str], Circuits]
 
 
 class Pools(NamedTuple):
@@ -95,13 +116,22 @@ def precedence(name: str) -> tuple[bool, str]:
     return label_of(name) != name.encode("utf-8", "surrogateescape"), name
 
 
-def pools(found: Sequence[Place], fail_open: bool) -> Pools:
+def pools(found: Sequence[Place], fail_open: bool, circuits: Circuits = ALL_CLOSED) -> Pools:
     usable = [place for place in found if place.endpoint.state is EndpointState.HEALTHY and place.endpoint.weight > 0]
+    if circuits.open or circuits.half_open:
+        usable = admitted(usable, circuits)
     if not usable and fail_open:
         usable = [place for place in found if place.endpoint.state in HEALTH_STATES and place.endpoint.weight > 0]
         return Pools(usable, usable)
     primaries = [place for place in usable if not place.endpoint.backup]
     return Pools(primaries or usable, usable)
+
+
+def admitted(usable: Sequence[Place], circuits: Circuits) -> list[Place]:
+    """Those with a closed breaker, backups among them; where there is none, those with a half-open one."""
+    out = circuits.open.keys() | circuits.half_open
+    closed = [place for place in usable if (place.endpoint.id, place.endpoint.address) not in out]
+    return closed or [place for place in usable if identity(place.endpoint) in circuits.half_open]
 
 
 def weights(found: Iterable[Place], size: int) -> dict[bytes, int]:

@@ -35,7 +35,20 @@ from discovery.dns.proxied import proxy_port
 from discovery.dns.records import Rcode, Type
 from discovery.dns.rendering import Renderer, Target, packed_addresses
 from discovery.dns.reverse import Reverse
-from discovery.dns.selection import Place, Pools, Rng, by_label, places, pools, precedence, versions, weights
+from discovery.dns.selection import (
+    ALL_CLOSED,
+    Breakers,
+    Circuits,
+    Place,
+    Pools,
+    Rng,
+    by_label,
+    places,
+    pools,
+    precedence,
+    versions,
+    weights,
+)
 from discovery.model import DnsAnswer, DnsOrder, DnsSettings, Listener, Node, Service
 
 SERVICE: Final = b"service"
@@ -78,22 +91,28 @@ class Record:
             self._versions = versions(self.service)
         return self._versions
 
-    def pools(self, version: str, fail_open: bool) -> Pools:
+    def pools(self, version: str, fail_open: bool, circuits: Circuits) -> Pools:
         """Of one version; "" = of all."""
+        if circuits.open or circuits.half_open:  # nothing that lasts
+            return pools(self.of_version(version), fail_open, circuits)
         found = self._pools.get(version)
         if found is None:
-            of_version = [place for place in self.places if version in ("", place.endpoint.version)]
-            found = self._pools[version] = pools(of_version, fail_open)
+            found = self._pools[version] = pools(self.of_version(version), fail_open)
         return found
+
+    def of_version(self, version: str) -> list[Place]:
+        return [place for place in self.places if version in ("", place.endpoint.version)]
 
 
 class Zone:
     """All that is ours. Answers that `cacheable` says may be kept until `put` or `remove` names their owner, `put`
-    returns it, or `configure` or `listeners` is called."""
+    returns it, or `configure` or `listeners` is called; and no longer than their `epoch` and `until` say."""
 
-    def __init__(self, settings: DnsSettings, rng: Rng) -> None:
-        """`rng` decides which records come first. NameProblem when the zone's names cannot be names of DNS."""
+    def __init__(self, settings: DnsSettings, rng: Rng, breakers: Breakers = lambda _: ALL_CLOSED) -> None:
+        """`rng` decides which records come first; `breakers` is asked when an answer is made that lists endpoints which
+        take requests. NameProblem when the zone's names cannot be names of DNS."""
         self._rng = rng
+        self._breakers = breakers
         self._records: dict[str, Record] = {}
         self._reverse = Reverse()
         self._nodes: dict[bytes, Node] = {}
@@ -328,13 +347,23 @@ class Zone:
         version = record.versions.get(label)
         if version is None:
             return None
-        return self._answer_pools(name, qtype, apex, record, record.pools(version, self._fail_open(record)))
+        return self._answer_usable(name, qtype, apex, record, version)
 
     def _answer_service(self, name: bytes, qtype: int, apex: bytes, record: Record) -> Answer:
         if record.service.dns.answer is DnsAnswer.PROXY and qtype in (Type.A, Type.AAAA, Type.SRV):
             return self._answer_proxy(name, qtype, apex, record)
-        found = record.pools("", self._fail_open(record)) if qtype in (Type.A, Type.AAAA, Type.SRV) else Pools([], [])
-        return self._answer_pools(name, qtype, apex, record, found)
+        return self._answer_usable(name, qtype, apex, record, "")
+
+    def _answer_usable(self, name: bytes, qtype: int, apex: bytes, record: Record, version: str) -> Answer:
+        """Endpoints that take requests now, of one version or ("") all."""
+        if qtype not in (Type.A, Type.AAAA, Type.SRV):
+            return self._answer_pools(name, qtype, apex, record, Pools([], []))
+        circuits = self._breakers(record.service.name)
+        found = record.pools(version, self._fail_open(record), circuits)
+        answer = self._answer_pools(name, qtype, apex, record, found)
+        if circuits.epoch is None:
+            return answer
+        return answer._replace(epoch=circuits.epoch, until=circuits.until)
 
     def _answer_srv_name(self, name: bytes, qtype: int, apex: bytes, record: Record) -> Answer:
         """_web._tcp: SRV, and the TXT that clients ask for beside it (RFC 6763 section 6); no addresses."""

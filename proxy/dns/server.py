@@ -4,7 +4,8 @@
 
 `DnsServer` goes by the services as the proxy does: the tables tell it of each one in the step in which requests are
 routed by it (proxy/table.py, Follower), so an answer of DNS and a routing decision cannot differ. An answer is kept
-until the service that it belongs to changes. The kernel does everything for a question whose answer is kept.
+until the service that it belongs to changes, or the word moves that every change of its circuit breakers raises, in
+whatever worker. The kernel does everything for a question whose answer is kept.
 
 Imported only where DNS is configured: it is paid for once per worker.
 """
@@ -13,19 +14,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from discovery.dns.answer import Answer
 from discovery.dns.zone import Zone
 from discovery.model import DnsSettings, Listener, Node, Protocol, Service, Snapshot
+from proxy.dns.breakers import WordReader
 from proxy.dns.forwarder import Forwarder
 from proxy.dns.tcp import DnsAcceptor, DnsConnections
 from proxy.http1.parties import ListenerRuntime
-from proxy.kernel.cells import Slot
+from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.dnsudp import DnsSocket, RateLimit
 from proxy.kernel.dnswire import Answers
 from proxy.kernel.netio import Reactor
 from proxy.stats.slots import ACTIVE, dns_key
+from proxy.stats.words import EPOCH_WORD
+from proxy.upstream.endpoint import ServiceRuntime
 
 
 def make_forwarder(loop: asyncio.AbstractEventLoop, settings: DnsSettings, row: Slot) -> Forwarder:
@@ -45,10 +49,15 @@ class ZoneAnswers(Answers):
 
 
 class DnsServer:
-    """One per worker that serves DNS. `row` gives the worker's row of a key."""
+    """One per worker that serves DNS. `row` gives the worker's row of a key; `services` are those in force."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, reactor: Reactor, snapshot: Snapshot, row: Callable[[str], Slot]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        reactor: Reactor,
+        snapshot: Snapshot,
+        row: Callable[[str], Slot],
+        services: Mapping[str, ServiceRuntime],
     ) -> None:
         settings = snapshot.settings.dns
         self.loop = loop
@@ -57,7 +66,10 @@ class DnsServer:
         self.listeners: tuple[Listener, ...] = ()
         self.nodes: tuple[Node, ...] = ()
         self.udp_row = row(dns_key("udp"))
-        self.zone = Zone(settings, random.Random())  # seeded by the system: workers must not begin alike
+        self.services = services
+        self.watched: dict[str, Shared] = {}  # by service
+        # The generator is seeded by the system: workers must not begin alike.
+        self.zone = Zone(settings, random.Random(), WordReader(services))
         self.answers = ZoneAnswers(self.zone)
         self.answers.on_bug = self.report_bug
         self.forwarder = make_forwarder(loop, settings, row(dns_key("forward")))
@@ -67,7 +79,7 @@ class DnsServer:
         self.take(settings)
         self.apply(snapshot)
         for service in snapshot.services:
-            self.zone.put(service)
+            self.put(service)
 
     # --- what is in force -----------------------------------------------------------------------------------------
 
@@ -100,13 +112,19 @@ class DnsServer:
                 each.limit = self.limit
 
     def put(self, service: Service) -> None:
-        self.answers.forget(service.name)
+        name = service.name
+        shared = self.services[name].shared
+        if self.watched.get(name) is not shared:
+            self.watched[name] = shared
+            self.answers.watch(name, shared, EPOCH_WORD)
+        self.answers.forget(name)
         for other in self.zone.put(service):
             self.answers.forget(other)
 
     def remove(self, name: str) -> None:
         self.zone.remove(name)
-        self.answers.forget(name)
+        self.watched.pop(name, None)
+        self.answers.watch(name, None)
 
     # --- sockets ----------------------------------------------------------------------------------------------------
 

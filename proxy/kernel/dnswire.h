@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 /* Eight bytes with their ASCII capitals made small. The length of a label is at most 63, below 'A', so whole names in
    wire form may go through here. */
@@ -57,6 +58,17 @@ static inline uint32_t hm_draw(uint64_t *state, uint32_t most) {
     x ^= x << 13; x ^= x >> 7; x ^= x << 17;
     *state = x;
     return (uint32_t)(((x >> 32) * most) >> 32);
+}
+
+/* A word that other processes write to. */
+static inline uint64_t hm_look(const uint64_t *word) {
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static inline int64_t hm_dns_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 #endif

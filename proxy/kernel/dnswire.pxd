@@ -1,6 +1,6 @@
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
-from proxy.kernel.cells cimport Slot
+from proxy.kernel.cells cimport Shared, Slot
 
 
 cdef enum:
@@ -45,8 +45,8 @@ cdef struct Place:
 
 cdef class Owner:
     cdef Entry* first
-    cdef Slot row
-    cdef int cell
+    cdef Shared shared
+    cdef int word
 
 
 cdef class Answers:
@@ -67,7 +67,7 @@ cdef class Answers:
     cpdef put(self, bytes name, int qtype, answer)
     cpdef int forget(self, str owner)
     cpdef clear(self)
-    cpdef watch(self, str owner, Slot row, int cell)
+    cpdef watch(self, str owner, Shared shared, int word=*)
     cpdef bytes answer(self, bytes query, Slot row, bint stream=*)
     cpdef bytes finish(self, bytes query, bytes message, Slot row, bint stream=*)
     cdef void prepare(self, const uint8_t* query, int size, Plan* plan) noexcept

@@ -19,13 +19,14 @@ TC. A question that is not in the table goes to `lookup`, whose answer is kept i
    cookies (RFC 7873) are such an option.
  - The table is bounded in entries and bytes; when it is full, a random entry makes room. Only answers to common types
    are kept, or one name could be asked for 65,536 times. Its hash is keyed, because whoever asks chooses the names.
- - Entries have an owner (a service). `forget` drops those of one owner in time that depends on them alone. `watch` ties
-   an owner's entries to a cell of shared memory: a hit compares it with what it was, and another value is a miss. That
-   is for states that change without a new snapshot.
+ - Entries have an owner (a service). `forget` drops those of one owner in time that depends on them alone.
+ - `watch` ties an owner's entries to a word that other processes write to: a hit compares it with what the answer says
+   it was, and another value is a miss. That is for states that change without a new snapshot. An answer may also have
+   an end, after which a hit is a miss: for what changes by time alone. Answers without either pay one comparison each.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -38,6 +39,8 @@ cdef extern from "dnswire.h":
     uint64_t hm_dns_hash(const uint8_t* key, int size, const uint64_t* seed) noexcept nogil
     void hm_prefetch(const void* at, int bytes) noexcept nogil
     uint32_t hm_draw(uint64_t* state, uint32_t most) noexcept nogil
+    uint64_t hm_look(const uint64_t* word) noexcept nogil
+    int64_t hm_dns_now() noexcept nogil
 
 cdef enum:
     HEADER = 12
@@ -96,6 +99,7 @@ cdef struct Entry:
     Entry** before  # what points here
     const uint64_t* epoch  # NULL: holds until it is forgotten
     uint64_t epoch_seen
+    int64_t until  # milliseconds of the monotonic clock; 0: it has no end
     uint32_t size  # bytes of memory
     uint32_t wire_size  # of the first variant
     uint16_t key_size
@@ -107,6 +111,13 @@ cdef struct Entry:
 
 cdef inline uint8_t* key_of(Entry* entry) noexcept nogil:
     return <uint8_t*>entry + sizeof(Entry)
+
+
+cdef inline bint is_over(const Entry* entry) noexcept nogil:
+    """Whether the answer holds no more."""
+    if entry.epoch != NULL and hm_look(entry.epoch) != entry.epoch_seen:
+        return True
+    return entry.until != 0 and hm_dns_now() >= entry.until
 
 
 cdef inline int after_name(const uint8_t* message, int at, int size) noexcept nogil:
@@ -208,7 +219,7 @@ cdef uint8_t scratch[LARGEST + 1]
 
 
 cdef class Owner:
-    """Whose entries these are; with the cell that they hang on, if there is one."""
+    """Whose entries these are; with the word that they hang on, if there is one."""
 
 
 cdef class Answers:
@@ -284,12 +295,14 @@ cdef class Answers:
         self.keep(key, key_size, hash, answer)
 
     cpdef int forget(self, str owner):
-        """Drop all entries of this owner: how many there were."""
-        cdef Owner known = self.owners.pop(owner, None)
+        """Drop all entries of this owner: how many there were. What it is watched by stays."""
+        cdef Owner known = self.owners.get(owner)
         cdef Entry* entry
         cdef int count = 0
         if known is None:
             return 0
+        if known.shared is None:
+            del self.owners[owner]
         while known.first != NULL:
             entry = known.first
             self.drop(self.find(key_of(entry), entry.key_size,
@@ -302,17 +315,19 @@ cdef class Answers:
         for owner in list(self.owners):
             self.forget(owner)
 
-    cpdef watch(self, str owner, Slot row, int cell):
-        """From now on, and until `forget`, entries of this owner hold as long as that cell of the row has the value that
-        it had when they were made."""
+    cpdef watch(self, str owner, Shared shared, int word=0):
+        """Entries of this owner whose answers have an `epoch` hold from now on as long as that is what this word of the
+        row says. None: there is no such word any more. What was kept is dropped."""
         cdef Owner known
-        if not 0 <= cell < layout.CELLS:
-            raise IndexError(f"a row has no cell {cell}")
+        if not 0 <= word < layout.CELLS:
+            raise IndexError(f"a row has no word {word}")
         self.forget(owner)
-        known = Owner.__new__(Owner)
-        known.row = row
-        known.cell = cell
-        self.owners[owner] = known
+        self.owners.pop(owner, None)
+        if shared is not None:
+            known = Owner.__new__(Owner)
+            known.shared = shared
+            known.word = word
+            self.owners[owner] = known
 
     cdef Place* find(self, const uint8_t* key, int key_size, uint64_t hash) noexcept:
         """Where this question is, or the free place where it would be."""
@@ -370,6 +385,9 @@ cdef class Answers:
         cdef tuple variants = answer.variants or (answer.wire,)
         cdef bytes wire
         cdef Layout parts = layout_of(answer, variants)
+        cdef int64_t until = answer.until
+        cdef bint is_tied = answer.epoch is not None
+        cdef uint64_t epoch = answer.epoch if is_tied else 0
         cdef size_t size
         cdef uint32_t end = 0
         cdef uint32_t* ends
@@ -421,9 +439,10 @@ cdef class Answers:
         if owner is None:
             owner = Owner.__new__(Owner)
             self.owners[answer.owner] = owner
-        if owner.row is not None:
-            entry.epoch = owner.row.cells + owner.cell
-            entry.epoch_seen = entry.epoch[0]
+        if owner.shared is not None and is_tied:
+            entry.epoch = owner.shared.words + owner.word
+            entry.epoch_seen = epoch
+        entry.until = until
         entry.next = owner.first
         entry.before = &owner.first
         if entry.next != NULL:
@@ -481,7 +500,7 @@ cdef class Answers:
         if most == 0:
             most = self.udp_room()
         place = self.find(plan.key, plan.key_size, plan.hash)
-        if place.hash and place.entry.epoch != NULL and place.entry.epoch[0] != place.entry.epoch_seen:
+        if place.hash and is_over(place.entry):
             self.drop(place - self.places)
             place = self.find(plan.key, plan.key_size, plan.hash)
         if place.hash:

@@ -13,6 +13,7 @@ import dnslib
 
 from discovery.dns.answer import Answer
 from discovery.dns.names import wire_name
+from discovery.dns.selection import ALL_CLOSED, Breakers
 from discovery.dns.zone import Zone
 from discovery.model import DnsSettings, Service
 
@@ -35,8 +36,13 @@ class Read(NamedTuple):
         return sorted(line.split(" ", 2)[2] for line in self.answer)
 
 
-def zone(*services: Service, settings: DnsSettings | None = None, seed: int = 1) -> Zone:
-    made = Zone(settings or DnsSettings(addresses=("127.0.0.1:8600",)), random.Random(seed))
+def zone(
+    *services: Service,
+    settings: DnsSettings | None = None,
+    seed: int = 1,
+    breakers: Breakers = lambda _: ALL_CLOSED,
+) -> Zone:
+    made = Zone(settings or DnsSettings(addresses=("127.0.0.1:8600",)), random.Random(seed), breakers)
     for service in services:
         made.put(service)
     return made

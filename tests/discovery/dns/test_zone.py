@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from dns_answers import Read, ask, resolve, zone
 
+from discovery.delta import Identity, identity
+from discovery.dns.selection import ALL_CLOSED, Circuits
 from discovery.model import (
     DnsAnswer,
     DnsPolicy,
@@ -352,6 +354,56 @@ def test_fail_open_lists_what_is_out_for_its_health_alone(settings: bool, policy
     asked = zone(of_states(*states, fail_open=policy), settings=DnsSettings(fail_open=settings))
     assert len(resolve(asked, "web.local").data) == expected
     assert len(resolve(asked, "web.local", "SRV").data) == expected
+
+
+@pytest.mark.parametrize(
+    ("is_open", "half_open", "states", "addresses", "srv"),
+    [
+        ("1", "", [(UP, False, 1), (UP, False, 1)], "2", "2"),
+        ("", "1", [(UP, False, 1), (UP, False, 1)], "2", "2"),  # a half-open one only where there is nothing better
+        ("1", "2", [(UP, False, 1), (UP, False, 1)], "2", "2"),
+        ("", "12", [(UP, False, 1), (UP, False, 1)], "12", "12"),
+        ("1", "2", [(UP, False, 1), (UP, False, 1), (UP, True, 1)], "3", "3"),  # a closed backup is
+        ("12", "", [(UP, False, 1), (UP, False, 1)], "", ""),
+        ("1", "2", [(UP, False, 1), (DOWN, False, 1)], "", ""),
+        ("3", "", [(UP, False, 1), (UP, True, 1), (UP, True, 1)], "1", "12"),
+    ],
+)
+def test_what_a_circuit_breaker_keeps_requests_from_is_not_listed(
+    is_open: str, half_open: str, states: list[State], addresses: str, srv: str
+) -> None:
+    def numbered(numbers: str) -> list[Identity]:
+        return [(number, f"10.0.0.{number}:80") for number in numbers]
+
+    circuits = Circuits(7, {each: 1000 + int(each[0]) for each in numbered(is_open)}, numbered(half_open))
+    asked = zone(of_states(*states), breakers=lambda name: circuits if name == "web" else ALL_CLOSED)
+    for name in ("web.local", "web.service.hivemesh"):
+        assert resolve(asked, name).data == [f"10.0.0.{last}" for last in addresses]
+        assert resolve(asked, name).rcode == "NOERROR"
+        assert sorted(line.split()[3][7] for line in resolve(asked, name, "SRV").data) == list(srv)
+        for qtype in ("A", "AAAA", "SRV"):
+            answer = ask(asked, name, qtype)
+            assert answer is not None
+            assert (answer.epoch, answer.until) == (7, 1000 + int(min(is_open)) if is_open else 0)
+    assert resolve(asked, "all.web.local").data == [f"10.0.0.{number}" for number in range(1, len(states) + 1)]
+    for name, qtype in (("all.web.local", "A"), ("web.local", "TXT"), ("web.local", "ANY")):
+        answer = ask(asked, name, qtype)
+        assert answer is not None
+        assert (answer.epoch, answer.until) == (None, 0)
+
+
+def test_fail_open_lists_what_its_breaker_keeps_out() -> None:
+    circuits = Circuits(1, {("1", "10.0.0.1:80"): 5})
+    asked = zone(of_states((UP, False, 1), (DOWN, False, 1), fail_open=True), breakers=lambda name: circuits)
+    assert resolve(asked, "web.local").data == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_breakers_count_within_a_version() -> None:
+    first, second = Endpoint(id="1", address="10.0.0.1:80", version="v1"), Endpoint(id="2", address="10.0.0.2:80")
+    circuits = Circuits(1, {identity(first): 5})
+    asked = zone(Service(name="web", domain="web.local", endpoints=(first, second)), breakers=lambda name: circuits)
+    assert resolve(asked, "v1.web.local").data == []
+    assert resolve(asked, "web.local").data == ["10.0.0.2"]
 
 
 def test_one_address_is_listed_once_and_a_unix_socket_never() -> None:

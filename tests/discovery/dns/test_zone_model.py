@@ -1,7 +1,7 @@
 """The zone beside a model that goes through everything it knows for every question, over any history of changes.
 
 The model also keeps answers as the kernel does: what was answered before a change, and is not forgotten by it, must
-still be what would be answered now.
+still be what would be answered now. Circuit breakers open and close meanwhile, and raise their service's epoch.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import dns.rdatatype
 import pytest
 from dns_answers import read
 
+from discovery.delta import Identity, identity
 from discovery.dns.answer import Answer
 from discovery.dns.names import label_of, wire_name
+from discovery.dns.selection import Circuits
 from discovery.dns.zone import Zone
 from discovery.model import DnsPolicy, DnsSettings, Endpoint, EndpointState, Node, Service
 
@@ -88,6 +90,12 @@ class Model:
     def __init__(self) -> None:
         self.services: dict[str, Service] = {}
         self.nodes: tuple[Node, ...] = ()
+        self.epochs: dict[str, int] = {}
+        self.open: dict[str, dict[Identity, int]] = {}  # by service
+        self.half_open: dict[str, set[Identity]] = {}
+
+    def circuits(self, name: str) -> Circuits:
+        return Circuits(self.epochs.get(name, 0), self.open.get(name, {}), self.half_open.get(name, set()))
 
     # --- names ---
 
@@ -218,10 +226,22 @@ class Model:
         version = self.meant(part, {endpoint.version for endpoint in service.endpoints} - {""})
         if version is None:
             return None
-        return listed(service, *chosen(service, [e for e in service.endpoints if e.version == version]), qtype)
+        return listed(service, *self.chosen(service, [e for e in service.endpoints if e.version == version]), qtype)
 
     def of_service(self, service: Service, qtype: str) -> list[str]:
-        return listed(service, *chosen(service, list(service.endpoints)), qtype)
+        return listed(service, *self.chosen(service, list(service.endpoints)), qtype)
+
+    def chosen(self, service: Service, endpoints: list[Endpoint]) -> tuple[list[Endpoint], list[Endpoint]]:
+        """For addresses, and for SRV."""
+        endpoints = [endpoint for endpoint in endpoints if has_ip(endpoint) and endpoint.weight]
+        healthy = [endpoint for endpoint in endpoints if endpoint.state == "healthy"]
+        half_open = [each for each in healthy if identity(each) in self.half_open.get(service.name, ())]
+        is_open = [each for each in healthy if identity(each) in self.open.get(service.name, ())]
+        usable = [each for each in healthy if each not in half_open and each not in is_open] or half_open
+        if not usable and service.dns.fail_open:
+            everything = [endpoint for endpoint in endpoints if endpoint.state != "draining"]
+            return everything, everything
+        return [endpoint for endpoint in usable if not endpoint.backup] or usable, usable
 
 
 def has_ip(endpoint: Endpoint) -> bool:
@@ -234,16 +254,6 @@ def ip(endpoint: Endpoint) -> str:
 
 def of_family(found: Iterable[str], qtype: str) -> list[str]:
     return [address for address in found if {"A": ":" not in address, "AAAA": ":" in address}.get(qtype, False)]
-
-
-def chosen(service: Service, endpoints: list[Endpoint]) -> tuple[list[Endpoint], list[Endpoint]]:
-    """For addresses, and for SRV."""
-    endpoints = [endpoint for endpoint in endpoints if has_ip(endpoint) and endpoint.weight]
-    usable = [endpoint for endpoint in endpoints if endpoint.state == "healthy"]
-    if not usable and service.dns.fail_open:
-        everything = [endpoint for endpoint in endpoints if endpoint.state != "draining"]
-        return everything, everything
-    return [endpoint for endpoint in usable if not endpoint.backup] or usable, usable
 
 
 def listed(service: Service, addresses: list[Endpoint], targets: list[Endpoint] | None, qtype: str) -> list[str]:
@@ -260,7 +270,7 @@ def listed(service: Service, addresses: list[Endpoint], targets: list[Endpoint] 
 
 
 # Together a few seconds.
-HISTORIES, CHANGES, QUESTIONS = 40, 15, 60
+HISTORIES, CHANGES, QUESTIONS = 40, 20, 60
 
 SETTINGS = DnsSettings(zone=ZONE, addresses=("10.0.0.53:53",))
 
@@ -268,7 +278,8 @@ SETTINGS = DnsSettings(zone=ZONE, addresses=("10.0.0.53:53",))
 @pytest.mark.parametrize("seed", range(HISTORIES))
 def test_every_answer_is_the_models(seed: int) -> None:
     rng = random.Random(seed)
-    zone, model = Zone(SETTINGS, random.Random(1)), Model()
+    model = Model()
+    zone = Zone(SETTINGS, random.Random(1), model.circuits)
     kept: dict[tuple[str, str], Answer] = {}
     for _ in range(CHANGES):
         change(rng, zone, model, kept)
@@ -284,6 +295,9 @@ def test_every_answer_is_the_models(seed: int) -> None:
             assert bool(found.authority) == (not found.answer)
             if answer.cacheable:
                 assert answer.owner in model.services
+                if answer.epoch is not None:
+                    circuits = model.circuits(answer.owner)
+                    assert (answer.epoch, answer.until) == (circuits.epoch, min(circuits.open.values(), default=0))
                 kept[question] = answer
 
 
@@ -291,7 +305,15 @@ def change(rng: random.Random, zone: Zone, model: Model, kept: dict[tuple[str, s
     gone: set[str] = set()
     name = rng.choice(NAMES)
     what = rng.random()
-    if what < 0.75:
+    if what < 0.3 and name in model.services:
+        model.epochs[name] = model.epochs.get(name, 0) + 1
+        of = [identity(endpoint) for endpoint in model.services[name].endpoints]
+        model.open[name] = {each: rng.randint(1, 9) for each in of if rng.random() < 0.4}
+        model.half_open[name] = {each for each in of if each not in model.open[name] and rng.random() < 0.3}
+        moved = [each for each, answer in kept.items() if answer.owner == name and answer.epoch is not None]
+        for question in moved:
+            del kept[question]
+    elif what < 0.75:
         taken = {
             service.domain for other, service in model.services.items() if other != name
         }  # the registry sees to it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 
 import dns.edns
@@ -415,24 +416,79 @@ def test_the_table_is_bounded_in_entries_and_bytes() -> None:
     assert small.table.size <= 2000
 
 
-def test_a_watched_owner_is_asked_again_when_its_cell_moves(server: Server) -> None:
-    cell = 7
-    watched = small_table().slot(0, 2)
-    server.table.watch("web", watched, cell)
+def test_an_answer_of_a_watched_owner_holds_as_long_as_the_word_is_what_the_answer_says(server: Server) -> None:
+    word = 7
+    watched = small_table().shared(2)
+    watched.add(word, 5)
+    server.table.watch("web", watched, word)
+    server.names.add(NAME, of_addresses(NAME, *ADDRESSES, epoch=5))
     for expected in (1, 1):
         server.ask()
         assert len(server.names.asked) == expected
-    watched.add(cell, 1)
-    for expected in (2, 2):
+    watched.add(word, 1)
+    for expected in (2, 3):  # it still speaks of the fifth: made from what was there before the word moved
         server.ask()
         assert len(server.names.asked) == expected
-    server.table.forget("web")  # and the cell is not looked at any more
+    server.names.add(NAME, of_addresses(NAME, *ADDRESSES, epoch=6))
+    for expected in (4, 4):
+        server.ask()
+        assert len(server.names.asked) == expected
+    server.table.forget("web")  # what was kept; the word goes on being looked at
     server.ask()
-    watched.add(cell, 1)
     server.ask()
-    assert len(server.names.asked) == 3
+    watched.add(word, 1)
+    server.ask()
+    assert len(server.names.asked) == 6
     with pytest.raises(IndexError):
         server.table.watch("web", watched, 64)
+
+
+def test_a_word_that_is_watched_no_more_is_not_looked_at(server: Server) -> None:
+    watched = small_table().shared(2)
+    server.table.watch("web", watched)
+    server.names.add(NAME, of_addresses(NAME, *ADDRESSES, epoch=0))
+    server.ask()
+    server.table.watch("web", None)
+    server.ask()
+    assert len(server.names.asked) == 2
+    watched.add(0, 1)
+    server.ask()
+    assert len(server.names.asked) == 2
+
+
+def test_an_answer_that_depends_on_no_word_outlives_its_changes(server: Server) -> None:
+    watched = small_table().shared(2)
+    server.table.watch("web", watched)
+    server.ask()
+    watched.add(0, 1)
+    server.ask()
+    assert len(server.names.asked) == 1
+
+
+def test_an_answer_holds_until_its_end(server: Server) -> None:
+    now = int(time.monotonic() * 1000)
+    server.names.add(NAME, of_addresses(NAME, *ADDRESSES, until=now + 3_600_000))
+    for _ in range(3):
+        server.ask()
+    assert len(server.names.asked) == 1
+    server.table.forget("web")
+    server.names.add(NAME, of_addresses(NAME, *ADDRESSES, until=now))
+    for expected in (2, 3, 4):
+        assert sorted(addresses(server.ask())) == sorted(ADDRESSES)
+        assert len(server.names.asked) == expected
+    assert len(server.table) == 1
+
+
+def test_all_answers_dropped_leaves_the_words_watched(server: Server) -> None:
+    watched = small_table().shared(2)
+    server.table.watch("web", watched)
+    server.names.add(NAME, of_addresses(NAME, *ADDRESSES, epoch=0))
+    server.ask()
+    server.table.clear()
+    server.ask()
+    watched.add(0, 1)
+    server.ask()
+    assert len(server.names.asked) == 3
 
 
 def test_everything_is_counted(server: Server) -> None:

@@ -18,6 +18,13 @@ class LoadBalancingStrategy(StrEnum):
     """How an endpoint is picked; docs/guide/load-balancing.md says when to use which."""
 
     ROUND_ROBIN = "round_robin"
+    WEIGHTED_ROUND_ROBIN = "weighted_round_robin"
+    LEAST_CONNECTIONS = "least_connections"
+    RANDOM = "random"
+    IP_HASH = "ip_hash"
+    PEAK_EWMA = "peak_ewma"
+    MAGLEV = "maglev"
+    RING_HASH = "ring_hash"
 
 
 class KeyKind(StrEnum):

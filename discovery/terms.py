@@ -58,7 +58,7 @@ class HealthCheckProtocol(StrEnum):
 
 
 class LoadBalancingStrategy(StrEnum):
-    """This release has ROUND_ROBIN."""
+    """docs/guide/load-balancing.md says when to use which."""
 
     ROUND_ROBIN = "round_robin"
     LEAST_CONNECTIONS = "least_connections"
@@ -261,10 +261,7 @@ def health_check_change(name: str, config: HealthCheckConfig) -> PutPolicies:
 
 def load_balancing_change(name: str, strategy: LoadBalancingStrategy) -> PutPolicies:
     checked_name(name, "a service")
-    try:
-        known = policies.LoadBalancingStrategy(strategy.value)
-    except ValueError:
-        raise NotInThisRelease(f"load balancing by {strategy.value} is not in this release") from None
+    known = policies.LoadBalancingStrategy(strategy.value)
     return PutPolicies(service=Service(name=name, load_balancing=known), fields=("load_balancing",))
 
 

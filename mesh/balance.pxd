@@ -14,6 +14,7 @@ cdef class Candidate:
     cdef public long weight
     cdef public bint backup
     cpdef bint is_ejected(self, int64_t now_ms) except -1
+    cpdef int64_t load(self) except -1
 
 
 cdef class Balancer:

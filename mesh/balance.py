@@ -2,7 +2,7 @@
 
 A balancer holds the candidates of one service version and picks one per request. It never waits and never draws
 randomness of its own: what varies (the start of the rotation) is passed in. A new strategy is a subclass with one
-`pick`, and a line in `STRATEGIES`.
+`pick`, and a line in mesh/strategies.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from discovery.model import Endpoint
-from discovery.policies import LoadBalancingStrategy
 from mesh.request import RequestView
 
 # How good a candidate is when it is its turn; a smaller number is taken first. A request rather waits for a primary
@@ -40,6 +39,10 @@ class Candidate:
         candidate is as little use as one that is not `usable`, but that changes with time and from request to request,
         so it is asked at every pick."""
         return False
+
+    def load(self) -> int:
+        """Requests (connections, sessions) under way there, of all workers together."""
+        return 0
 
 
 class Balancer:
@@ -129,11 +132,3 @@ class RoundRobin(Balancer):
         if best is not None:
             self.next_index = best_index + 1
         return best
-
-
-STRATEGIES = {LoadBalancingStrategy.ROUND_ROBIN: RoundRobin}
-
-
-def make_balancer(strategy: LoadBalancingStrategy, candidates: Sequence[Candidate], start: int) -> Balancer:
-    """The balancer for `strategy`; `start` differs per worker so that workers do not all begin at the same endpoint."""
-    return STRATEGIES[strategy](candidates, start)

@@ -17,10 +17,11 @@ from weakref import WeakValueDictionary
 
 from discovery.delta import Identity, ServiceChange, SnapshotChange, change_between, identity
 from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Snapshot, StreamRoute
-from mesh.balance import Balancer, make_balancer
+from mesh.balance import Balancer
 from mesh.domains import Domains, domain_route
 from mesh.draws import Draws
 from mesh.edits import NO_EDIT, compile_request_edit
+from mesh.strategies import make_balancer
 from mesh.streams import StreamRouter
 from proxy.http1.parties import ListenerRuntime, RouteRuntime
 from proxy.http1.phases import PhaseTools, request_phases, service_phases
@@ -104,6 +105,7 @@ class Tables:
         self.review = review
         self.draws = Draws(int(random_unit() * 2**53))
         self.snapshot = Snapshot()
+        self.zone = ""
         self.services: dict[str, ServiceRuntime] = {}
         self.shared: set[ServiceRuntime] = set()
         self.listeners: dict[str, ListenerRuntime] = {}
@@ -132,6 +134,11 @@ class Tables:
         # The others are made anew below, and need no care until then.
         lasting = {name: listener for name, listener in wanted.items() if self.applied.get(name) is listener}
         order = _Order(snapshot)
+        if snapshot.settings.zone != self.zone:
+            self.zone = snapshot.settings.zone
+            for runtime in self.services.values():
+                self.balance(runtime, runtime.service)
+                yield
         for service in new:
             yield from self.add(service)
         for service in new:
@@ -216,7 +223,7 @@ class Tables:
             if count % STEP == 0:
                 yield
         self.exchange(runtime, left, ())
-        if was.load_balancing is not service.load_balancing:
+        if was.load_balancing is not service.load_balancing or was.balancing != service.balancing:
             self.balance(runtime, service)
         if runtime.pending:
             serve(runtime)
@@ -276,9 +283,16 @@ class Tables:
 
     def balance(self, runtime: ServiceRuntime, service: Service) -> None:
         """New balancers for all endpoints there are."""
-        runtime.balancer = balancer_for(service, list(runtime.endpoints.values()))
+        runtime.balancer = self.balancer_for(service, list(runtime.endpoints.values()))
         by_version = _by_version(runtime.endpoints.values())
-        runtime.versions = {version: balancer_for(service, some) for version, some in by_version.items() if version}
+        runtime.versions = {
+            version: self.balancer_for(service, some) for version, some in by_version.items() if version
+        }
+
+    def balancer_for(self, service: Service, candidates: Sequence[EndpointRuntime]) -> Balancer:
+        # Workers begin at different endpoints, or all of them would send their first request to the same one.
+        start = self.draws.below(len(candidates)) if candidates else 0
+        return make_balancer(service.load_balancing, candidates, start, service.balancing, self.zone, self.draws)
 
     def exchange(
         self, runtime: ServiceRuntime, gone: Sequence[EndpointRuntime], new: Sequence[EndpointRuntime]
@@ -299,7 +313,7 @@ class Tables:
             return
         balancer = runtime.versions.get(version)
         if balancer is None:
-            runtime.versions[version] = balancer_for(runtime.service, new)
+            runtime.versions[version] = self.balancer_for(runtime.service, new)
             return
         balancer.exchange(gone, new)
         if not balancer.candidates:
@@ -392,12 +406,6 @@ def _by_version(endpoints: Iterable[EndpointRuntime]) -> dict[str, list[Endpoint
     for each in endpoints:
         found.setdefault(each.endpoint.version, []).append(each)
     return found
-
-
-def balancer_for(service: Service, candidates: Sequence[EndpointRuntime]) -> Balancer:
-    # Workers begin at different endpoints, or all of them would send their first request to the same one.
-    start = int(random_unit() * len(candidates)) if candidates else 0
-    return make_balancer(service.load_balancing, candidates, start)
 
 
 def _proxy_header(service: Service) -> ProxyHeader | None:

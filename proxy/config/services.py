@@ -30,10 +30,14 @@ from proxy.config.words import NAME, VERSION, WEIGHT
 
 MAX_CONNECTIONS = 1_000_000  # above what one process may open
 
-LATER_STRATEGIES = (
-    "weighted_round_robin", "least_connections", "random", "ip_hash", "peak_ewma", "maglev",
-    "WeightedRoundRobin", "LeastConnections", "Random", "IPHash",
-)  # fmt: skip
+# As the source document writes them.
+SOURCE_STRATEGIES = {
+    "RoundRobin": LoadBalancingStrategy.ROUND_ROBIN,
+    "WeightedRoundRobin": LoadBalancingStrategy.WEIGHTED_ROUND_ROBIN,
+    "LeastConnections": LoadBalancingStrategy.LEAST_CONNECTIONS,
+    "Random": LoadBalancingStrategy.RANDOM,
+    "IPHash": LoadBalancingStrategy.IP_HASH,
+}
 
 # --- policies -----------------------------------------------------------------------------------------------------
 
@@ -116,7 +120,7 @@ class Domain(Text):
 DOMAIN = Key("domain", Domain("a host name", parse_host_name), "Host that a listener without routes serves it under")
 LOAD_BALANCING = Key(
     "load_balancing",
-    Choice(LoadBalancingStrategy, {"RoundRobin": LoadBalancingStrategy.ROUND_ROBIN}, LATER_STRATEGIES),
+    Choice(LoadBalancingStrategy, SOURCE_STRATEGIES),
     "how an endpoint is picked",
 )
 TRAFFIC_SPLIT = Key(

@@ -39,6 +39,7 @@ cdef class EndpointRuntime(Candidate):
     cpdef PooledStream take(self, bint replayable, int64_t now_us)
     cpdef bint give(self, PooledStream stream, int64_t now_us)
     cpdef bint make_room(self)
+    cpdef int64_t load(self) except -1
     cpdef int admit(self, int64_t now_ms) except -1
     cpdef attempt_over(self, int outcome, bint probing, int64_t now_ms)
     cdef look_full(self)

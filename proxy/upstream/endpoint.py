@@ -105,6 +105,9 @@ class EndpointRuntime(Candidate):
         self.learn(time.monotonic())
         self.look_full()
 
+    def load(self) -> int:
+        return self.slot.total(ACTIVE)
+
     def admit(self, now_ms: int) -> int:
         """A request has picked this endpoint: REFUSED, ADMITTED or PROBE (mesh/breaker.py). Whoever gets PROBE says so
         to `attempt_over`, which frees its place."""

@@ -182,7 +182,6 @@ def test_a_watch_gives_the_present_and_every_news(run: Run) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda sd: sd.configure_load_balancing("web", LoadBalancingStrategy.LEAST_CONNECTIONS),
         lambda sd: sd.configure_service_mesh("web", ServiceMeshConfig(mtls_enabled=True)),
         lambda sd: sd.configure_service_mesh("web", ServiceMeshConfig(retry_policy=RetryPolicy())),
         lambda sd: sd.configure_service_mesh("web", ServiceMeshConfig(circuit_breaker=CircuitBreakerPolicy())),

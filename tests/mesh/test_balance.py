@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from discovery.model import Endpoint
 from discovery.policies import LoadBalancingStrategy
-from mesh.balance import Balancer, Candidate, RoundRobin, make_balancer
+from mesh.balance import Balancer, Candidate, RoundRobin
 from mesh.request import SampleRequest
+from mesh.strategies import make_balancer
 
 REQUEST = SampleRequest()
 

@@ -185,7 +185,7 @@ def test_a_policy_of_the_api_covers_the_files_until_it_is_taken_back(server: Adm
 def test_each_key_of_a_service_can_be_set(server: AdminServer) -> None:
     for key, body in {
         "health_check": {"protocol": "http", "interval": "5s"},
-        "load_balancing": "round_robin",
+        "load_balancing": "least_connections",
         "mesh": {"timeout": "5s"},
         "domain": "cart.local",
         "metadata": {"team": "a"},
@@ -194,7 +194,7 @@ def test_each_key_of_a_service_can_be_set(server: AdminServer) -> None:
     service = ok(server.get("/v1/services/cart"))["service"]
     assert (service["timeout"], service["domain"], service["metadata"]) == (5.0, "cart.local", {"team": "a"})
     refused(server.put("/v1/services/cart/mesh", {"retry": {}}), 422, "invalid")
-    refused(server.put("/v1/services/cart/load_balancing", "random"), 422, "invalid")
+    refused(server.put("/v1/services/cart/load_balancing", "fastest"), 422, "invalid")
     assert server.put("/v1/services/cart/nothing", {}).status == 404
 
 

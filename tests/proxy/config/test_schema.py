@@ -63,7 +63,7 @@ def test_what_can_be_read_is_valid(text: str) -> None:
         "{ timeouts: { connect: soon } }",
         "{ timeouts: { connect_ms: 5s } }",
         "{ access_log: { format: xml } }",
-        "{ services: { a: { load_balancing: random } } }",
+        "{ services: { a: { load_balancing: fastest } } }",
         "{ services: { a: { mesh: { mtls: true } } } }",
         "{ services: { a: { endpoints: [ {} ] } } }",
         "{ listeners: [ { name: a } ] }",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from discovery.model import Config, Endpoint, PoolPolicy, Service, TrafficSplit
+from discovery.policies import LoadBalancingStrategy
 
 Problems = Callable[..., list[str]]
 
@@ -104,12 +105,19 @@ def test_what_a_service_may_not_say(service_problems: Callable[[str], list[str]]
     assert found.startswith(problem)
 
 
+@pytest.mark.parametrize("word", ["WeightedRoundRobin", "LeastConnections", "Random", "IPHash", *LoadBalancingStrategy])
+def test_a_strategy_is_written_as_ours_or_as_the_source_document_does(
+    service: Callable[[str], Service], word: str
+) -> None:
+    known = {"WeightedRoundRobin": "weighted_round_robin", "LeastConnections": "least_connections"}
+    wanted = {**known, "Random": "random", "IPHash": "ip_hash"}.get(word, word)
+    assert service(f"load_balancing: {word}").load_balancing.value == wanted
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
         ("affinity: { cookie: hm }", ".affinity"),
-        ("load_balancing: least_connections", ".load_balancing"),
-        ("load_balancing: IPHash", ".load_balancing"),
         ("mesh: { retry: {} }", ".mesh.retry"),
         ("mesh: { retry_policy: {} }", ".mesh.retry_policy"),
         ("mesh: { circuit_breaker: {} }", ".mesh.circuit_breaker"),

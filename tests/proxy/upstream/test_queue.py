@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from discovery.model import Endpoint, EndpointState, PoolPolicy, Service
-from mesh.balance import make_balancer
+from mesh.strategies import make_balancer
 from proxy.kernel.cells import Table
 from proxy.stats.slots import CONNECTIONS_ACTIVE, OVERFLOWS, PENDING, table_size
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime

@@ -18,11 +18,11 @@ demo: build ## Start hivemesh with three small backends, send traffic, say what 
 	@$(BIN)/python examples/demo/demo.py
 
 test: build lint types image-check pure-tree ## Everything CI runs: lint, types, packaging, then the tests interpreted and compiled
-	@echo "== tests, interpreted and compiled at the same time; those of the interpreted form are shown when both are done"
+	@echo "== tests, interpreted and compiled side by side (build/pure.log, build/compiled.log); shown when both are done"
 	@(cd build/pure && $(abspath $(BIN))/python -m pytest $(SAME_IN_BOTH:%=--ignore=tests/%)) >build/pure.log 2>&1 & \
-	    pure=$$!; compiled=0; $(BIN)/python -m pytest || compiled=$$?; \
+	    pure=$$!; compiled=0; $(BIN)/python -m pytest >build/compiled.log 2>&1 || compiled=$$?; \
 	    interpreted=0; wait $$pure || interpreted=$$?; \
-	    echo "== interpreted: the end of build/pure.log"; tail -n 40 build/pure.log; \
+	    echo "== interpreted"; tail -n 40 build/pure.log; echo "== compiled"; tail -n 60 build/compiled.log; \
 	    exit $$((compiled > interpreted ? compiled : interpreted))
 
 build: $(VENV)/.installed ## Compile the modules of the request path in place (only what changed)

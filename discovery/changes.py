@@ -30,8 +30,9 @@ class Replace(Struct, tag="replace"):
 
 
 class PutPolicies(Struct, tag="put_policies"):
-    """By the API: these `fields` of `service` (names of fields of `Service`, never name, endpoints or position) are
-    as in `service`, whatever other sources say. A service that nobody else defines exists from now on."""
+    """By the API: these `fields` of `service` (discovery/merge.POLICIES: names of fields of `Service`, but for name,
+    endpoints and position, and "policies.access" and its like for parts of `policies`) are as in `service`, whatever
+    other sources say. A service that nobody else defines exists from now on."""
 
     service: Service
     fields: tuple[str, ...]

@@ -17,12 +17,16 @@ import msgspec
 
 from discovery.changes import API, DIRECTORY, FILE, PutPolicies
 from discovery.model import Endpoint, Service
+from discovery.policies import RequestPolicies
 
 MAX_NAME = 253
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:@\[\]-]")
 
 NOT_POLICIES = frozenset(("name", "endpoints", "position"))
-POLICIES = tuple(name for name in Service.__struct_fields__ if name not in NOT_POLICIES)
+# What requests have to pass is said one by one, so that who limits a rate leaves alone who may ask: "policies.access".
+NESTED = "policies"
+NESTED_FIELDS = tuple(f"{NESTED}.{name}" for name in RequestPolicies.__struct_fields__)
+POLICIES = (*(name for name in Service.__struct_fields__ if name not in (*NOT_POLICIES, NESTED)), *NESTED_FIELDS)
 
 _PLAIN = Service(name="")
 
@@ -43,6 +47,23 @@ def ranked(sources: Iterable[str], directories: Sequence[str]) -> list[str]:
     return sorted(sources, key=lambda source: (order.get(source, len(order)), source))
 
 
+def value_of(service: Service, field: str) -> object:
+    """`field`: one of POLICIES."""
+    name, _, part = field.partition(".")
+    value: object = getattr(service, name)
+    return getattr(value, part) if part else value
+
+
+def with_fields(service: Service, other: Service, fields: Iterable[str]) -> Service:
+    """`service`, with `fields` (of POLICIES) as in `other`."""
+    fields = tuple(fields)
+    values: dict[str, object] = {name: value_of(other, name) for name in fields if "." not in name}
+    nested = {name.partition(".")[2]: value_of(other, name) for name in fields if "." in name}
+    if nested:
+        values[NESTED] = msgspec.structs.replace(service.policies, **nested)
+    return msgspec.structs.replace(service, **values)
+
+
 def merge_head(
     name: str, said: Sequence[tuple[str, Service]], policies: PutPolicies | None
 ) -> tuple[Service, dict[str, str]]:
@@ -51,8 +72,7 @@ def merge_head(
     head = said[0][1] if said else Service(name=name)
     if policies is None:
         return head, {}
-    fields = {field: getattr(policies.service, field) for field in policies.fields}
-    return msgspec.structs.replace(head, **fields), dict.fromkeys(policies.fields, API)
+    return with_fields(head, policies.service, policies.fields), dict.fromkeys(policies.fields, API)
 
 
 def merge_endpoint(said: Sequence[tuple[str, Endpoint]]) -> Merged | None:
@@ -70,7 +90,7 @@ def overridden(said: Sequence[tuple[str, Service]], origins: Mapping[str, str]) 
         (name, source, by)
         for source, service in said[:1]
         for name, by in origins.items()
-        if getattr(service, name) != getattr(_PLAIN, name)
+        if value_of(service, name) != value_of(_PLAIN, name)
     ]
 
 

@@ -25,6 +25,7 @@ from discovery.changes import (
     RemoveRoute,
     SetDrain,
 )
+from discovery.merge import with_fields
 
 Record = PutPolicies | PutEndpoint | RemoveEndpoint | PutNode | RemoveNode | SetDrain | PutRoute
 
@@ -143,9 +144,8 @@ class Overlay:
         known = self.policies(name)
         if known is None:
             return change
-        values = {field: getattr(change.service, field) for field in fields}
         return PutPolicies(
-            service=msgspec.structs.replace(known.service, **values),
+            service=with_fields(known.service, change.service, fields),
             fields=known.fields + tuple(field for field in fields if field not in known.fields),
         )
 

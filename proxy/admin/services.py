@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 
-# Fields of `Service` for keys that are called otherwise.
-_FIELDS = {"mesh": ("timeout", "proxy_protocol"), "dns_answer": ("dns",)}
-
-
 class Services:
     def __init__(self, api: Api) -> None:
         self.api = api
@@ -66,7 +62,7 @@ class Services:
 
     async def put(self, request: web.Request) -> web.Response:
         name, rules = request.match_info["service"], self.api.rules
-        service, given = taken(bodies.read_service(await request.read(), name, rules))
+        service, given = taken(bodies.read_service(await request.read(), name, rules, self._known(name)))
         fields = tuple(field for field in given if field != "endpoints")
         changes = self._given_back(name, fields, bodies.POLICIES)
         if fields or not changes:  # an empty body makes a service, too
@@ -93,7 +89,7 @@ class Services:
 
     async def put_key(self, request: web.Request) -> web.Response:
         name, key = request.match_info["service"], request.match_info["key"]
-        service, fields = taken(bodies.read_policy(await request.read(), key, name, self.api.rules))
+        service, fields = taken(bodies.read_policy(await request.read(), key, name, self.api.rules, self._known(name)))
         changes = self._given_back(name, fields, (key,))
         if fields:
             changes.append(PutPolicies(service=service, fields=fields))
@@ -106,13 +102,17 @@ class Services:
             raise NotFound(f"the API sets no {key} of a service called {name}")
         return await self._changed(*changes)
 
+    def _known(self, name: str) -> set[str]:
+        """What a body about the service `name` may refer to."""
+        return {name, *(service.name for service in self.api.catalog.registry.snapshot.services)}
+
     def _own(self, name: str) -> PutPolicies | None:
         return self.api.catalog.registry.policies(name)
 
     def _given_back(self, name: str, kept: tuple[str, ...], keys: Iterable[str]) -> list[Durable]:
         """What makes those fields of `keys` the file's again that the API has set and `kept` does not name."""
         own = self._own(name)
-        theirs = {field for key in keys for field in _FIELDS.get(key, (key,))}
+        theirs = {field for key in keys for field in bodies.fields_of(key)}
         fields = tuple(field for field in own.fields if field in theirs and field not in kept) if own else ()
         return [RemovePolicies(service=name, fields=fields)] if fields else []
 

@@ -18,6 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from discovery.merge import NESTED, NESTED_FIELDS
 from discovery.model import (
     CheckProtocol,
     Config,
@@ -44,19 +45,22 @@ from proxy.config.endpoints import (
     build_endpoint,
     finished,
 )
+from proxy.config.guards import GUARDS
 from proxy.config.json_tree import parse_json
 from proxy.config.nodes import QUOTED, Mapping, Path, Scalar, child
 from proxy.config.nodes import Node as TreeNode
 from proxy.config.problems import Problem
 from proxy.config.reading import Reading
 from proxy.config.records import AnyKey, Fields, Key, Record
-from proxy.config.references import NO_PROXY_ADDRESS, check_names, check_paths
+from proxy.config.references import NO_PROXY_ADDRESS, check_names, check_own_mirror, check_paths, check_zones
 from proxy.config.registry import NODE_RECORD
 from proxy.config.routes import ROUTE
 from proxy.config.scalars import format_duration
 from proxy.config.services import (
+    LOAD_BALANCING,
     MESH,
     MESH_KEY,
+    MESH_KEYS,
     SERVICE_CHECK,
     SERVICE_KEYS,
     SERVICE_RECORD,
@@ -78,6 +82,7 @@ class Rules(Struct):
     min_interval: float = 0.0  # of health checks; 0 = any
     max_lease: float = 0.0  # 0 = any
     has_proxy_address: bool = True
+    has_zone: bool = True
     path_escapes: EscapePolicy = EscapePolicy.REJECT
     merge_slashes: bool = True
     timeouts: Timeouts = Timeouts()
@@ -90,6 +95,7 @@ class Rules(Struct):
             min_interval=config.registry.min_interval,
             max_lease=config.registry.max_lease,
             has_proxy_address=bool(settings.dns.proxy_addresses),
+            has_zone=bool(settings.zone),
             path_escapes=settings.path_escapes,
             merge_slashes=settings.merge_slashes,
             timeouts=settings.timeouts,
@@ -126,20 +132,34 @@ class RouteBody(Struct):
 
 # --- services -----------------------------------------------------------------------------------------------------
 
-# Keys whose value is a field of Service of another name, or a part of one.
-_FIELDS = {ANSWER.name: "dns"}
 # How the source document's calls wrap a policy.
-_WRAPPED = {"load_balancing": "strategy", "traffic_split": "splits"}
+_WRAPPED = {"traffic_split": "splits"}
 
 POLICIES = tuple(key.name for key in SERVICE_KEYS if key is not ENDPOINTS)
+# What a key of `mesh` says, as names of discovery/merge.POLICIES.
+_OF_MESH = {key.name: f"{NESTED}.{key.name}" if key in GUARDS else key.name for key in MESH_KEYS}
+# The same for a key of a service: those that are not one field of the same name.
+FIELDS = {
+    ANSWER.name: ("dns",),
+    LOAD_BALANCING.name: ("load_balancing", "balancing"),
+    MESH_KEY.name: tuple(_OF_MESH.values()),
+}
 
 
-def read_service(text: str | bytes, name: str, rules: Rules) -> Body[Service]:
-    """All of a service. Its endpoints, if it has any, are whole: they have what the body says and nothing else."""
-    return _read(text, lambda root, reading: _service(root, name, rules, reading))
+def fields_of(policy: str) -> tuple[str, ...]:
+    """What one of POLICIES is about, as names of discovery/merge.POLICIES."""
+    return FIELDS.get(policy, (policy,))
 
 
-def read_policy(text: str | bytes, policy: str, name: str, rules: Rules) -> Body[Service]:
+def read_service(text: str | bytes, name: str, rules: Rules, services: Collection[str] | None = None) -> Body[Service]:
+    """All of a service. Its endpoints, if it has any, are whole: they have what the body says and nothing else.
+    `services`: names that it may refer to; None: any."""
+    return _read(text, lambda root, reading: _service(root, name, rules, services, reading))
+
+
+def read_policy(
+    text: str | bytes, policy: str, name: str, rules: Rules, services: Collection[str] | None = None
+) -> Body[Service]:
     """One of POLICIES: a service that says nothing else. Of `mesh` only what is said is given;
     `dns` and `dns_answer` are one field of a service, so the one that is not said is as by default."""
     if policy not in POLICIES:
@@ -149,15 +169,21 @@ def read_policy(text: str | bytes, policy: str, name: str, rules: Rules) -> Body
         wrapped = child(node, _WRAPPED.get(policy, ""))
         root = Mapping(0, 0)
         root.entries[policy] = (Scalar(0, 0, policy, QUOTED), node if wrapped is None else wrapped)
-        return _service(root, name, rules, reading)
+        return _service(root, name, rules, services, reading)
 
     return _read(text, read)
 
 
-def _service(root: TreeNode, name: str, rules: Rules, reading: Reading) -> tuple[Service | None, tuple[str, ...]]:
+def _service(
+    root: TreeNode, name: str, rules: Rules, services: Collection[str] | None, reading: Reading
+) -> tuple[Service | None, tuple[str, ...]]:
     _named(name, reading)
     fields = SERVICE_RECORD.fields(root, None, reading)
     service = SERVICE_RECORD.finish(fields) if fields is not None else None
+    if services is not None:
+        check_names("service", reading.service_references, services, reading)
+    check_own_mirror(name, root, None, reading)
+    check_zones(rules.has_zone, reading)
     if fields is None or service is None:
         return None, ()
     _check_rules(fields.get(SERVICE_CHECK, None), rules)
@@ -171,7 +197,8 @@ def _service(root: TreeNode, name: str, rules: Rules, reading: Reading) -> tuple
             # Read before, without problems; this time for what it says rather than for what it comes to.
             _check_rules(checks.CHECK.fields(own, (at, ENDPOINT_CHECK.name), reading), rules)
     value = with_idle_timeout(msgspec.structs.replace(service, name=name), rules.timeouts)
-    return value, _ordered(_given(fields), Service)
+    given = _given(fields)
+    return value, tuple(field for field in (*Service.__struct_fields__, *NESTED_FIELDS) if field in given)
 
 
 def _items(fields: Fields) -> list[TreeNode]:
@@ -180,13 +207,16 @@ def _items(fields: Fields) -> list[TreeNode]:
 
 
 def _given(fields: Fields) -> set[str]:
-    """Names of fields of Service."""
-    given = {_FIELDS.get(key.name, key.name) for key in SERVICE_KEYS if fields.given(key)}
-    if MESH_KEY.name in given:
-        given.remove(MESH_KEY.name)
-        mesh = fields.node.entries[fields.written[MESH_KEY.name]][1]
-        written = MESH.fields(mesh, None, Reading(FILE_NAME))
-        given |= {name for name in (written.written if written else ()) if name in Service.__struct_fields__}
+    """Names of discovery/merge.POLICIES, and endpoints."""
+    given: set[str] = set()
+    for key in SERVICE_KEYS:
+        if not fields.given(key):
+            continue
+        if key is MESH_KEY:
+            mesh = MESH.fields(fields.node.entries[key.name][1], None, Reading(FILE_NAME))
+            given |= {_OF_MESH[name] for name in (mesh.written if mesh else ()) if name in _OF_MESH}
+        else:
+            given |= set(fields_of(key.name))
     return given
 
 

@@ -23,7 +23,9 @@ from discovery.model import (
     Snapshot,
     Timeouts,
 )
+from proxy.config import references
 from proxy.config.addresses import parse_network
+from proxy.config.balancing import METADATA_NAME
 from proxy.config.dns import DNS, listeners_of
 from proxy.config.listeners import LISTENERS
 from proxy.config.records import Fields, Key, Record
@@ -32,7 +34,7 @@ from proxy.config.samples import TEST
 from proxy.config.services import ServiceMap, followed_of, with_idle_timeout
 from proxy.config.settings import ACCESS_LOG, ADMIN, LIMITS, METRICS, TIMEOUTS, MetricsSettings
 from proxy.config.shapes import Choice, Flag, Integer, ListOf, Text
-from proxy.config.words import token
+from proxy.config.words import signing_secret, token
 from proxy.stats.slots import MAX_WORKERS
 
 MAX_PROXIES = 1024
@@ -56,6 +58,8 @@ ADMIN_KEY = Key("admin", ADMIN, "the HTTP API")
 METRICS_KEY = Key("metrics", METRICS, "an address of its own for scrapers and probes; default: none")
 PATH_ESCAPES = Key("path_escapes", Choice(EscapePolicy), "what is done with %2F, %5C and %00 in a path")
 MERGE_SLASHES = Key("merge_slashes", Flag(), "// in a path becomes /, before routes are matched")
+ZONE = Key("zone", METADATA_NAME, "where this instance runs, for services that prefer endpoints nearby; default: none")
+SECRET = Key("secret", Text("a text", signing_secret, 4096), "affinity cookies are signed with it")
 INSTANCE = Key(
     "instance",
     Text("a token", token, 100),
@@ -98,6 +102,7 @@ def _build_config(fields: Fields) -> Config:
     if fields.given(DNS_KEY):
         written_at = fields.node.entries[DNS_KEY.name][1]
         listeners.extend(listeners_of(dns, fields.reading.position(written_at)))
+    references.check_policies(services, fields.given(ZONE), fields.reading)
     workers = fields.get(WORKERS, 1)
     settings = Settings(
         instance=fields.get(INSTANCE, "") or default_instance(admin.address),
@@ -107,6 +112,8 @@ def _build_config(fields: Fields) -> Config:
         trusted_proxies=fields.get(TRUSTED_PROXIES, ()),
         path_escapes=fields.get(PATH_ESCAPES, EscapePolicy.REJECT),
         merge_slashes=fields.get(MERGE_SLASHES, True),
+        zone=fields.get(ZONE, ""),
+        secret=fields.get(SECRET, ""),
         pin_workers=fields.get(PIN_WORKERS, False),
         dns=dns,
     )
@@ -138,6 +145,8 @@ DOCUMENT = Record(
         TRUSTED_PROXIES,
         PATH_ESCAPES,
         MERGE_SLASHES,
+        ZONE,
+        SECRET,
         LIMITS_KEY,
         TIMEOUTS_KEY,
         REGISTRY_KEY,

@@ -6,6 +6,8 @@ configuration, but for secrets, which are hidden.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from discovery.model import (
     Config,
     Endpoint,
@@ -24,16 +26,24 @@ from discovery.model import (
     StreamRoute,
     TrafficSplit,
 )
+from proxy.config.balancing import AFFINITY, STICKY_SPLIT, SUBSET, show_load_balancing
 from proxy.config.checks import show_check
 from proxy.config.dns import DNS, show_policy
+from proxy.config.guards import show_policies
 from proxy.config.listeners import DEFAULT_ROUTE, Acceptance
+from proxy.config.records import Key
 from proxy.config.registry import REGISTRY
+from proxy.config.retries import RETRY
 from proxy.config.scalars import format_duration
-from proxy.config.services import POOL
+from proxy.config.services import POOL, show_mesh
 from proxy.config.settings import ACCESS_LOG, LIMITS, TIMEOUTS
 from proxy.config.shapes import Json
+from proxy.config.words import MIN_SECRET
+
+T = TypeVar("T")
 
 HIDDEN = "***"
+HIDDEN_SECRET = "*" * MIN_SECRET
 
 PATH_KEYS = {PathKind.EXACT: "path", PathKind.PREFIX: "path_prefix", PathKind.REGEX: "path_regex"}
 
@@ -53,6 +63,7 @@ def effective(config: Config) -> dict[str, Json]:
         "trusted_proxies": list(settings.trusted_proxies),
         "path_escapes": settings.path_escapes.value,
         "merge_slashes": settings.merge_slashes,
+        **_given(zone=settings.zone, secret=HIDDEN_SECRET if settings.secret else ""),
         "limits": LIMITS.render(settings.limits),
         "timeouts": TIMEOUTS.render(settings.timeouts),
         "registry": REGISTRY.render(config.registry),
@@ -68,6 +79,10 @@ def effective(config: Config) -> dict[str, Json]:
 def _given(**keys: Json) -> dict[str, Json]:
     """Without what has no value. A key that may be 0 or false is not for here."""
     return {key: value for key, value in keys.items() if value not in (None, "", [], {})}
+
+
+def _optional(key: Key[T], value: T | None) -> dict[str, Json]:
+    return {} if value is None else {key.name: key.shape.render(value)}
 
 
 def _escaped(value: Json) -> Json:
@@ -133,7 +148,12 @@ def _route(route: Route) -> dict[str, Json]:
     )
     if route.timeout is not None:
         shown["timeout"] = format_duration(route.timeout)
-    return shown
+    return {
+        **shown,
+        **_optional(STICKY_SPLIT, route.sticky_split),
+        **_optional(SUBSET, route.subset),
+        **_optional(RETRY, route.retry),
+    }
 
 
 def _match(match: RouteMatch) -> dict[str, Json]:
@@ -189,6 +209,7 @@ def _filters(filters: Filters) -> list[Json]:
             **_given(headers=_texts(response.headers)),
         }
         shown.append({"direct_response": content})
+    shown += [{name: policy} for name, policy in show_policies(filters.policies).items()]
     return shown
 
 
@@ -212,16 +233,18 @@ def _services(config: Config) -> dict[str, Json]:
 def _service(service: Service, followed: list[Endpoint]) -> dict[str, Json]:
     return {
         **_given(domain=service.domain),
-        "load_balancing": service.load_balancing.value,
+        "load_balancing": show_load_balancing(service.load_balancing, service.balancing),
+        **_optional(AFFINITY, service.affinity),
         "endpoints": [_endpoint(endpoint) for endpoint in (*service.endpoints, *followed)],
         **_given(
             traffic_split=[_share(share) for share in service.traffic_split],
             health_check=show_check(service.health_check),
         ),
+        **_optional(STICKY_SPLIT, service.sticky_split),
         "dns_answer": service.dns.answer.value,
         "dns": show_policy(service.dns),
         **_given(metadata=_texts(service.metadata)),
-        "mesh": {"timeout": format_duration(service.timeout), "proxy_protocol": service.proxy_protocol.value},
+        "mesh": show_mesh(service),
         "pool": POOL.render(service.pool),
     }
 

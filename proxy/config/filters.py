@@ -1,7 +1,8 @@
 """The keys of a route's filters: what changes in requests and responses, or answers in the place of a service.
 
 Meaning and limits are those of Gateway API's HTTPRouteFilter: at most 16 of them, and a rewrite and a redirect exclude
-each other. How filters go together with the rest of a route is checked in routes.py.
+each other. How filters go together with the rest of a route is checked in routes.py. What requests have to pass
+(guards.py) are filters, too.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import TypeVar
 
 from discovery.model import DirectResponse, Filters, HeaderEdit, Redirect, UrlRewrite
 from proxy.config.addresses import parse_host_name
+from proxy.config.guards import GUARDS, build_policies
 from proxy.config.nodes import Node, Path
 from proxy.config.reading import Reading
-from proxy.config.records import Fields, Key, Record
-from proxy.config.shapes import Integer, Json, ListOf, MapOf, ScalarShape, Schema, Shape, Text
+from proxy.config.records import AnyKey, Fields, Key, Record
+from proxy.config.shapes import Again, Integer, Json, ListOf, MapOf, ScalarShape, Schema, Shape, Text
 from proxy.config.words import EDITED_HEADER_NAME, HEADER_VALUE, MAX_CONDITIONS, PATH
 
 T = TypeVar("T")
@@ -143,7 +145,10 @@ def _build_filter(fields: Fields) -> Fields:
     return fields
 
 
-FILTER = Record("a filter", (REQUEST_HEADERS, RESPONSE_HEADERS, URL_REWRITE, REDIRECT, DIRECT_RESPONSE), _build_filter)
+_GUARDS: tuple[AnyKey, ...] = tuple(Key(key.name, Again(key.shape, key.name), key.about) for key in GUARDS)
+FILTER = Record(
+    "a filter", (REQUEST_HEADERS, RESPONSE_HEADERS, URL_REWRITE, REDIRECT, DIRECT_RESPONSE, *_GUARDS), _build_filter
+)
 
 
 class FilterList(Shape[Filters]):
@@ -171,6 +176,7 @@ class FilterList(Shape[Filters]):
             url_rewrite=_only(once, URL_REWRITE),
             redirect=_only(once, REDIRECT),
             direct_response=_only(once, DIRECT_RESPONSE),
+            policies=build_policies({key.name: _only(once, key) for key in GUARDS if key.name in once}),
         )
 
     def schema(self, defs: Schema) -> Schema:

@@ -35,6 +35,9 @@ class Reading:
         self.bound_datagrams: list[Written] = []
         self.proxy_receivers: list[Written] = []  # the PROXY protocol, received
         self.matched_paths: list[Written] = []
+        # Services, and how long one attempt at them may take, of routes that leave the timeout to the service.
+        self.attempts: list[tuple[str, float, Node, Path]] = []
+        self.zone_preferences: list[Written] = []  # where endpoints of the own zone are wanted
         self._found: list[Problem] = []
         self._budget = SUGGESTION_BUDGET
 

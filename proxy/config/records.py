@@ -4,7 +4,8 @@ Each line of such a table is a `Key`: name, shape, and what it means. A record r
 the unknown ones (with a suggestion), those of later releases and the missing ones, and hands what it read to its
 `build`, which checks how keys go together and makes the value. `build` runs even when a key is wrong, so that its
 problems are reported too; only the value is thrown away then.
-Every duration key also exists as a bare number with a suffix: timeout: 5s, timeout_ms: 5000, timeout_secs: 5.
+Every duration key also exists as a bare number with a suffix: timeout: 5s, timeout_ms: 5000, timeout_secs: 5; so does
+every alias of one.
 """
 
 from __future__ import annotations
@@ -29,25 +30,34 @@ SUFFIXES = {"ms": 1000, "secs": 1}
 
 
 class Key(Generic[T]):
-    """One key of a record. `about` is a sentence for the schema; `aliases` are names of the same thing."""
+    """One key of a record. `about` is a sentence for the schema; `aliases` are names of the same thing; `field` is that
+    of a struct which it fills (StructRecord), where it is called otherwise."""
 
-    __slots__ = ("about", "aliases", "name", "required", "shape")
+    __slots__ = ("about", "aliases", "field", "name", "required", "shape")
 
     def __init__(
-        self, name: str, shape: Shape[T], about: str, required: bool = False, aliases: tuple[str, ...] = ()
+        self,
+        name: str,
+        shape: Shape[T],
+        about: str,
+        required: bool = False,
+        aliases: tuple[str, ...] = (),
+        field: str = "",
     ) -> None:
         self.name = name
         self.shape = shape
         self.about = about
         self.required = required
         self.aliases = aliases
+        self.field = field or name
 
     def spellings(self) -> dict[str, Shape[T]]:
         """Every name the key goes by, and how its value is read then."""
         found: dict[str, Shape[T]] = dict.fromkeys((self.name, *self.aliases), self.shape)
         if isinstance(self.shape, Duration):
-            for suffix, per_second in SUFFIXES.items():
-                found[f"{self.name}_{suffix}"] = cast("Shape[T]", DurationIn(self.shape, per_second))
+            for name in (self.name, *self.aliases):
+                for suffix, per_second in SUFFIXES.items():
+                    found[f"{name}_{suffix}"] = cast("Shape[T]", DurationIn(self.shape, per_second))
         return found
 
 
@@ -178,7 +188,7 @@ class Record(Shape[T]):
             for alias in key.aliases:
                 properties[alias] = {**key.shape.schema(defs), "description": f"{SAME_AS} {key.name}"}
             if isinstance(key.shape, Duration):
-                suffixed.append(key.name)
+                suffixed += [key.name, *key.aliases]
         schema: Schema = {"type": "object", "additionalProperties": False, "properties": properties}
         if suffixed:
             pattern = f"^({'|'.join(suffixed)})_({'|'.join(SUFFIXES)})$"
@@ -212,7 +222,7 @@ class Variants(Record[T]):
 
 
 class StructRecord(Record[S]):
-    """A record whose keys are fields of a struct by the same names, with the struct's own defaults."""
+    """A record whose keys are fields of a struct (`Key.field`), with the struct's own defaults."""
 
     def __init__(
         self,
@@ -224,24 +234,28 @@ class StructRecord(Record[S]):
     ) -> None:
         self.kind = kind
         self.check = check
+        self.fields_by_key = {key.name: key.field for key in keys}
         super().__init__(title, keys, self.build_struct, self.show_struct, later)
 
     def build_struct(self, fields: Fields) -> S | None:
         if self.check is not None:
             self.check(fields)
-        return None if fields.failed else msgspec.convert(fields.values, self.kind)
+        if fields.failed:
+            return None
+        return msgspec.convert({self.fields_by_key[name]: value for name, value in fields.values.items()}, self.kind)
 
     def show_struct(self, value: S) -> Json:
-        return {key.name: key.shape.render(getattr(value, key.name)) for key in self.keys}
+        return {key.name: key.shape.render(getattr(value, key.field)) for key in self.keys}
 
     def schema(self, defs: Schema) -> Schema:
         schema = super().schema(defs)
         properties = schema["properties"]
         assert isinstance(properties, dict)
-        for field in msgspec.structs.fields(self.kind):
-            described = properties.get(field.name)
-            if isinstance(described, dict) and field.default not in (msgspec.NODEFAULT, None, ""):
-                described["default"] = next(k for k in self.keys if k.name == field.name).shape.render(field.default)
+        defaults = {field.name: field.default for field in msgspec.structs.fields(self.kind)}
+        for key in self.keys:
+            described, default = properties[key.name], defaults.get(key.field)
+            if isinstance(described, dict) and default not in (msgspec.NODEFAULT, None, ""):
+                described["default"] = key.shape.render(default)
         return schema
 
 

@@ -7,12 +7,13 @@ stays one problem.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from discovery.model import DnsAnswer, EscapePolicy, Protocol, ProxyHeader
+from discovery.model import DnsAnswer, EscapePolicy, Protocol, ProxyHeader, Service
 from mesh.paths import PathError, normalise
 from proxy.config.nodes import Mapping, Node, Path, Scalar, Sequence, child, in_line, path_text, shown
 from proxy.config.reading import Reading, Written
+from proxy.config.retries import too_long
 
 NO_PROXY_ADDRESS = "'proxy' is answered with the addresses of dns.proxy_address, and there are none"
 
@@ -29,6 +30,37 @@ def check(root: Node, escapes: EscapePolicy, merge_slashes: bool, reading: Readi
     _check_proxies(root, reading)
     _check_datagrams(root, reading)
     _check_answers(root, reading)
+    check_mirrors(child(root, "services"), (None, "services"), reading)
+
+
+def check_policies(services: Iterable[Service], has_zone: bool, reading: Reading) -> None:
+    """What routes and services leave to each other, and to the instance."""
+    timeouts = {service.name: service.timeout for service in services}
+    for service, attempt, node, path in reading.attempts:
+        timeout = timeouts.get(service, 0.0)
+        if timeout and attempt >= timeout:
+            reading.problem(node, path, too_long(attempt, timeout))
+    check_zones(has_zone, reading)
+
+
+def check_zones(has_zone: bool, reading: Reading) -> None:
+    for _, node, path in reading.zone_preferences if not has_zone else ():
+        message = "nobody knows which zone this instance is in, expected `zone` at the top of the file"
+        reading.problem(node, path, message)
+
+
+def check_mirrors(services: Node | None, path: Path, reading: Reading) -> None:
+    """A service that gets a copy of its own requests gets each of them twice."""
+    for name, (_, service) in services.entries.items() if isinstance(services, Mapping) else ():
+        check_own_mirror(name, service, (path, name), reading)
+
+
+def check_own_mirror(name: str, service: Node, path: Path, reading: Reading) -> None:
+    mirror = child(child(service, "mesh"), "mirror")
+    other = child(mirror, "service")
+    if isinstance(other, Scalar) and other.text == name and child(mirror, "version") is None:
+        message = f"'{shown(name)}' would get its own requests twice, expected another service, or a version"
+        reading.problem(other, (((path, "mesh"), "mirror"), "service"), message)
 
 
 def _service_names(root: Node) -> dict[str, None]:

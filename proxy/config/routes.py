@@ -2,6 +2,7 @@
 
 Exactly one of service, split, a redirect and a direct response decides what happens to a request; Gateway API's rules
 hold for the rest: a rewrite and a redirect exclude each other, a prefix is replaced only where a prefix was matched.
+What concerns endpoints means nothing where none is asked.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from discovery.model import Filters, PathKind, Route, RouteMatch, StreamRoute, TrafficSplit
+from discovery.policies import RetryPolicy
+from proxy.config import balancing, retries
+from proxy.config.balancing import SUBSET
 from proxy.config.filters import (
     DIRECT_RESPONSE,
     NEW_PREFIX,
@@ -16,10 +20,12 @@ from proxy.config.filters import (
     URL_REWRITE,
     FilterList,
 )
+from proxy.config.guards import MIRROR, check_mirror
 from proxy.config.matches import MATCH_RECORD, PATH_EXACT, PATH_PREFIX, PATH_REGEX
 from proxy.config.nodes import Mapping, Sequence
 from proxy.config.records import AnyKey, Distinct, Fields, Key, Record, RecordList
-from proxy.config.shapes import Duration
+from proxy.config.retries import check_attempt
+from proxy.config.shapes import Again, Duration
 from proxy.config.words import NAME, VERSION, WEIGHT, ServiceReference
 
 MAX_SHARES = 16  # Gateway API: backendRefs of a rule
@@ -69,9 +75,20 @@ SPLIT = Key(
 FILTERS = Key("filters", FilterList(), "changes to requests and responses, redirects, fixed answers")
 TIMEOUT = Key("timeout", Duration(zero="none"), "whole request including replays; default: the service's; 0 = none")
 
+STICKY_SPLIT = Key(
+    balancing.STICKY_SPLIT.name,
+    balancing.STICKY_SPLIT.shape,
+    "requests of one client are drawn alike by `split`; default: each on its own",
+)
+RETRY = Key(
+    retries.RETRY.name,
+    Again(retries.RETRY.shape, "retry"),
+    "which failed requests are sent again; default: as the service says",
+    aliases=retries.RETRY.aliases,
+)
 
 # Filters that have a say in whether the rest of the route makes sense.
-_DECIDING: tuple[AnyKey, ...] = (DIRECT_RESPONSE, REDIRECT, URL_REWRITE)
+_DECIDING: tuple[AnyKey, ...] = (DIRECT_RESPONSE, REDIRECT, URL_REWRITE, MIRROR)
 
 
 def _filters_written(fields: Fields) -> dict[str, AnyKey]:
@@ -94,6 +111,14 @@ def _check_decision(fields: Fields, filters: dict[str, AnyKey]) -> None:
             return  # what the filters mean to do cannot be told
         got = f"both {' and '.join(decisions)}" if decisions else "none of them"
         fields.problem(f"expected one of service, split, redirect and direct_response, got {got}")
+    if not any(fields.given(key) for key in (SERVICE, SPLIT)) and decisions:
+        for key in (RETRY, SUBSET):
+            if fields.given(key):
+                fields.problem(f"means nothing, because {decisions[0]} asks no endpoint, expected no such key", key)
+        if MIRROR.name in filters:
+            fields.problem(f"mirror copies what is forwarded, and {decisions[0]} forwards nothing", FILTERS)
+    if fields.given(STICKY_SPLIT) and not fields.given(SPLIT):
+        fields.problem("is about the route's split, which is not given, expected split", STICKY_SPLIT)
     if fields.given(ROUTE_VERSION) and not fields.given(SERVICE):
         fields.problem("pins the version of 'service', which is not given", ROUTE_VERSION)
     if REDIRECT.name in filters and URL_REWRITE.name in filters:
@@ -114,20 +139,37 @@ def _check_prefix(fields: Fields, filters: Filters, match: RouteMatch) -> None:
 _PATH_KEYS = {PathKind.EXACT: PATH_EXACT.name, PathKind.REGEX: PATH_REGEX.name}
 
 
+def _check_retry(fields: Fields, retry: RetryPolicy | None) -> None:
+    """Against the route's own timeout here; against the service's at the end of reading, which knows it."""
+    check_attempt(fields, RETRY, fields.get(TIMEOUT, None) or 0.0)
+    service = fields.get(SERVICE, "")
+    if retry is not None and retry.per_try_timeout and service and not fields.given(TIMEOUT):
+        spelling = fields.written[RETRY.name]
+        fields.reading.attempts.append(
+            (service, retry.per_try_timeout, fields.node.entries[spelling][1], (fields.path, spelling))
+        )
+
+
 def _build_route(fields: Fields) -> Route:
     filters = fields.get(FILTERS, Filters())
     match = fields.get(MATCH, RouteMatch())
     _check_decision(fields, _filters_written(fields))
     _check_prefix(fields, filters, match)
     check_weights(fields, SPLIT)
+    retry = fields.get(RETRY, None)
+    _check_retry(fields, retry)
+    check_mirror(fields, filters.policies.mirror, fields.get(SERVICE, ""), fields.get(ROUTE_VERSION, ""), FILTERS)
     return Route(
         name=fields.get(ROUTE_NAME, ""),
         match=match,
         service=fields.get(SERVICE, ""),
         version=fields.get(ROUTE_VERSION, ""),
         split=fields.get(SPLIT, ()),
+        sticky_split=fields.get(STICKY_SPLIT, None),
+        subset=fields.get(SUBSET, None),
         filters=filters,
         timeout=fields.get(TIMEOUT, None),
+        retry=retry,
         position=fields.reading.position(fields.node),
     )
 
@@ -135,8 +177,11 @@ def _build_route(fields: Fields) -> Route:
 # A list of routes may hold both kinds: see streams.py.
 AnyRoute: TypeAlias = Route | StreamRoute
 
+# What only a route of requests can say.
+OF_REQUESTS: tuple[AnyKey, ...] = (STICKY_SPLIT, SUBSET, FILTERS, TIMEOUT, RETRY)
+
 ROUTE: Record[AnyRoute] = Record(
-    "a route", (ROUTE_NAME, MATCH, SERVICE, ROUTE_VERSION, SPLIT, FILTERS, TIMEOUT), _build_route
+    "a route", (ROUTE_NAME, MATCH, SERVICE, ROUTE_VERSION, SPLIT, *OF_REQUESTS), _build_route
 )
 
 

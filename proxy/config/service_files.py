@@ -52,7 +52,7 @@ def read_file(path: str, context: Context, environment: Environment[str, str] = 
     from proxy.config.nodes import Mapping, child, describe
     from proxy.config.reading import Reading
     from proxy.config.records import Key, Record
-    from proxy.config.references import NO_PROXY_ADDRESS, check_taken
+    from proxy.config.references import NO_PROXY_ADDRESS, check_mirrors, check_own_mirror, check_taken
     from proxy.config.services import SERVICE_KEYS, SERVICE_RECORD, ServiceMap, followed_of, with_idle_timeout
     from proxy.config.tree import parse
     from proxy.config.words import NAME
@@ -63,6 +63,7 @@ def read_file(path: str, context: Context, environment: Environment[str, str] = 
     text = decoded(content, reading) if content is not None else None
     root = parse(text, reading, environment) if text is not None else None
     if isinstance(root, Mapping) and child(root, "services") is not None:
+        check_mirrors(child(root, "services"), (None, "services"), reading)
         many = Record("a file of services", (Key("services", ServiceMap(), ""),), lambda fields: fields)
         found = many.read(root, None, reading)
         written = list(found.get(many.keys[0], {}).values()) if found is not None else []
@@ -79,6 +80,7 @@ def read_file(path: str, context: Context, environment: Environment[str, str] = 
         fields = one.read(root, None, reading)
         service = SERVICE_RECORD.build(fields) if fields is not None else None
         if fields is not None and service is not None:
+            check_own_mirror(fields.get(name, ""), root, None, reading)
             position = reading.position(root)
             written = [msgspec.structs.replace(service, name=fields.get(name, ""), position=position)]
     elif root is not None:

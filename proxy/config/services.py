@@ -16,28 +16,23 @@ from discovery.model import (
     Timeouts,
     TrafficSplit,
 )
-from discovery.policies import LoadBalancingStrategy
+from discovery.policies import CircuitBreaker, RequestPolicies, RetryPolicy
 from proxy.config.addresses import followed_name, parse_host_name
+from proxy.config.balancing import AFFINITY, STICKY_SPLIT, LoadBalancing, LoadBalancingShape
 from proxy.config.checks import CHECK, written_over
 from proxy.config.dns import ANSWER, POLICY
 from proxy.config.endpoints import ENDPOINTS, METADATA, finished
+from proxy.config.guards import GUARDS, build_policies, show_policies
 from proxy.config.nodes import Node, Path, Scalar
 from proxy.config.reading import Reading
 from proxy.config.records import AnyKey, Distinct, Fields, Key, Record, RecordList, StructRecord
+from proxy.config.retries import CIRCUIT_BREAKER, RETRY, check_attempt
 from proxy.config.routes import MAX_SHARES, check_weights
-from proxy.config.shapes import Always, Choice, Duration, Integer, MapOf, Text
+from proxy.config.scalars import format_duration
+from proxy.config.shapes import Always, Choice, Duration, Flag, Integer, Json, MapOf, Text
 from proxy.config.words import NAME, VERSION, WEIGHT
 
 MAX_CONNECTIONS = 1_000_000  # above what one process may open
-
-# As the source document writes them.
-SOURCE_STRATEGIES = {
-    "RoundRobin": LoadBalancingStrategy.ROUND_ROBIN,
-    "WeightedRoundRobin": LoadBalancingStrategy.WEIGHTED_ROUND_ROBIN,
-    "LeastConnections": LoadBalancingStrategy.LEAST_CONNECTIONS,
-    "Random": LoadBalancingStrategy.RANDOM,
-    "IPHash": LoadBalancingStrategy.IP_HASH,
-}
 
 # --- policies -----------------------------------------------------------------------------------------------------
 
@@ -77,31 +72,64 @@ POOL = StructRecord(
 
 
 class MeshPolicy(Struct):
-    """What `mesh` holds in this release."""
+    """What `mesh` says."""
 
     timeout: float = 0.0
+    deadline_header: bool = False
+    retry: RetryPolicy | None = None
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    policies: RequestPolicies = RequestPolicies()
     proxy_protocol: ProxyHeader = ProxyHeader.OFF
-    mtls: bool = False
-    tracing: bool = False
 
 
-MESH = StructRecord(
+TIMEOUT = Key("timeout", Duration(zero="none"), "whole request including retries; 0 = none; a route's own wins")
+DEADLINE_HEADER = Key(
+    "deadline_header", Flag(), "say to the endpoint how long it has (x-envoy-expected-rq-timeout-ms); false by default"
+)
+PROXY_PROTOCOL = Key(
+    "proxy_protocol", Choice(ProxyHeader), "the PROXY header that connections to its endpoints begin with"
+)
+
+
+def _build_mesh(fields: Fields) -> MeshPolicy:
+    timeout = fields.get(TIMEOUT, 0.0)
+    check_attempt(fields, RETRY, timeout)
+    return MeshPolicy(
+        timeout=timeout,
+        deadline_header=fields.get(DEADLINE_HEADER, False),
+        retry=fields.get(RETRY, None),
+        circuit_breaker=fields.get(CIRCUIT_BREAKER, CircuitBreaker()),
+        policies=build_policies(fields.values),
+        proxy_protocol=fields.get(PROXY_PROTOCOL, ProxyHeader.OFF),
+    )
+
+
+def show_mesh(service: Service) -> dict[str, Json]:
+    return {
+        TIMEOUT.name: format_duration(service.timeout),
+        DEADLINE_HEADER.name: service.deadline_header,
+        **({RETRY.name: RETRY.shape.render(service.retry)} if service.retry is not None else {}),
+        CIRCUIT_BREAKER.name: CIRCUIT_BREAKER.shape.render(service.circuit_breaker),
+        **show_policies(service.policies),
+        PROXY_PROTOCOL.name: service.proxy_protocol.value,
+    }
+
+
+MESH_KEYS: tuple[AnyKey, ...] = (TIMEOUT, DEADLINE_HEADER, RETRY, CIRCUIT_BREAKER, *GUARDS, PROXY_PROTOCOL)
+MESH = Record(
     "mesh policies",
-    MeshPolicy,
     (
-        Key("timeout", Duration(zero="none"), "whole request including replays; 0 = none; a route's own wins"),
-        Key("proxy_protocol", Choice(ProxyHeader), "the PROXY header that connections to its endpoints begin with"),
+        *MESH_KEYS,
+        Key("enabled", Always(True, "policies that shall not be in force are left out"), "policies are in force"),
         Key("mtls", Always(False, "mutual TLS is not in this release"), "mutual TLS", aliases=("mtls_enabled",)),
-        Key("tracing", Always(False, "tracing is not in this release"), "trace context", aliases=("tracing_enabled",)),
+        Key(
+            "tracing",
+            Always(True, "trace context is always passed on in this release"),
+            "trace context is accepted or started, passed on and logged",
+            aliases=("tracing_enabled",),
+        ),
     ),
-    later={
-        "retry": "retries are",
-        "retry_policy": "retries are",
-        "circuit_breaker": "circuit breakers are",
-        "rate_limit": "rate limits are",
-        "mirror": "mirroring is",
-        "fault": "fault injection is",
-    },
+    _build_mesh,
 )
 
 # --- the service --------------------------------------------------------------------------------------------------
@@ -118,11 +146,7 @@ class Domain(Text):
 
 
 DOMAIN = Key("domain", Domain("a host name", parse_host_name), "Host that a listener without routes serves it under")
-LOAD_BALANCING = Key(
-    "load_balancing",
-    Choice(LoadBalancingStrategy, SOURCE_STRATEGIES),
-    "how an endpoint is picked",
-)
+LOAD_BALANCING = Key("load_balancing", LoadBalancingShape(), "how an endpoint is picked; round_robin by default")
 TRAFFIC_SPLIT = Key(
     "traffic_split",
     RecordList(
@@ -143,7 +167,8 @@ SERVICE_CHECK = Key(
 SERVICE_DNS = Key("dns", POLICY, "how it appears in DNS")
 
 SERVICE_KEYS: tuple[AnyKey, ...] = (
-    DOMAIN, LOAD_BALANCING, ENDPOINTS, TRAFFIC_SPLIT, SERVICE_CHECK, ANSWER, SERVICE_DNS, METADATA, MESH_KEY, POOL_KEY,
+    DOMAIN, LOAD_BALANCING, AFFINITY, ENDPOINTS, TRAFFIC_SPLIT, STICKY_SPLIT, SERVICE_CHECK, ANSWER, SERVICE_DNS,
+    METADATA, MESH_KEY, POOL_KEY,
 )  # fmt: skip
 
 
@@ -153,15 +178,23 @@ def build_service(fields: Fields) -> Service:
     written = fields.get(SERVICE_CHECK, None)
     check = written_over(written) if written is not None else None
     policy = fields.get(SERVICE_DNS, DnsPolicy())
+    balancing = fields.get(LOAD_BALANCING, LoadBalancing())
     return Service(
         name="",  # its key; ServiceMap fills it in
         domain=fields.get(DOMAIN, ""),
         metadata=fields.get(METADATA, {}),
-        load_balancing=fields.get(LOAD_BALANCING, LoadBalancingStrategy.ROUND_ROBIN),
+        load_balancing=balancing.strategy,
+        balancing=balancing.parameters,
+        affinity=fields.get(AFFINITY, None),
         # Those that are names among them: `followed_of` tells them apart.
         endpoints=tuple(finished(each, check) for each in fields.get(ENDPOINTS, ())),
         traffic_split=fields.get(TRAFFIC_SPLIT, ()),
+        sticky_split=fields.get(STICKY_SPLIT, None),
         timeout=mesh.timeout,
+        deadline_header=mesh.deadline_header,
+        retry=mesh.retry,
+        circuit_breaker=mesh.circuit_breaker,
+        policies=mesh.policies,
         proxy_protocol=mesh.proxy_protocol,
         pool=fields.get(POOL_KEY, PoolPolicy(idle_timeout=UNSET_IDLE)),
         dns=msgspec.structs.replace(policy, answer=fields.get(ANSWER, DnsAnswer.ENDPOINTS)),
@@ -173,8 +206,12 @@ SERVICE_RECORD = Record(
     "a service",
     SERVICE_KEYS,
     build_service,
-    later={"affinity": "session affinity is"},
-    elsewhere={"timeout": "mesh.timeout", "max_connections": "pool.max_connections", "max_pending": "pool.max_pending"},
+    elsewhere={
+        "max_connections": "pool.max_connections",
+        "max_pending": "pool.max_pending",
+        "strategy": "load_balancing",
+        **{name: f"mesh.{key.name}" for key in MESH_KEYS for name in key.spellings()},
+    },
 )
 
 

@@ -53,6 +53,25 @@ class Shape(Generic[T]):
         raise NotImplementedError
 
 
+class Again(Shape[T]):
+    """What stands in other places, too: the schema has it once, as `name`."""
+
+    def __init__(self, shape: Shape[T], name: str) -> None:
+        self.shape = shape
+        self.name = name
+        self.expected = shape.expected
+
+    def read(self, node: Node, path: Path, reading: Reading) -> T | None:
+        return self.shape.read(node, path, reading)
+
+    def schema(self, defs: Schema) -> Schema:
+        defs[self.name] = self.shape.schema(defs)
+        return {"$ref": f"#/$defs/{self.name}"}
+
+    def render(self, value: T) -> Json:
+        return self.shape.render(value)
+
+
 def or_environment(schema: Schema, defs: Schema) -> Schema:
     defs["environment"] = ENVIRONMENT
     return {"anyOf": [schema, {"$ref": "#/$defs/environment"}]}

@@ -13,6 +13,7 @@ from proxy.config.records import Fields, Key, Record, Variants
 from proxy.config.routes import (
     FILTERS,
     MATCH,
+    OF_REQUESTS,
     ROUTE,
     ROUTE_NAME,
     ROUTE_VERSION,
@@ -53,7 +54,13 @@ def _build_stream(fields: Fields) -> StreamRoute:
 def _no_requests(what: str, idle: str) -> dict[str, str]:
     lasts = f"a {what} may last as long as it is used, expected timeouts.{idle} at the top of the file"
     no_filters = "filters change HTTP requests, which are not read here, expected no such key"
-    return {FILTERS.name: no_filters, **dict.fromkeys(TIMEOUT.spellings(), lasts)}
+    no_requests = "is about HTTP requests, which are not read here, expected no such key"
+    others = [name for key in OF_REQUESTS for name in key.spellings()]
+    return {
+        **dict.fromkeys(others, no_requests),
+        FILTERS.name: no_filters,
+        **dict.fromkeys(TIMEOUT.spellings(), lasts),
+    }
 
 
 CONNECTION_ROUTE: Record[AnyRoute] = Record(
@@ -81,6 +88,6 @@ _ANY_MATCH: Record[None] = Record("a match", (*HTTP_CONDITIONS, SNI, CLIENTS), l
 
 ANY_ROUTE: Record[AnyRoute] = Variants(
     "a route",
-    (ROUTE_NAME, Key(MATCH.name, _ANY_MATCH, MATCH.about), SERVICE, ROUTE_VERSION, SPLIT, FILTERS, TIMEOUT),
+    (ROUTE_NAME, Key(MATCH.name, _ANY_MATCH, MATCH.about), SERVICE, ROUTE_VERSION, SPLIT, *OF_REQUESTS),
     _by_match,
 )

@@ -18,6 +18,7 @@ MAX_PATH = 1024
 MAX_HEADER_NAME = 256
 MAX_HEADER_VALUE = 4096
 MAX_WEIGHT = 1_000_000
+MIN_SECRET = 16  # characters: 128 bits if they are bytes, and 96 in base64
 MAX_CONDITIONS = 16  # headers or query parameters of a match, headers of a filter
 
 # Names become metric labels, parts of URLs and of statistics keys, where "/" separates them.
@@ -116,6 +117,13 @@ def secret(text: str) -> str:
     """What an Authorization header can carry. Never repeated in a message."""
     if not _PRINTABLE.fullmatch(text):
         raise ValueError("expected printable ASCII without spaces")
+    return text
+
+
+def signing_secret(text: str) -> str:
+    """What nobody may guess. Never repeated in a message."""
+    if len(secret(text)) < MIN_SECRET:
+        raise ValueError(f"too short to be safe, expected at least {MIN_SECRET} characters")
     return text
 
 

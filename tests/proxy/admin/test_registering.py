@@ -193,7 +193,7 @@ def test_each_key_of_a_service_can_be_set(server: AdminServer) -> None:
         ok(server.put(f"/v1/services/cart/{key}", body))
     service = ok(server.get("/v1/services/cart"))["service"]
     assert (service["timeout"], service["domain"], service["metadata"]) == (5.0, "cart.local", {"team": "a"})
-    refused(server.put("/v1/services/cart/mesh", {"retry": {}}), 422, "invalid")
+    refused(server.put("/v1/services/cart/mesh", {"mtls": True}), 422, "invalid")
     refused(server.put("/v1/services/cart/load_balancing", "fastest"), 422, "invalid")
     assert server.put("/v1/services/cart/nothing", {}).status == 404
 

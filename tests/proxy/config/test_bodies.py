@@ -14,7 +14,6 @@ from discovery.model import (
     DnsPolicy,
     Endpoint,
     HealthCheck,
-    LoadBalancingStrategy,
     Node,
     PathKind,
     PoolPolicy,
@@ -25,6 +24,16 @@ from discovery.model import (
     Snapshot,
     Timeouts,
     TrafficSplit,
+)
+from discovery.policies import (
+    Affinity,
+    Balancing,
+    KeyKind,
+    LoadBalancingStrategy,
+    RateLimit,
+    RequestKey,
+    RequestPolicies,
+    RetryPolicy,
 )
 from proxy.config.bodies import (
     POLICIES,
@@ -39,7 +48,9 @@ from proxy.config.bodies import (
     read_service,
 )
 
-RULES = Rules(min_interval=1.0, max_lease=3600.0, has_proxy_address=False, timeouts=Timeouts(upstream_idle=7.0))
+RULES = Rules(
+    min_interval=1.0, max_lease=3600.0, has_proxy_address=False, has_zone=False, timeouts=Timeouts(upstream_idle=7.0)
+)
 
 
 def said(body: Body[Any]) -> list[str]:
@@ -93,7 +104,11 @@ def test_an_empty_body_says_nothing() -> None:
     [
         ({"load_balancing": "fastest"}, "load_balancing: 'fastest' is not known, expected round_robin"),
         ({"mesh": {"mtls": True}}, "mesh.mtls: mutual TLS is not in this release, expected false"),
-        ({"mesh": {"retry": {}}}, "mesh.retry: retries are not in this release, expected no such key"),
+        ({"mesh": {"mirror": {"service": "web"}}}, "mesh.mirror.service: 'web' would get its own requests twice, exp"),
+        (
+            {"load_balancing": {"prefer_zone": True}},
+            "load_balancing.prefer_zone: nobody knows which zone this instance",
+        ),
         ({"domian": "a"}, "domian: unknown key, did you mean 'domain'?"),
         ({"name": "web"}, "name: unknown key, expected domain, load_balancing"),
         ({"dns_answer": "proxy"}, "dns_answer: 'proxy' is answered with the addresses of dns.proxy_address, and there"),
@@ -161,16 +176,43 @@ def test_programs_as_checks_when_the_file_allows_them() -> None:
             "load_balancing",
             '"RoundRobin"',
             Service(name="web", load_balancing=LoadBalancingStrategy.ROUND_ROBIN),
-            ("load_balancing",),
+            ("load_balancing", "balancing"),
         ),
-        ("load_balancing", '{"strategy": "round_robin"}', Service(name="web"), ("load_balancing",)),
+        ("load_balancing", '{"strategy": "round_robin"}', Service(name="web"), ("load_balancing", "balancing")),
+        (
+            "load_balancing",
+            '{"strategy": "maglev", "hash_on": "header:X-User", "bounded_load": 1.25}',
+            Service(
+                name="web",
+                load_balancing=LoadBalancingStrategy.MAGLEV,
+                balancing=Balancing(hash_on=RequestKey(kind=KeyKind.HEADER, name="x-user"), bounded_load=1.25),
+            ),
+            ("load_balancing", "balancing"),
+        ),
+        ("affinity", '{"cookie": "hm"}', Service(name="web", affinity=Affinity(name="hm")), ("affinity",)),
+        (
+            "sticky_split",
+            '{"client_ip": true}',
+            Service(name="web", sticky_split=Affinity(kind=KeyKind.CLIENT_IP)),
+            ("sticky_split",),
+        ),
+        (
+            "mesh",
+            '{"rate_limit": {"requests": 5}, "max_body": "1KiB", "retry_policy": {"max_retries": 2}}',
+            Service(
+                name="web",
+                retry=RetryPolicy(max_retries=2),
+                policies=RequestPolicies(rate_limit=RateLimit(requests=5), max_body=1024),
+            ),
+            ("retry", "policies.max_body", "policies.rate_limit"),
+        ),
         (
             "mesh",
             '{"timeout_ms": 1500, "proxy_protocol": "v2"}',
             Service(name="web", timeout=1.5, proxy_protocol=ProxyHeader.V2),
             ("timeout", "proxy_protocol"),
         ),
-        ("mesh", '{"tracing_enabled": false}', Service(name="web"), ()),
+        ("mesh", '{"tracing_enabled": true}', Service(name="web"), ()),
         (
             "traffic_split",
             '[{"version": "v1"}]',
@@ -198,9 +240,10 @@ def test_a_policy_is_as_strict_as_the_file() -> None:
     assert said(read_policy('{"path": "/"}', "health_check", "web", RULES))[0].startswith(
         "health_check.path: means nothing to a tcp check"
     )
-    assert said(read_policy('"fastest"', "load_balancing", "web", RULES))[0].startswith(
-        "load_balancing: 'fastest' is not known, expected round_robin"
-    )
+    assert said(read_policy('"ip-hash"', "load_balancing", "web", RULES)) == [
+        "load_balancing: 'ip-hash' is not known, expected round_robin or weighted_round_robin or least_connections or "
+        "random or ip_hash or peak_ewma or maglev or ring_hash, did you mean 'ip_hash'?"
+    ]
     assert "endpoints" not in POLICIES
     with pytest.raises(ValueError, match="endpoints"):
         read_policy("[]", "endpoints", "web", RULES)
@@ -290,4 +333,6 @@ def test_what_a_route_may_not_be(text: str, problem: str) -> None:
 
 
 def test_rules_are_the_files() -> None:
-    assert Rules.of(Config(snapshot=Snapshot())) == Rules(min_interval=1.0, max_lease=86_400.0, has_proxy_address=False)
+    assert Rules.of(Config(snapshot=Snapshot())) == Rules(
+        min_interval=1.0, max_lease=86_400.0, has_proxy_address=False, has_zone=False
+    )

@@ -21,7 +21,7 @@ def comparable(config: Config) -> object:
 
     def strip(value: object) -> object:
         if isinstance(value, msgspec.Struct):
-            names = [name for name in value.__struct_fields__ if name not in ("position", "digest", "token")]
+            names = [name for name in value.__struct_fields__ if name not in ("position", "digest", "token", "secret")]
             return {name: strip(getattr(value, name)) for name in names}
         return [strip(item) for item in value] if isinstance(value, tuple) else value
 

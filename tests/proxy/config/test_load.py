@@ -34,7 +34,7 @@ services:
       - { id: web-1, adress: 127.0.0.1:9001 }
       - { id: web-2, address: 127.0.0.1:9002, weight: -1 }
     load_balancing: round-robin
-    affinity: { cookie: hm }
+    mesh: { mtls: true }
 """
 
 EIGHT_LINES = """\
@@ -46,9 +46,10 @@ shop.yaml:8:18: listeners[0].routes[0].timeout: '5' is not a duration, expected 
 (a unit is missing: 5s or 5ms)
 shop.yaml:12:22: services.web.endpoints[0].adress: unknown key, did you mean 'address'?
 shop.yaml:13:55: services.web.endpoints[1].weight: -1 is out of range, expected a whole number from 0 to 1000000
-shop.yaml:14:21: services.web.load_balancing: 'round-robin' is not known, expected round_robin or weighted_round_robin \
-or least_connections or random or ip_hash or peak_ewma or maglev or ring_hash, did you mean 'round_robin'?
-shop.yaml:15:5: services.web.affinity: session affinity is not in this release, expected no such key
+shop.yaml:14:21: services.web.load_balancing: 'round-robin' is not known, expected round_robin or \
+weighted_round_robin or least_connections or random or ip_hash or peak_ewma or maglev or ring_hash, \
+did you mean 'round_robin'?
+shop.yaml:15:19: services.web.mesh.mtls: mutual TLS is not in this release, expected false
 """
 
 

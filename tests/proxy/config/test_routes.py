@@ -111,7 +111,29 @@ def test_a_prefix_is_replaced_where_a_prefix_matched(route_problems: RouteProble
         ),
         ("service: web, timeout: 1s, timeout_ms: 5", "r.timeout_ms: says the same as 'timeout', expected one of them"),
         ("service: web, timeout: 1s, timeout: 1s", "r.timeout: duplicate key, first given in line 5"),
-        ("service: web, retry: {}", "r.retry: unknown key, expected name, match, service"),
+        ("service: web, retyr: {}", "r.retyr: unknown key, did you mean 'retry'?"),
+        (
+            "service: web, timeout: 1s, retry: { per_try_timeout: 1s }",
+            "r.retry: per_try_timeout 1s leaves no time for a retry, expected less than the timeout of the request, 1s",
+        ),
+        ("service: web, sticky_split: { cookie: a }", "r.sticky_split: is about the route's split, which is not given"),
+        (
+            "filters: [ { redirect: { port: 1 } } ], retry: {}",
+            "r.retry: means nothing, because redirect asks no endpoint, expected no such key",
+        ),
+        (
+            "filters: [ { redirect: { port: 1 } }, { mirror: { service: web } } ]",
+            "r.filters: mirror copies what is forwarded, and redirect forwards nothing",
+        ),
+        (
+            "service: web, filters: [ { mirror: { service: web } } ]",
+            "r.filters: 'web' would get its own requests twice, expected another service or version",
+        ),
+        (
+            "service: web, filters: [ { mirror: { service: wbe } } ]",
+            "r.filters[0].mirror.service: there is no service 'wbe', did you mean 'web'?",
+        ),
+        ("service: web, filters: [ { max_body: 1 }, { max_body: 2 } ]", "r.filters[1]: a second 'max_body', expected"),
         ("service: [web]", "r.service: expected the name of a service, got a list"),
     ],
 )

@@ -30,7 +30,17 @@ from discovery.model import EndpointState
 from proxy import build
 from proxy.admin.view import WORKER_STATES, WorkerStatus
 from proxy.stats import families, slots
-from proxy.stats.families import ROW_FAMILIES, Family, Kind, PlainFamily, RowFamily, Scope, Shape
+from proxy.stats.families import (
+    ROW_FAMILIES,
+    WORD_FAMILIES,
+    Family,
+    Kind,
+    PlainFamily,
+    RowFamily,
+    Scope,
+    Shape,
+    WordFamily,
+)
 from proxy.stats.process import ProcessUse, read_process
 from proxy.stats.reading import Reading, Row
 
@@ -64,7 +74,10 @@ class TableCollector(Collector):
                 rows = _distinct([row for row in rows if row.used])
             for family in ROW_FAMILIES:
                 if family.scope is scope:
-                    yield _metric(family, _row_samples(family, rows))
+                    yield _metric(family, _row_samples(family, rows, reading.now_ms))
+            for counter in WORD_FAMILIES:
+                if counter.scope is scope:
+                    yield _metric(counter, _word_samples(counter, rows))
         yield from self._services()
         yield from self._registry()
         yield from self._health()
@@ -78,8 +91,9 @@ class TableCollector(Collector):
 
     def _services(self) -> Iterator[Metric]:
         def states() -> Iterator[tuple[tuple[str, ...], float]]:
+            state_of = self.reading.state
             for service in self.reading.snapshot.services:
-                count = Counter(endpoint.state for endpoint in service.endpoints)
+                count = Counter(state_of(service.name, endpoint) for endpoint in service.endpoints)
                 for state in EndpointState:
                     yield (service.name, state.value), count[state]
 
@@ -209,7 +223,8 @@ def _distinct(rows: list[Row]) -> list[Row]:
         same = merged.get(row.labels)
         if same is not None:
             cells = [mine + other for mine, other in zip(same.cells, row.cells, strict=True)]
-            row = Row(row.labels, cells, dict(Counter(same.codes) + Counter(row.codes)))
+            codes = dict(Counter(same.codes) + Counter(row.codes))
+            row = Row(row.labels, cells, codes, same.shared + row.shared, row.subject)
         merged[row.labels] = row
     return list(merged.values())
 
@@ -217,13 +232,17 @@ def _distinct(rows: list[Row]) -> list[Row]:
 # --- samples of a row -------------------------------------------------------------------------------------------
 
 
-def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
+def _row_samples(family: RowFamily, rows: list[Row], now_ms: int) -> Iterator[Sample]:
     names = family.scope.value
     name = family.name
     for row in rows:
+        if family.needs_ejection and not row.was_ejected:
+            continue
         labels = dict(zip(names, row.labels, strict=True))
         if family.shape is Shape.CELL:
             yield Sample(name, labels, row.cells[family.cell])
+        elif family.shape is Shape.CIRCUIT:
+            yield Sample(name, labels, row.circuit(now_ms))
         elif family.shape is Shape.CODES:
             for label, count in row.code_counts.items():
                 yield Sample(name, {**labels, "code": label}, count)
@@ -252,6 +271,16 @@ def _row_samples(family: RowFamily, rows: list[Row]) -> Iterator[Sample]:
             yield Sample(name, {**labels, "state": "idle"}, idle)
             # Two cells that a worker writes one after the other: never show less than nothing.
             yield Sample(name, {**labels, "state": "active"}, max(0, row.cells[slots.CONNECTIONS_ACTIVE] - idle))
+
+
+def _word_samples(family: WordFamily, rows: list[Row]) -> Iterator[Sample]:
+    names = family.labels
+    for row in rows:
+        counts = [row.word(word) for _, word in family.words]
+        if any(counts) or family.is_expected(row.subject):
+            for (value, _), count in zip(family.words, counts, strict=True):
+                labels = (*row.labels, value) if family.label else row.labels
+                yield Sample(family.name, dict(zip(names, labels, strict=True)), count)
 
 
 def _histogram(name: str, labels: dict[str, str], buckets: Sequence[int], sum: float) -> Iterator[Sample]:

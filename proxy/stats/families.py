@@ -7,10 +7,13 @@ docs/metrics.md lists the same families; a test compares the two. Reading and re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from proxy.stats import slots
+from discovery.model import Route, Service
+from discovery.policies import RequestPolicies
+from proxy.stats import slots, words
 
 
 class Kind(StrEnum):
@@ -45,6 +48,7 @@ class Shape(Enum):
     TYPES = "type"  # of questions of DNS
     RCODES = "rcode"  # of answers of DNS
     OUTCOMES = "outcome"  # of questions that resolvers were asked
+    CIRCUIT = "="  # state of the circuit breaker, in the shared words of the row; no label of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +61,34 @@ class RowFamily:
     shape: Shape
     help: str
     cell: int = 0  # of Shape.CELL
+    needs_ejection: bool = False  # nothing of an endpoint that was never ejected
 
     @property
     def labels(self) -> tuple[str, ...]:
         own = self.shape.value
-        return (*self.scope.value, own) if own not in ("", "le", "-") else self.scope.value
+        return (*self.scope.value, own) if own not in ("", "le", "-", "=") else self.scope.value
+
+
+@dataclass(frozen=True, slots=True)
+class WordFamily:
+    """A family that is read from the shared words of the rows of `scope` (proxy/stats/words.py): one sample per row, or
+    one for each value of `label`. While it is 0 it has samples only where `is_expected` of what the row stands for (a
+    service, a route, an endpoint): where a policy says that it may happen. It is a counter."""
+
+    name: str
+    scope: Scope
+    help: str
+    words: tuple[tuple[str, int], ...]  # value of the label, word
+    label: str = ""
+    is_expected: Callable[[object], bool] = lambda subject: True
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.COUNTER
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return (*self.scope.value, self.label) if self.label else self.scope.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +101,7 @@ class PlainFamily:
     help: str
 
 
-Family = RowFamily | PlainFamily
+Family = RowFamily | WordFamily | PlainFamily
 
 OTHER_CODE = "other"  # more than 15 different codes in a row, or no HTTP status at all
 RECEIVED = "received"
@@ -235,6 +262,13 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         slots.OVERFLOWS,
         "Requests answered 503 UO because a limit of the service was reached",
     ),
+    _cell(
+        "hivemesh_retries_active",
+        Kind.GAUGE,
+        Scope.SERVICE,
+        slots.RETRIES_ACTIVE,
+        "Requests that are being sent again because of a retry policy",
+    ),
     # Endpoints.
     RowFamily(
         "hivemesh_upstream_requests_total",
@@ -298,6 +332,36 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Scope.ENDPOINT,
         Shape.POOL,
         "Open connections to the endpoint: idle in the pool, or active",
+    ),
+    _cell(
+        "hivemesh_upstream_attempts_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        slots.ATTEMPTS,
+        "Attempts at the endpoint whose outcome is known; what its circuit breaker goes by",
+    ),
+    _cell(
+        "hivemesh_upstream_attempt_failures_total",
+        Kind.COUNTER,
+        Scope.ENDPOINT,
+        slots.ATTEMPT_FAILURES,
+        "Attempts that count against the endpoint: no connection, a reset, a timeout, 502, 503, 504 (500 by count_500)",
+    ),
+    RowFamily(
+        "hivemesh_upstream_probes_active",
+        Kind.GAUGE,
+        Scope.ENDPOINT,
+        Shape.CELL,
+        "Requests under way that a half-open endpoint is tried with; of endpoints that were ejected once",
+        slots.PROBES,
+        needs_ejection=True,
+    ),
+    RowFamily(
+        "hivemesh_circuit_state",
+        Kind.GAUGE,
+        Scope.ENDPOINT,
+        Shape.CIRCUIT,
+        "Circuit breaker of the endpoint: 0 closed, 1 open (ejected), 2 half-open",
     ),
     # DNS. The names are those of CoreDNS.
     RowFamily(
@@ -458,6 +522,139 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
     ),
 )
 
+# --- policies: counters in shared words -------------------------------------------------------------------------------
+
+
+def _policies(subject: object) -> RequestPolicies | None:
+    if isinstance(subject, Service):
+        return subject.policies
+    return subject.filters.policies if isinstance(subject, Route) else None
+
+
+def _has_limits(subject: object) -> bool:
+    limits = subject.circuit_breaker if isinstance(subject, Service) else None
+    return limits is not None and any(
+        (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries)
+    )
+
+
+def _has_retry(subject: object) -> bool:
+    return isinstance(subject, Service) and subject.retry is not None
+
+
+def _has_split(subject: object) -> bool:
+    return isinstance(subject, Service) and bool(subject.traffic_split)
+
+
+def _has_affinity(subject: object) -> bool:
+    return isinstance(subject, Service) and (subject.affinity or subject.sticky_split) is not None
+
+
+def _may_panic(subject: object) -> bool:
+    return isinstance(subject, Service) and subject.balancing.panic_threshold_pct > 0
+
+
+def _of_requests(
+    name: str, help: str, found: tuple[tuple[str, int], ...], label: str, field: Callable[[RequestPolicies], object]
+) -> tuple[WordFamily, WordFamily]:
+    """What routes and services count alike. `field`: the policy that makes it happen."""
+
+    def is_expected(subject: object) -> bool:
+        policies = _policies(subject)
+        return policies is not None and bool(field(policies))
+
+    return (
+        WordFamily(
+            f"hivemesh_route_{name}", Scope.ROUTE, f"{help}, by policies of the route", found, label, is_expected
+        ),
+        WordFamily(
+            f"hivemesh_service_{name}", Scope.SERVICE, f"{help}, by policies of the service", found, label, is_expected
+        ),
+    )
+
+
+WORD_FAMILIES: tuple[WordFamily, ...] = (
+    WordFamily(
+        "hivemesh_retries_total",
+        Scope.SERVICE,
+        "Requests sent again because of a retry policy",
+        (("", words.RETRIES),),
+        is_expected=_has_retry,
+    ),
+    WordFamily(
+        "hivemesh_retry_successes_total",
+        Scope.SERVICE,
+        "Requests that were answered well after they had been sent again because of a retry policy",
+        (("", words.RETRY_SUCCESSES),),
+        is_expected=_has_retry,
+    ),
+    WordFamily(
+        "hivemesh_circuit_rejections_total",
+        Scope.SERVICE,
+        "Requests, connections and retries refused because a limit of circuit_breaker was reached",
+        tuple((resource, words.REJECTIONS + place) for place, resource in enumerate(words.LIMIT_RESOURCES)),
+        "resource",
+        _has_limits,
+    ),
+    WordFamily(
+        "hivemesh_ejections_total",
+        Scope.ENDPOINT,
+        "Times that the endpoint's circuit breaker opened, by why; of endpoints that were ejected once",
+        tuple((reason, words.EJECTIONS + place) for place, reason in enumerate(words.EJECTION_REASONS)),
+        "reason",
+        lambda subject: False,
+    ),
+    WordFamily(
+        "hivemesh_failovers_total",
+        Scope.SERVICE,
+        "Requests that went to another version or service than the one drawn, which had no usable endpoint",
+        (("", words.FAILOVERS),),
+        is_expected=_has_split,
+    ),
+    WordFamily(
+        "hivemesh_affinity_broken_total",
+        Scope.SERVICE,
+        "Requests of a client whose endpoint could not be used",
+        (("", words.AFFINITY_BROKEN),),
+        is_expected=_has_affinity,
+    ),
+    WordFamily(
+        "hivemesh_panic_picks_total",
+        Scope.SERVICE,
+        "Requests for which unhealthy and ejected endpoints were used as well, because too few others were left",
+        (("", words.PANIC_PICKS),),
+        is_expected=_may_panic,
+    ),
+    *_of_requests(
+        "rate_limited_total",
+        "Requests answered 429",
+        (("", words.RATE_LIMITED),),
+        "",
+        lambda policies: policies.rate_limit,
+    ),
+    *_of_requests(
+        "requests_denied_total",
+        "Requests refused: the client's address (403), a body that is too large (413), too many at the same time (503)",
+        (("address", words.DENIED), ("body_size", words.TOO_LARGE), ("concurrency", words.TOO_MANY_AT_ONCE)),
+        "reason",
+        lambda policies: policies.access or policies.max_body or policies.max_concurrent,
+    ),
+    *_of_requests(
+        "faults_injected_total",
+        "Requests delayed or aborted on purpose",
+        (("delay", words.FAULT_DELAYS), ("abort", words.FAULT_ABORTS)),
+        "kind",
+        lambda policies: policies.fault,
+    ),
+    *_of_requests(
+        "mirror_requests_total",
+        "Copies of requests: sent, or dropped for want of room or an endpoint",
+        (("sent", words.MIRRORED), ("dropped", words.MIRRORS_DROPPED)),
+        "outcome",
+        lambda policies: policies.mirror,
+    ),
+)
+
 ENDPOINTS = PlainFamily("hivemesh_endpoints", Kind.GAUGE, ("service", "state"), "Endpoints of the service by state")
 ENDPOINT_INFO = PlainFamily(
     "hivemesh_endpoint_info",
@@ -591,6 +788,7 @@ PROCESS_FAMILIES = (CPU_SECONDS, RESIDENT_MEMORY, VIRTUAL_MEMORY, START_TIME, OP
 
 FAMILIES: tuple[Family, ...] = (
     *ROW_FAMILIES,
+    *WORD_FAMILIES,
     ENDPOINTS,
     ENDPOINT_INFO,
     REGISTRY_SERVICES,

@@ -12,23 +12,41 @@ from dataclasses import dataclass
 
 from discovery.catalog import NOTHING_KNOWN, CatalogReading
 from discovery.health.numbers import NO_CHECKS, HealthReading
-from discovery.model import Config, Snapshot
+from discovery.model import Config, Endpoint, EndpointState, Snapshot
+from mesh.breaker import OPEN, state_of
 from mesh.domains import all_routes_of
 from proxy.admin.view import AgentView, WorkerStatus
-from proxy.kernel.cells import Table
+from proxy.kernel.cells import Shared, Table
 from proxy.stats import slots
 from proxy.stats.families import Scope, code_label
+from proxy.stats.words import BREAKER_WORD, EJECTION_REASONS, EJECTIONS
 
 NO_CELLS = [0] * slots.CODES
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`labels` are the values of the scope's labels; `cells` are summed over the workers, and so are `codes`."""
+    """`labels` are the values of the scope's labels; `cells` are summed over the workers, and so are `codes`. `shared`
+    has the words of the row, or of several that are shown as one. `subject` is what the row stands for, where that is
+    a route, a service or an endpoint."""
 
     labels: tuple[str, ...]
     cells: list[int]
     codes: dict[int, int]
+    shared: tuple[Shared, ...] = ()
+    subject: object = None
+
+    def word(self, number: int) -> int:
+        """A counter among the shared words."""
+        return sum(shared.load(number) for shared in self.shared)
+
+    @property
+    def was_ejected(self) -> bool:
+        return any(self.word(EJECTIONS + place) for place in range(len(EJECTION_REASONS)))
+
+    def circuit(self, now_ms: int) -> int:
+        """State of the circuit breaker (mesh/breaker.py)."""
+        return max((state_of(shared.load(BREAKER_WORD), now_ms) for shared in self.shared), default=0)
 
     @property
     def used(self) -> bool:
@@ -86,14 +104,31 @@ class Reading:
     def rows(self, scope: Scope) -> list[Row]:
         """One row per name that the snapshot knows; zeros for one that has no place in the table yet."""
         if scope is Scope.DNS:
-            return [self.whole_row(key, labels) for key, labels in self._names(scope)]
-        return [self.row(key, labels) for key, labels in self._names(scope)]
+            return [self.whole_row(key, labels) for key, labels, _ in self._names(scope)]
+        return [self.row(key, labels, subject) for key, labels, subject in self._names(scope)]
 
-    def row(self, key: str, labels: tuple[str, ...]) -> Row:
+    def row(self, key: str, labels: tuple[str, ...], subject: object = None) -> Row:
         number = self.slot_numbers.get(key)
         if number is None:
-            return Row(labels, NO_CELLS, {})
-        return Row(labels, *self.table.totals(number))
+            return Row(labels, NO_CELLS, {}, (), subject)
+        return Row(labels, *self.table.totals(number), (self.table.shared(number),), subject)
+
+    @property
+    def now_ms(self) -> int:
+        return int(self.now * 1000)
+
+    def breaker(self, service: str, endpoint: Endpoint) -> int:
+        """The word of its circuit breaker (mesh/breaker.py); 0 for one that has no row yet."""
+        number = self.slot_numbers.get(slots.endpoint_key(service, endpoint.id, endpoint.address))
+        return 0 if number is None else self.table.shared(number).load(BREAKER_WORD)
+
+    def state(self, service: str, endpoint: Endpoint) -> EndpointState:
+        """As it is for requests: what the registry says, or ejected by its circuit breaker."""
+        if endpoint.state is EndpointState.HEALTHY:
+            word = self.breaker(service, endpoint)
+            if word and state_of(word, self.now_ms) == OPEN:
+                return EndpointState.EJECTED
+        return endpoint.state
 
     def whole_row(self, key: str, labels: tuple[str, ...]) -> Row:
         """A row that counts otherwise where others have pairs of codes."""
@@ -106,26 +141,27 @@ class Reading:
         """The row of each worker about itself, by worker number."""
         return self.table.read(slots.WORKER_SLOT)
 
-    def _names(self, scope: Scope) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _names(self, scope: Scope) -> Iterator[tuple[str, tuple[str, ...], object]]:
+        """Key, labels, and what it is."""
         if scope is Scope.LISTENER:
             for listener in self.snapshot.listeners:
-                yield slots.listener_key(listener.name), (listener.name,)
+                yield slots.listener_key(listener.name), (listener.name,), None
         elif scope is Scope.ROUTE:
             for listener in self.snapshot.listeners:
                 for route in all_routes_of(listener, self.snapshot.services):
-                    yield slots.route_key(listener.name, route.name), (listener.name, route.name)
+                    yield slots.route_key(listener.name, route.name), (listener.name, route.name), route
         elif scope is Scope.DNS:
             if any(listener.protocol.is_dns for listener in self.snapshot.listeners):
                 for protocol in ("udp", "tcp"):
-                    yield slots.dns_key(protocol), (protocol,)
+                    yield slots.dns_key(protocol), (protocol,), None
         elif scope is Scope.FORWARDING:
             if self.snapshot.settings.dns.forward:
-                yield slots.dns_key("forward"), ()
+                yield slots.dns_key("forward"), (), None
         elif scope is Scope.SERVICE:
             for service in self.snapshot.services:
-                yield slots.service_key(service.name), (service.name,)
+                yield slots.service_key(service.name), (service.name,), service
         else:
             for service in self.snapshot.services:
                 for endpoint in service.endpoints:
                     key = slots.endpoint_key(service.name, endpoint.id, endpoint.address)
-                    yield key, (service.name, endpoint.id)
+                    yield key, (service.name, endpoint.id), endpoint

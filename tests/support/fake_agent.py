@@ -27,7 +27,7 @@ from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from proxy.admin.view import ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
-from proxy.kernel.cells import Slot, Table
+from proxy.kernel.cells import Shared, Slot, Table
 from proxy.stats import slots
 from proxy.stats.allocator import keys_of
 
@@ -128,6 +128,10 @@ class FakeAgent:
     async def reload(self) -> ReloadResult:
         self.reload_calls += 1
         return self.reload_answer
+
+    def words(self, key: str) -> Shared:
+        """What any process may change of a row."""
+        return self.table.shared(self.slot_numbers[key])
 
     def row(self, key: str, worker: int = 0) -> Slot:
         return self.table.slot(worker, self.slot_numbers[key])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -12,13 +14,27 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from discovery.health.numbers import BOUNDS
 from discovery.health.result import Outcome
-from discovery.model import CheckProtocol, Config, DnsSettings, Endpoint, Listener, Protocol, Service, Snapshot
+from discovery.model import CheckProtocol, Config, DnsSettings, Endpoint, Filters, Listener, Protocol, Service, Snapshot
+from discovery.policies import (
+    SOURCE_LIMITS,
+    Access,
+    Affinity,
+    Balancing,
+    Delay,
+    Fault,
+    Mirror,
+    RateLimit,
+    RequestPolicies,
+    RetryPolicy,
+)
+from mesh.breaker import HALF_OPEN, OPEN, pack
 from proxy.admin.view import WorkerStatus
 from proxy.config.problems import Problem
-from proxy.stats import slots
+from proxy.stats import slots, words
 from proxy.stats.collector import content_type, render
-from proxy.stats.families import FAMILIES, Kind
+from proxy.stats.families import FAMILIES, WORD_FAMILIES, Kind, Scope
 from proxy.stats.reading import Reading
+from proxy.stats.words import BREAKER_WORD
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 ENDPOINT = slots.endpoint_key("api", "api-1", "127.0.0.1:9001")
@@ -46,6 +62,10 @@ def busy(agent: FakeAgent) -> FakeAgent:
     for key in ("listener/front", "route/front/api", "service/api", ENDPOINT):
         agent.row(key, worker=0).count_request(200, 3_000, 100, 1_000)
         agent.row(key, worker=1).count_request(503, 400, 50, 0)
+    for key, family in itertools.product(("route/front/api", "service/api", ENDPOINT), WORD_FAMILIES):
+        if family.scope.name.lower() == key.partition("/")[0]:
+            for _, word in family.words:
+                agent.words(key).add(word, 1)
     agent.checks.began(0.002)
     agent.checks.ended("api", CheckProtocol.HTTP, Outcome.SUCCESS, 0.003)
     return agent
@@ -132,6 +152,95 @@ def test_questions_of_dns_are_counted_by_protocol_type_and_code() -> None:
     assert values(agent, "hivemesh_dns_truncated_total") == {("udp",): 2, ("tcp",): 0}
     assert values(agent, "hivemesh_dns_request_duration_seconds_count") == {("udp",): 6, ("tcp",): 0}
     assert values(agent, "hivemesh_dns_request_duration_seconds_sum", protocol="udp") == {(): pytest.approx(0.0042)}
+
+
+def circuit(agent: FakeAgent, state: int, seconds: float = 0.0) -> None:
+    """Another process changes the breaker of api-1."""
+    shared = agent.words(ENDPOINT)
+    until_ms = int((time.monotonic() + seconds) * 1000)
+    assert shared.swap(BREAKER_WORD, shared.load(BREAKER_WORD), pack(state, 0, 1, 0, until_ms))
+
+
+def test_the_state_of_a_breaker_is_that_of_this_moment(agent: FakeAgent) -> None:
+    assert values(agent, "hivemesh_circuit_state") == {}
+    busy(agent)
+    for state, seconds, shown, ejected in (
+        (OPEN, 60.0, 1, 1),
+        (OPEN, -0.1, 2, 0),
+        (HALF_OPEN, 0.0, 2, 0),
+        (0, 0.0, 0, 0),
+    ):
+        circuit(agent, state, seconds)
+        assert values(agent, "hivemesh_circuit_state", service="api") == {("api-1",): shown}
+        states = values(agent, "hivemesh_endpoints", service="api")
+        assert states == {
+            ("healthy",): 1 - ejected,
+            ("ejected",): ejected,
+            ("draining",): 1,
+            ("checking",): 0,
+            ("unhealthy",): 0,
+        }
+
+
+def test_ejections_are_counted_by_endpoint_and_reason(agent: FakeAgent) -> None:
+    agent.row(ENDPOINT).add(slots.ATTEMPTS, 7)
+    agent.row(ENDPOINT, worker=1).add(slots.ATTEMPT_FAILURES, 5)
+    agent.words(ENDPOINT).add(words.EJECTIONS + words.EJECTION_REASONS.index("success_rate"), 2)
+    assert values(agent, "hivemesh_ejections_total", service="api", endpoint="api-1") == {
+        ("consecutive_errors",): 0,
+        ("success_rate",): 2,
+        ("half_open_failure",): 0,
+    }
+    assert values(agent, "hivemesh_upstream_attempts_total") == {("api-1", "api"): 7}
+    assert values(agent, "hivemesh_upstream_attempt_failures_total") == {("api-1", "api"): 5}
+
+
+def test_of_a_policy_that_nobody_has_nothing_is_shown_until_it_counts(agent: FakeAgent) -> None:
+    names = {family.name for family in WORD_FAMILIES} - {"hivemesh_failovers_total"}  # one of the services has a split
+    assert not [sample for metric in metrics(agent) for sample in metric.samples if sample.name in names]
+    agent.words("service/web").add(words.DENIED, 3)
+    agent.words("route/front/api").add(words.MIRRORED, 1)
+    assert values(agent, "hivemesh_service_requests_denied_total", service="web") == {
+        ("address",): 3,
+        ("body_size",): 0,
+        ("concurrency",): 0,
+    }
+    assert values(agent, "hivemesh_route_mirror_requests_total") == {
+        ("front", "sent", "api"): 1,
+        ("front", "dropped", "api"): 0,
+    }
+
+
+def test_what_policies_may_do_is_shown_from_the_start() -> None:
+    everything = RequestPolicies(
+        access=Access(deny=("10.0.0.0/8",)),
+        rate_limit=RateLimit(requests=1),
+        fault=Fault(delay=Delay(duration=1.0)),
+        mirror=Mirror(service="web"),
+    )
+    config = shop()
+    (listener,) = config.snapshot.listeners
+    api, web = config.snapshot.services
+    api = msgspec.structs.replace(
+        api,
+        policies=everything,
+        circuit_breaker=SOURCE_LIMITS,
+        retry=RetryPolicy(),
+        affinity=Affinity(),
+        balancing=Balancing(panic_threshold_pct=50),
+    )
+    route = msgspec.structs.replace(listener.routes[0], filters=Filters(policies=everything))
+    listener = msgspec.structs.replace(listener, routes=(route, *listener.routes[1:]))
+    snapshot = msgspec.structs.replace(config.snapshot, services=(api, web), listeners=(listener,))
+    agent = FakeAgent(config=msgspec.structs.replace(config, snapshot=snapshot))
+    shown = {
+        (sample.name, sample.labels.get("service") or sample.labels["route"])
+        for metric in metrics(agent)
+        for sample in metric.samples
+        if sample.name in {family.name for family in WORD_FAMILIES}
+    }
+    expected = {family.name for family in WORD_FAMILIES if family.scope in (Scope.ROUTE, Scope.SERVICE)}
+    assert shown == {(name, "api") for name in expected}
 
 
 def test_without_a_dns_server_there_is_nothing_of_it(agent: FakeAgent) -> None:

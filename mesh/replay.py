@@ -3,7 +3,10 @@
 RFC 9110 section 9.2.2: a proxy repeats a request on its own account only when doing it twice is the same as doing it
 once, or when nothing of it can have been acted on. In short: nothing left for the server - any method; a kept
 connection that the server closed just as the request came - idempotent methods; the first byte of an answer - never.
-Never counts attempts: a policy for retries asks on top of this, not instead.
+Never counts attempts: a policy for retries (mesh/retry.py) asks `may_retry` first, and adds its own conditions.
+
+An operator may take requests with an Idempotency-Key for idempotent (`keyed`): their server promises to know a second
+one (draft-ietf-httpapi-idempotency-key-header).
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ class Repeat(NamedTuple):
 # The server cannot have acted on it: it never got it. With a fresh connection the endpoint is at fault, so it has to
 # be another one; with a kept connection only the connection was, so any endpoint will do.
 NOTHING_SENT = Repeat(True, "nothing_sent")
+# Doing it twice is the same as doing it once.
+HARMLESS = Repeat(True, "idempotent")
 # The server closed an idle connection and our request crossed its close. Send it on a new connection: another kept one
 # may be as stale.
 STALE_CONNECTION = Repeat(True, "stale_connection")
@@ -62,7 +67,14 @@ def is_idempotent(method: bytes) -> bool:
 
 
 def may_repeat(
-    method: bytes, sent: Sent, *, reused: bool, response_started: bool, body_kept: bool, endpoint_left: bool
+    method: bytes,
+    sent: Sent,
+    *,
+    reused: bool,
+    response_started: bool,
+    body_kept: bool,
+    endpoint_left: bool,
+    keyed: bool = False,
 ) -> Repeat:
     """May the request be sent again, now that its attempt failed before an answer was complete?
 
@@ -71,15 +83,27 @@ def may_repeat(
     client so far can be given again (true when none was). endpoint_left: a usable endpoint that this request has not
     tried.
     """
-    if response_started:
-        return RESPONSE_STARTED
-    if not body_kept:
-        return BODY_NOT_KEPT
+    law = may_retry(method, sent, keyed=keyed, response_started=response_started, body_kept=body_kept)
+    if not law.allowed:
+        return law
     if sent == Sent.NOTHING:
         return NOTHING_SENT if reused or endpoint_left else NO_ENDPOINT_LEFT
-    if not is_idempotent(method):
-        return BYTES_SENT.get(method, OTHER_BYTES_SENT)
     return STALE_CONNECTION if reused else FRESH_CONNECTION
+
+
+def may_retry(method: bytes, sent: Sent, *, keyed: bool, response_started: bool, body_kept: bool) -> Repeat:
+    """May the request be sent again when a policy asks for it? Unlike `may_repeat` it may then meet the same endpoint
+    once more, and the attempt may have got an answer; that is as good as the bytes of the request: it was acted on.
+
+    response_started: the first byte of an answer went to the client, interim ones apart.
+    """
+    if response_started:
+        return RESPONSE_STARTED
+    if sent != Sent.NOTHING and not (keyed or is_idempotent(method)):
+        return BYTES_SENT.get(method, OTHER_BYTES_SENT)
+    if not body_kept:
+        return BODY_NOT_KEPT
+    return NOTHING_SENT if sent == Sent.NOTHING else HARMLESS
 
 
 def may_use_idle(method_replayable: bool, idle_for: float, learned_timeout: float | None) -> bool:

@@ -17,10 +17,12 @@ from weakref import WeakValueDictionary
 
 from discovery.delta import Identity, ServiceChange, SnapshotChange, change_between, identity
 from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Snapshot, StreamRoute
+from discovery.policies import RetryPolicy
 from mesh.balance import Balancer
 from mesh.domains import Domains, domain_route
 from mesh.draws import Draws
 from mesh.edits import NO_EDIT, compile_request_edit
+from mesh.retry import RetryBudget, RetryPlan
 from mesh.strategies import make_balancer
 from mesh.streams import StreamRouter
 from proxy.http1.parties import ListenerRuntime, RouteRuntime
@@ -30,6 +32,7 @@ from proxy.kernel.emit import FieldEdits
 from proxy.kernel.entropy import random_unit
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.slots import endpoint_key, listener_key, route_key, service_key
+from proxy.stats.words import RETRY_FLOOR_WORD
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 from proxy.upstream.queue import serve
 from proxy.upstream.split import ServiceSplit
@@ -253,6 +256,8 @@ class Tables:
         runtime.timeout = service.timeout
         runtime.phases = service_phases(service, self.tools(runtime.slot))
         runtime.breaker = service.circuit_breaker
+        runtime.retry = self.retry_plan(service.retry, runtime.shared, runtime.retry)
+        runtime.deadline_header = service.deadline_header
         runtime.max_requests = service.circuit_breaker.max_requests
         runtime.max_pending = service.pool.max_pending
         runtime.max_total = service.pool.max_total
@@ -369,6 +374,14 @@ class Tables:
     def tools(self, slot: Slot) -> PhaseTools:
         return PhaseTools(slot, self.rows.shared(slot), self.rows.table, self.draws)
 
+    def retry_plan(self, policy: RetryPolicy | None, shared: Shared, was: RetryPlan | None) -> RetryPlan | None:
+        """A policy has its budget in its own row, and keeps it while it stays what it `was`."""
+        if policy is None:
+            return None
+        if was is not None and was.policy == policy:
+            return was
+        return RetryPlan(policy, RetryBudget(policy, shared, RETRY_FLOOR_WORD), self.draws)
+
     def route_for(self, listener: Listener, route: Route) -> RouteRuntime:
         runtime = RouteRuntime()
         runtime.route = route
@@ -385,6 +398,7 @@ class Tables:
         runtime.matched_prefix = route.match.path.encode()
         # A service's timeout may change while its routes do not, so it is asked for at each request.
         runtime.timeout = -1.0 if route.timeout is None else route.timeout
+        runtime.retry = self.retry_plan(route.retry, self.rows.shared(runtime.slot), None)
         return runtime
 
 

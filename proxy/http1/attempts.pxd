@@ -2,8 +2,9 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from mesh.balance cimport Balancer, Candidate
-from proxy.http1.ending cimport Ending
+from mesh.retry cimport RetryPlan
 from proxy.http1.parties cimport ClientSide, Exchange, RouteRuntime, ServerSide
+from proxy.http1.retries cimport Retries
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport ForwardAs, write_request_head
@@ -13,11 +14,14 @@ from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRunti
 
 cdef int CONTENT_TYPE
 cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, REPLAYS
+cdef int RETRY_SUCCESSES
+cdef double SOON, FOREVER
 cdef int MOST_ATTEMPTS, MICROS, PAUSE_PHASE, FAILED, UNKNOWN
 
 
-cdef class Attempts(Ending):
-    @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide)
+cdef class Attempts(Retries):
+    @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide, plan=RetryPlan,
+                   connect=double)
     cpdef assign(self, Exchange exchange)
     cdef begin_attempt(self, Exchange exchange, EndpointRuntime endpoint)
     @cython.locals(service=ServiceRuntime)
@@ -26,6 +30,10 @@ cdef class Attempts(Ending):
     cdef attach(self, Exchange exchange, ServerSide server)
     @cython.locals(route=RouteRuntime, forward_as=ForwardAs)
     cpdef write_head(self, Exchange exchange, Buffer out)
+    @cython.locals(left=double, plan=RetryPlan, now=int64_t)
+    cpdef int64_t deadline(self, Exchange exchange) except? -1
+    @cython.locals(left=double, plan=RetryPlan)
+    cpdef double head_timeout(self, Exchange exchange, int64_t since) except -1.0
     cpdef connected(self, Exchange exchange, ServerSide server)
     cpdef proceed(self, Exchange exchange)
     cpdef response_started(self, Exchange exchange, Head head)

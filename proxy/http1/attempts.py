@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import errno
 
-from mesh.balance import Balancer
+from mesh.balance import Balancer, Candidate
 from mesh.breaker import FAILED, UNKNOWN
 from mesh.replay import Sent, may_repeat
+from mesh.retry import ATTEMPTS, EXHAUSTED
 from proxy.http1 import replies
 from proxy.http1.codes import CONTENT_TYPE
-from proxy.http1.ending import Ending
 from proxy.http1.parties import PAUSE_PHASE, Exchange, ServerSide
 from proxy.http1.replies import Failure
+from proxy.http1.retries import FOREVER, SOON, Retries
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.emit import write_request_head
 from proxy.kernel.scan import Head
@@ -32,16 +33,16 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
+from proxy.stats.words import RETRY_SUCCESSES
 from proxy.upstream.endpoint import EndpointRuntime
-from proxy.upstream.queue import Waiter, is_free, join
+from proxy.upstream.queue import Waiter, is_free, join, serve
 
 # Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
 # many dead endpoints is not helped by a further one.
 MOST_ATTEMPTS = 5
 
-# Microseconds of a second, and the shortest time for which a deadline is set (seconds).
+# Microseconds of a second.
 MICROS = 1_000_000
-SOON = 0.001
 
 
 class WaitingExchange(Waiter):
@@ -66,8 +67,8 @@ class WaitingExchange(Waiter):
             return True
 
 
-class Attempts(Ending):
-    """The middle layer of a worker's Forwarder."""
+class Attempts(Retries):
+    """The third layer of a worker's Forwarder."""
 
     def keep_body(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
         """Keep a piece of a request body as long as the request could be sent again and the limit allows."""
@@ -127,7 +128,11 @@ class Attempts(Ending):
             self.connect_failed(exchange, server, error)
             return
         endpoint.opened()
-        server.set_timeout(self.settings.connect)
+        connect = self.settings.connect
+        plan = exchange.plan
+        if plan is not None and 0.0 < plan.per_try < connect:
+            connect = plan.per_try
+        server.set_timeout(connect)
 
     def begin_attempt(self, exchange: Exchange, endpoint: EndpointRuntime) -> None:
         exchange.attempts += 1
@@ -180,7 +185,7 @@ class Attempts(Ending):
         if kind == PAUSE_PHASE:
             self.proceed(exchange)
         else:
-            self.assign(exchange)
+            self.assign_again(exchange)
 
     def proceed(self, exchange: Exchange) -> None:
         """Go on with the phases; the Forwarder does."""
@@ -212,9 +217,35 @@ class Attempts(Ending):
         forward_as.traceparent = exchange.traceparent
         forward_as.keep_tracestate = exchange.keep_tracestate
         forward_as.via = self.settings.via
+        forward_as.deadline = self.deadline(exchange) if exchange.service.deadline_header else -1
         write_request_head(
             out, exchange.head, exchange.target, exchange.host_sent, forward_as, route.request_edits, exchange.upgrade
         )
+
+    def deadline(self, exchange: Exchange) -> int:
+        """Milliseconds that the endpoint has for this attempt, -1 for no limit: what is left of the request's time and
+        of the attempt's, or less where a trusted proxy in front of us says so."""
+        now = self.reactor.micros()
+        left = FOREVER
+        if exchange.timeout > 0.0:
+            left = self.total_left(exchange, now)
+        plan = exchange.plan
+        if plan is not None and plan.per_try > 0.0:
+            left = min(left, max(plan.per_try - (now - exchange.assigned) / MICROS, SOON))
+        if exchange.trusted:
+            theirs = exchange.head.get(b"x-envoy-expected-rq-timeout-ms")
+            if theirs is not None and theirs.isdigit():
+                left = min(left, int(theirs[:9]) / 1000)
+        return -1 if left == FOREVER else int(left * 1000)
+
+    def head_timeout(self, exchange: Exchange, since: int) -> float:
+        """Seconds for which an endpoint that has all of a request may take until the head of its response is here.
+        `since`: when the attempt began, or its request became complete, in microseconds."""
+        left = self.settings.response_header
+        plan = exchange.plan
+        if plan is not None and plan.per_try > 0.0:
+            left = min(left, max(plan.per_try - (self.reactor.micros() - since) / MICROS, SOON))
+        return left
 
     def connected(self, exchange: Exchange, server: ServerSide) -> None:
         """The connection that was opened for this exchange is there."""
@@ -233,6 +264,10 @@ class Attempts(Ending):
         exchange.answered = True
         exchange.kept = None
         self.report(exchange, exchange.service.outcome_of(head.status))
+        if exchange.retries:
+            self.retry_over(exchange)
+            if not exchange.denied:
+                exchange.service.shared.add(RETRY_SUCCESSES, 1)
         if exchange.timeout > 0.0 and (head.status == 101 or self.is_event_stream(head)):
             # A total would cut what is meant to stay open.
             exchange.downstream.clear_timeout()
@@ -253,6 +288,30 @@ class Attempts(Ending):
             server.drop()
         self.finish(exchange)
         client.finished()
+
+    def answer_thrown_away(
+        self, exchange: Exchange, server: ServerSide, status: int, reusable: bool, wait: float
+    ) -> None:
+        """The policy did not want the response, and it is gone; the request is sent again after `wait` seconds."""
+        now = self.reactor.micros()
+        service = exchange.service
+        exchange.upstream = None
+        server.exchange = None
+        server.endpoint.slot.count_request(status, now - exchange.connected, 0, 0)
+        self.report(exchange, service.outcome_of(status))
+        if not (reusable and exchange.request_done and not server.personal and server.endpoint.give(server, now)):
+            server.drop()
+        self.leave_endpoint(exchange)
+        if service.pending:
+            serve(service)
+        self.try_again(exchange, wait)
+
+    def response_timed_out(self, exchange: Exchange, server: ServerSide) -> None:
+        """No response head within the time of the attempt."""
+        if exchange.plan is None:
+            self.refuse(exchange, replies.RESPONSE_TIMEOUT, "")
+        else:
+            self.server_failed(exchange, server, replies.RESPONSE_TIMEOUT, "")
 
     def connect_failed(self, exchange: Exchange, server: ServerSide, error: int) -> None:
         """No connection (`error` is an errno, ETIMEDOUT for our own deadline): nothing was sent, so try another."""
@@ -291,20 +350,36 @@ class Attempts(Ending):
             response_started=exchange.answered,
             body_kept=exchange.kept_all or not exchange.body_bytes,
             endpoint_left=self.has_untried(exchange),
+            keyed=exchange.idempotent,
         )
-        if not repeat.allowed or exchange.attempts >= MOST_ATTEMPTS:
-            exchange.denied = repeat.reason if not repeat.allowed else "attempts"
-            self.fail(exchange, failure, detail)
+        if repeat.allowed and exchange.attempts - exchange.retries < MOST_ATTEMPTS:
+            self.leave_endpoint(exchange)
+            exchange.service.slot.add(REPLAYS, 1)
+            exchange.downstream.held = True
+            self.assign(exchange)
             return
-        self.leave_endpoint(exchange)
-        exchange.service.slot.add(REPLAYS, 1)
-        exchange.downstream.held = True
-        self.assign(exchange)
+        plan = exchange.plan
+        if plan is not None and plan.wants_failure(sent != Sent.NOTHING):
+            wait = self.may_go_on(exchange, self.law(exchange, sent), -1.0)
+            if wait >= 0.0:
+                self.leave_endpoint(exchange)
+                self.try_again(exchange, wait)
+                return
+            if exchange.denied in EXHAUSTED:
+                exchange.add_flag(failure.flag)
+                exchange.detail = detail
+                self.fail(exchange, replies.RETRIES_EXHAUSTED, "")
+                return
+        else:
+            self.deny(exchange, ATTEMPTS if repeat.allowed else repeat.reason)
+        self.fail(exchange, failure, detail)
 
     def has_untried(self, exchange: Exchange) -> bool:
         """Whether there is a usable endpoint that this request has not met. Asking moves no rotation on."""
+        return self.has_other(exchange, exchange.tried)
+
+    def has_other(self, exchange: Exchange, tried: list[Candidate] | None) -> bool:
         balancer = self.balancer_of(exchange)
-        tried = exchange.tried
         now_ms = self.reactor.now_ms
         return balancer is not None and any(
             candidate.usable
@@ -322,4 +397,7 @@ class Attempts(Ending):
         elif exchange.pause:
             self.pause_over(exchange)
         else:
+            if exchange.upstream is not None and exchange.request_done and exchange.attempts == 1:
+                # It had all of the request and all of the time. Another attempt had less, and is not blamed.
+                self.report(exchange, FAILED)
             self.refuse(exchange, replies.REQUEST_TIMEOUT, "")

@@ -88,6 +88,9 @@ class Ending:
         if service is not None:
             if exchange.entered:
                 service.slot.add(ACTIVE, -1)
+            if exchange.retrying:
+                exchange.retrying = False
+                service.end_retry()
             service.slot.count_request(exchange.status, elapsed, exchange.bytes_out, exchange.bytes_in)
         endpoint = exchange.endpoint
         if endpoint is not None:

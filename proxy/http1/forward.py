@@ -83,6 +83,8 @@ class Forwarder(Attempts):
         if route.rewrite is not None:
             self.rewrite(exchange, route.rewrite)
         exchange.idempotent = (IDEMPOTENT_METHODS >> exchange.head.method_id & 1) != 0
+        if route.retry is not None or service.retry is not None:
+            self.take_policy(exchange)
         exchange.timeout = route.timeout if route.timeout >= 0.0 else service.timeout
         if exchange.timeout > 0.0:
             left = exchange.timeout if exchange.paused_until == 0 else self.total_left(exchange, self.reactor.micros())

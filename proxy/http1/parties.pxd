@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from mesh.request cimport RequestView
+from mesh.retry cimport RetryPlan
 from mesh.router cimport Router
 from mesh.streams cimport StreamRouter
 from proxy.kernel.buffer cimport Buffer
@@ -32,6 +33,7 @@ cdef class RouteRuntime:
     cdef public bytes matched_prefix
     cdef public bytes log_part
     cdef public double timeout
+    cdef public RetryPlan retry
 
 
 @cython.final
@@ -106,6 +108,7 @@ cdef class Exchange(RequestView):
     cdef public int64_t paused_until
     cdef public bint reported
     cdef public bint probing
+    cdef public RetryPlan plan
     cdef public int retries
     cdef public bint retrying
     cdef public int64_t waits_since

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from discovery.model import Protocol, Route, UrlRewrite
 from mesh.balance import Candidate
 from mesh.request import RequestView
+from mesh.retry import RetryPlan
 from mesh.router import Router
 from mesh.streams import StreamRouter
 from proxy.kernel.buffer import Buffer
@@ -59,6 +60,7 @@ class RouteRuntime:
     matched_prefix: bytes
     log_part: bytes | None  # what the access log says of this route; None until it first does
     timeout: float  # of the whole request; 0 for none
+    retry: RetryPlan | None  # None: the service's
 
 
 class ListenerRuntime:
@@ -189,6 +191,7 @@ class Exchange(RequestView):
     paused_until: int  # microseconds, 0 when it never was
     reported: bool  # the endpoint has been told how the present attempt went
     probing: bool  # the present attempt is a probe of a half-open endpoint
+    plan: RetryPlan | None  # the retry policy, if it has one
     retries: int  # sent again by the retry policy
     retrying: bool  # it is counted among the service's active retries
     waits_since: int  # when it was first put in the queue
@@ -245,6 +248,7 @@ class Exchange(RequestView):
         self.paused_until = 0
         self.reported = False
         self.probing = False
+        self.plan = None
         self.retries = 0
         self.retrying = False
         self.waits_since = 0

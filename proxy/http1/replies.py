@@ -42,6 +42,9 @@ UPSTREAM_RESET: Final = Failure(502, "UR", "connection_terminated", "the endpoin
 UPSTREAM_PROTOCOL: Final = Failure(502, "UPE", "http_protocol_error", "the endpoint's answer is not HTTP/1.1")
 RESPONSE_TIMEOUT: Final = Failure(504, "UT", "http_response_timeout", "the endpoint did not answer in time")
 REQUEST_TIMEOUT: Final = Failure(504, "UT", "http_response_timeout", "the request took longer than its route allows")
+RETRIES_EXHAUSTED: Final = Failure(
+    503, "URX", "connection_limit_reached", "the attempt failed, and the service has as many retries as it may"
+)
 OVERFLOW: Final = Failure(503, "UO", "connection_limit_reached", "too many requests wait for a connection")
 TOO_MANY_REQUESTS: Final = Failure(503, "UO", "connection_limit_reached", "the service has as many requests as it may")
 PENDING_TIMEOUT: Final = Failure(503, "UO", "connection_limit_reached", "no connection became free in time")
@@ -96,7 +99,7 @@ def render_failure(
     fields = [(b"Proxy-Status", "; ".join(status).encode("ascii", "replace"))]
     if failure.status == 405:
         fields.append((b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE"))
-    if failure.flag == "UO":
+    if failure.flag in ("UO", "URX"):
         # Peers that know Envoy's word do not repeat a request that has been refused for load.
         fields.append((b"x-envoy-overloaded", b"true"))
     if request_id:

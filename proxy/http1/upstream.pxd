@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from mesh.retry cimport RetryPlan
 from proxy.http1.body cimport BodyReader
 from proxy.http1.forward cimport Forwarder
 from proxy.http1.framing cimport ResponseFraming, frame_response
@@ -31,7 +32,7 @@ cdef class Upstream(ServerSide):
     cdef advance(self, Exchange exchange)
     @cython.locals(taken=Py_ssize_t, head=Head, settings=HttpSettings)
     cdef bint take_head(self, Exchange exchange, Buffer buffer) except -1
-    @cython.locals(forwarder=Forwarder, downstream=ClientSide, framing=ResponseFraming)
+    @cython.locals(forwarder=Forwarder, downstream=ClientSide, framing=ResponseFraming, plan=RetryPlan, wait=double)
     cdef bint start_response(self, Exchange exchange, Head head) except -1
     @cython.locals(found=int, downstream=ClientSide, body=BodyReader)
     cdef bint take_body(self, Exchange exchange, Buffer buffer) except -1

@@ -91,7 +91,7 @@ class Upstream(ServerSide):
             if self.chunked_request:
                 write_trailers(tx, None, None)
             self.send(tx)
-            self.set_timeout(forwarder.settings.response_header)
+            self.set_timeout(forwarder.head_timeout(exchange, exchange.assigned))
         else:
             self.send(tx)
             self.set_timeout(forwarder.settings.stream_idle)
@@ -128,7 +128,7 @@ class Upstream(ServerSide):
             write_trailers(tx, trailers, exchange.route.request_edits)
             self.send(tx)
         if not self.answering:
-            self.set_timeout(self.forwarder.settings.response_header)
+            self.set_timeout(self.forwarder.head_timeout(exchange, self.reactor.micros()))
 
     def on_progress(self) -> None:
         if self.relaying:
@@ -216,8 +216,6 @@ class Upstream(ServerSide):
         if head.status == 101:
             return self.upgrade(exchange, head)
         framing = frame_response(head.status, head.content_length, head.chunked, exchange.to_head, exchange.head.minor)
-        self.answering = True
-        self.in_body = True
         self.reusable = framing.body != UNTIL_CLOSE and (
             head.wants_keep_alive if head.minor == 0 else not head.wants_close
         )
@@ -225,11 +223,33 @@ class Upstream(ServerSide):
             value = head.get_id(KEEP_ALIVE)
             if value is not None:
                 self.endpoint.hear_keep_alive(value, self.reactor.micros() / 1_000_000)
+        plan = exchange.plan
+        if plan is not None and head.status >= plan.least_status:
+            wait = forwarder.refused_answer(exchange, head)
+            if wait >= 0.0:
+                self.throw_away(exchange, head, framing.body, wait)
+                return False
+        self.answering = True
+        self.in_body = True
         self.set_timeout(forwarder.settings.stream_idle)
         forwarder.response_started(exchange, head)
         downstream.response_head(exchange, head, framing.towards_client)
         self.body.begin(framing.body, head.content_length)
         return True
+
+    def throw_away(self, exchange: Exchange, head: Head, framing: int, wait: float) -> None:
+        """The request is sent again after `wait` seconds, and this response is nobody's. The connection serves on when
+        all of the response is here already; what is still to come of it is not waited for."""
+        buffer = self.buffer()
+        body = self.body
+        body.begin(framing, head.content_length)
+        while not body.is_done():
+            if framing == UNTIL_CLOSE or body.next(buffer) not in (DATA, DONE):
+                break
+        clean = buffer.start == buffer.end and not self.readable and not self.peer_closed
+        self.clear_timeout()
+        reusable = self.reusable and body.is_done() and clean and not self.pending()
+        self.forwarder.answer_thrown_away(exchange, self, head.status, reusable, wait)
 
     def upgrade(self, exchange: Exchange, head: Head) -> bool:
         """101: from now on the bytes are not HTTP (RFC 9110 section 15.2.2)."""
@@ -339,7 +359,7 @@ class Upstream(ServerSide):
             exchange.downstream.closing = True
             self.forwarder.refuse(exchange, replies.SLOW_BODY, "")
         else:
-            self.forwarder.refuse(exchange, replies.RESPONSE_TIMEOUT, "")
+            self.forwarder.response_timed_out(exchange, self)
 
     def drop(self) -> None:
         self.close()

@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.scan cimport Head
@@ -24,6 +24,7 @@ cdef class ForwardAs:
     cdef public bytes traceparent
     cdef public bint keep_tracestate
     cdef public bytes via
+    cdef public int64_t deadline
 
 
 cpdef write_request_head(

@@ -23,6 +23,7 @@ class ForwardAs:
     traceparent: bytes
     keep_tracestate: bool
     via: bytes
+    deadline: int
 
 def write_request_head(
     out: Buffer,

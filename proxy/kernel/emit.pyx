@@ -104,7 +104,9 @@ cdef class ForwardAs:
     """What an upstream is told about the client: everything but `peer` and `trusted` is written as given.
 
     peer: text of the peer's address, b"" for a unix socket. scheme: b"http" or b"https". host: value for
-    X-Forwarded-Host, None for the Host field as received. port: our own, that the client connected to. trusted: whether the peer's own forwarding fields are kept and added to.
+    X-Forwarded-Host, None for the Host field as received. port: our own, that the client connected to. trusted: whether
+    the peer's own forwarding fields are kept and added to. deadline: milliseconds until the answer has to be there, -1
+    to say nothing of it.
     """
 
     def __init__(self):
@@ -117,6 +119,7 @@ cdef class ForwardAs:
         self.traceparent = b""
         self.keep_tracestate = False
         self.via = b""
+        self.deadline = -1
 
 
 cdef inline int put_bytes(Buffer out, bytes value) except -1:
@@ -142,6 +145,11 @@ cdef inline int put_line(Buffer out, const char* name, Py_ssize_t name_size, con
 
 
 cdef int put_fields(Buffer out, Head head, uint64_t skip, FieldEdits edits) except -1:
+    return put_fields_but(out, head, skip, edits, None)
+
+
+cdef int put_fields_but(Buffer out, Head head, uint64_t skip, FieldEdits edits, FieldEdits others) except -1:
+    """All fields but those of ids in `skip` and of names that `edits` or `others` drop."""
     cdef int index
     cdef Field* field
     for index in range(head.count):
@@ -149,6 +157,8 @@ cdef int put_fields(Buffer out, Head head, uint64_t skip, FieldEdits edits) exce
         if (skip >> field.id) & 1:
             continue
         if edits is not None and edits.drops(head.data + field.name, field.name_size):
+            continue
+        if others is not None and others.drops(head.data + field.name, field.name_size):
             continue
         put_line(out, head.data + field.name, field.name_size, head.data + field.value, field.value_size)
     return 0
@@ -207,6 +217,9 @@ cdef int put_ours(Buffer out, Head head, ForwardAs forward, uint64_t drop) excep
     return 0
 
 
+cdef FieldEdits _DEADLINE = FieldEdits((b"x-envoy-expected-rq-timeout-ms",))
+
+
 cpdef write_request_head(
     Buffer out, Head head, bytes target, bytes host, ForwardAs forward, FieldEdits edits, bint upgrade
 ):
@@ -238,7 +251,14 @@ cpdef write_request_head(
     else:
         put_bytes(out, host)
     out.put(b"\r\n", 2)
-    put_fields(out, head, skip, edits)
+    if forward.deadline >= 0:
+        # A peer's own field has been taken into account by whoever set ours.
+        put_fields_but(out, head, skip, edits, _DEADLINE)
+        out.put(b"x-envoy-expected-rq-timeout-ms: ", 32)
+        out.put_decimal(forward.deadline)
+        out.put(b"\r\n", 2)
+    else:
+        put_fields(out, head, skip, edits)
     put_ours(out, head, forward, 0 if edits is None else edits.drops_ours)
     out.put(b"Via: ", 5)
     put_bytes(out, forward.via)

@@ -7,6 +7,8 @@ its name. A word that nobody has named yet is free.
 
 from __future__ import annotations
 
+from mesh.retry import DENIALS
+
 # Of an endpoint:
 BREAKER_WORD = 0  # mesh/breaker.py
 RECOVERED_WORD = 1  # milliseconds of the monotonic clock: when it last came back into use; 0 = never
@@ -36,3 +38,5 @@ PANIC_PICKS = 50
 
 LIMIT_RESOURCES = ("connections", "pending_requests", "requests", "retries")
 EJECTION_REASONS = ("consecutive_errors", "success_rate", "half_open_failure")
+# Why a request was not sent again; mesh/retry.py has the words, docs/guide/retries.md their meaning.
+RETRY_DENIAL_REASONS = DENIALS

@@ -3,11 +3,12 @@ from libc.stdint cimport int64_t
 
 from mesh.balance cimport Balancer, Candidate
 from mesh.request cimport RequestView
+from mesh.retry cimport RetryPlan
 from proxy.kernel.cells cimport Shared, Slot
 from proxy.kernel.netio cimport Address, Stream
 
 
-cdef int ACTIVE, CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE, ATTEMPTS, ATTEMPT_FAILURES, REJECTIONS
+cdef int ACTIVE, CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE, RETRIES_ACTIVE, ATTEMPTS, ATTEMPT_FAILURES, REJECTIONS
 cdef int ADMITTED, FAILED, UNKNOWN, WORKED
 cdef int CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE, RETRIES_RESOURCE
 
@@ -56,6 +57,8 @@ cdef class ServiceRuntime:
     cdef public Shared shared
     cdef public tuple phases
     cdef public object breaker
+    cdef public RetryPlan retry
+    cdef public bint deadline_header
     cdef public long max_requests
     cdef public Balancer balancer
     cdef public dict versions
@@ -72,4 +75,7 @@ cdef class ServiceRuntime:
     cpdef bint claim(self)
     @cython.locals(slot=Slot)
     cpdef bint enter(self)
+    @cython.locals(slot=Slot, limit=long)
+    cpdef bint begin_retry(self)
+    cpdef end_retry(self)
     cpdef int outcome_of(self, int status) except -1

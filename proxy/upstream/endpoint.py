@@ -17,6 +17,7 @@ from discovery.policies import CircuitBreaker
 from mesh.balance import Balancer, Candidate
 from mesh.breaker import ADMITTED, FAILED, UNKNOWN, WORKED
 from mesh.replay import may_use_idle
+from mesh.retry import RetryPlan
 from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Address, Stream
 from proxy.stats.slots import (
@@ -26,6 +27,7 @@ from proxy.stats.slots import (
     CONNECTIONS_ACTIVE,
     CONNECTIONS_TOTAL,
     POOL_IDLE,
+    RETRIES_ACTIVE,
 )
 from proxy.stats.words import REJECTIONS
 from proxy.upstream.habits import IdleHabit
@@ -230,6 +232,8 @@ class ServiceRuntime:
     shared: Shared
     phases: tuple[Phase, ...]  # of requests
     breaker: CircuitBreaker
+    retry: RetryPlan | None
+    deadline_header: bool
     max_requests: int  # under way, of all workers; 0 for no limit
     balancer: Balancer | None  # of all versions together; None until the first endpoints are there
     versions: dict[str, Balancer]
@@ -254,6 +258,8 @@ class ServiceRuntime:
         self.shared = shared
         self.phases = ()
         self.breaker = service.circuit_breaker
+        self.retry = None
+        self.deadline_header = service.deadline_header
         self.max_requests = service.circuit_breaker.max_requests
         self.endpoints = {}
         self.versions = {}
@@ -285,6 +291,20 @@ class ServiceRuntime:
         slot.add(ACTIVE, -1)
         self.shared.add(REJECTIONS + REQUESTS_RESOURCE, 1)
         return False
+
+    def begin_retry(self) -> bool:
+        """Count one more request that is being sent again, if all workers together may have it, as `enter` does."""
+        slot = self.slot
+        slot.add(RETRIES_ACTIVE, 1)
+        limit = self.breaker.max_retries
+        if limit == 0 or slot.total(RETRIES_ACTIVE) <= limit:
+            return True
+        slot.add(RETRIES_ACTIVE, -1)
+        self.shared.add(REJECTIONS + RETRIES_RESOURCE, 1)
+        return False
+
+    def end_retry(self) -> None:
+        self.slot.add(RETRIES_ACTIVE, -1)
 
     def outcome_of(self, status: int) -> int:
         """Whether an answer with this status speaks for the endpoint or against it."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.replay import Repeat, Sent, is_idempotent, may_repeat, may_use_idle
+from mesh.replay import Repeat, Sent, is_idempotent, may_repeat, may_retry, may_use_idle
 
 IDEMPOTENT = [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"]
 OTHERS = [b"POST", b"PATCH", b"CONNECT", b"LOCK", b"get", b"BREW"]
@@ -60,9 +60,31 @@ def test_nothing_is_repeated_after_the_first_byte_of_an_answer_or_without_its_bo
         False,
         "response_started",
     )
-    assert ask(method, sent, reused=reused, body_kept=False, endpoint_left=left) == (False, "body_not_kept")
+    without = ask(method, sent, reused=reused, body_kept=False, endpoint_left=left)
+    assert not without.allowed
+    # The better reason wins: with its body kept it would not be repeated either.
+    assert (without.reason == "body_not_kept") is (sent is Sent.NOTHING or is_idempotent(method))
     if ask(method, sent, reused=reused, body_kept=kept, endpoint_left=left).allowed:
         assert sent is Sent.NOTHING or (is_idempotent(method) and reused)
+
+
+@given(
+    st.sampled_from(IDEMPOTENT + OTHERS),
+    st.sampled_from(Sent),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_policy_may_repeat_what_is_harmless_wherever_it_broke_and_nothing_else(
+    method: bytes, sent: Sent, keyed: bool, started: bool, kept: bool, reused: bool
+) -> None:
+    law = may_retry(method, sent, keyed=keyed, response_started=started, body_kept=kept)
+    harmless = sent is Sent.NOTHING or keyed or is_idempotent(method)
+    assert law.allowed is (harmless and kept and not started)
+    # Whatever is repeated without a policy is repeated with one.
+    without = ask(method, sent, reused=reused, response_started=started, body_kept=kept, keyed=keyed)
+    assert law.allowed or not without.allowed
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from proxy.kernel.emit import FieldEdits
 FAILURES = {name: value for name, value in vars(replies).items() if isinstance(value, Failure)}
 
 # Flags as people know them from Envoy, ours in lower case.
-FLAGS = {"NR", "NC", "UH", "UF", "UC", "UR", "UPE", "UT", "UO", "SI", "DPE", "dr", ""}
+FLAGS = {"NR", "NC", "UH", "UF", "UC", "URX", "UR", "UPE", "UT", "UO", "SI", "DPE", "dr", ""}
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
@@ -34,7 +34,7 @@ def test_a_failure_is_told_in_plain_words_and_to_programs(failure: Failure) -> N
     assert status.startswith("hive; ")
     assert f'details="{failure.detail}"' in status
     assert not failure.error or f"error={failure.error}" in status
-    assert (b"x-envoy-overloaded" in named) == (failure.flag == "UO")
+    assert (b"x-envoy-overloaded" in named) == (failure.flag in ("UO", "URX"))
     assert (b"Allow" in named) == (failure.status == 405)
 
 

@@ -24,7 +24,7 @@ from discovery.changes import (
     RemovePolicies,
     RemoveRoute,
 )
-from discovery.model import Endpoint, EndpointState, Service
+from discovery.model import Endpoint, EndpointState, Route, Service
 from discovery.terms import (
     HealthCheckConfig,
     LoadBalancingStrategy,
@@ -51,6 +51,10 @@ class Backend(Protocol):
     async def newer(self, name: str, index: int, wait: float) -> tuple[int, Service | None]:
         """The service when something newer than `index` is known of it, or after `wait` seconds, and the index to ask
         with next. `index` 0: at once."""
+        ...
+
+    async def route(self, name: str) -> Route | None:
+        """A route that was added by such a program or by the API."""
         ...
 
     async def close(self) -> None: ...
@@ -133,11 +137,14 @@ class ServiceDiscovery:
         await self._backend.change(terms.load_balancing_change(service_name, strategy))
 
     async def configure_service_mesh(self, service_name: str, config: ServiceMeshConfig) -> None:
+        """Sets what `config` says, and takes the rest back that was set here."""
         change = terms.service_mesh_change(service_name, config)
-        if config.enabled:
-            await self._backend.change(change)
-        else:
-            await self._backend.change(RemovePolicies(service=service_name, fields=change.fields))
+        if not config.enabled:
+            await self._backend.change(RemovePolicies(service=service_name, fields=terms.MESH_FIELDS))
+            return
+        rest = tuple(field for field in terms.MESH_FIELDS if field not in change.fields)
+        others = (RemovePolicies(service=service_name, fields=rest),) if rest else ()
+        await self._backend.change(change, *others)
 
     async def configure_traffic_split(self, config: TrafficSplitConfig) -> None:
         if config.splits:
@@ -147,8 +154,10 @@ class ServiceDiscovery:
             await self._backend.change(RemovePolicies(service=name, fields=("traffic_split",)))
 
     async def add_routing_rule(self, rule: RoutingRule) -> str:
-        """The name of the rule, for `remove_routing_rule`. Rules come before those of a file."""
-        change = terms.routing_rule_change(rule)
+        """The name of the rule, for `remove_routing_rule`. Rules come before those of a file. A share is added to the
+        rule as it is then: shares of one rule are for one program to set."""
+        former = await self._backend.route(terms.rule_name(rule)) if rule.is_share else None
+        change = terms.routing_rule_change(rule, former)
         await self._backend.change(change)
         return change.route.name
 

@@ -30,7 +30,7 @@ from discovery.changes import (
     StoreFailed,
 )
 from discovery.model import CheckProtocol, EndpointState, HealthCheck, Route, Service
-from discovery.terms import Denied, Invalid, NotInThisRelease, Unreachable
+from discovery.terms import BALANCING_FIELDS, MESH_FIELDS, Denied, Invalid, NotInThisRelease, Unreachable
 
 if TYPE_CHECKING:
     import aiohttp
@@ -52,13 +52,13 @@ ERRORS: dict[str, type[ChangeError]] = {
 }
 DENIED = (401, 403, 421)
 
-# The key of a service in the API for each field of `Service`.
+# The key of a service in the API for each of its fields.
 KEYS = {
     "domain": "domain",
     "health_check": "health_check",
-    "load_balancing": "load_balancing",
-    "timeout": "mesh",
     "traffic_split": "traffic_split",
+    **dict.fromkeys(BALANCING_FIELDS, "load_balancing"),
+    **dict.fromkeys(MESH_FIELDS, "mesh"),
 }
 
 
@@ -66,6 +66,12 @@ class _Detail(msgspec.Struct):
     """What is read of GET /v1/services/{service}."""
 
     service: Service
+
+
+class _Added(msgspec.Struct):
+    """What is read of GET /v1/routes/{route}."""
+
+    route: Route
 
 
 class Connected:
@@ -91,7 +97,11 @@ class Connected:
     # --- changes ----------------------------------------------------------------------------------------------------
 
     async def change(self, *changes: Durable | Heartbeat) -> None:
+        former: Durable | Heartbeat | None = None
         for change in changes:
+            if _is_said(former, change):
+                continue
+            former = change
             method, path, body = request_of(change)
             await self._ask(method, path, body)
 
@@ -115,6 +125,15 @@ class Connected:
                     raise
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def route(self, name: str) -> Route | None:
+        try:
+            body, _ = await self._ask("GET", ("routes", name))
+            return msgspec.json.decode(body, type=_Added).route
+        except NotFound:
+            return None
+        except msgspec.DecodeError as error:
+            raise Unreachable(f"what answers at {self._place} is no hivemesh of this release: {error}") from None
 
     async def _read(self, name: str, query: dict[str, str], deadline: float) -> tuple[int, Service | None]:
         try:
@@ -226,10 +245,10 @@ def request_of(change: Durable | Heartbeat) -> Request:
             body = {"state": state.value, **({"reason": reason} if reason else {})}
             is_plain = state is EndpointState.HEALTHY and not reason
             return "PUT", ("services", service, "endpoints", id, "heartbeat"), None if is_plain else body
-        case PutPolicies(service=service, fields=(field,)):
-            return "PUT", ("services", service.name, KEYS[field]), _policy(service, field)
-        case RemovePolicies(service=name, fields=(field,)):
-            return "DELETE", ("services", name, KEYS[field]), None
+        case PutPolicies(service=service, fields=fields) if key := _key(fields):
+            return "PUT", ("services", service.name, key), _policy(service, key, fields)
+        case RemovePolicies(service=name, fields=fields) if key := _key(fields):
+            return "DELETE", ("services", name, key), None
         case PutRoute(route=route):
             return "POST", ("routes",), _route(route)
         case RemoveRoute(name=name):
@@ -255,15 +274,55 @@ def _endpoint(change: PutEndpoint) -> dict[str, Any]:
     return body
 
 
-def _policy(service: Service, field: str) -> Any:
-    if field == "health_check":
+def _key(fields: tuple[str, ...]) -> str:
+    """The key of a service that all of `fields` belong to; "": there is none."""
+    keys = {KEYS.get(field, "") for field in fields}
+    return keys.pop() if len(keys) == 1 else ""
+
+
+def _is_said(former: Durable | Heartbeat | None, change: Durable | Heartbeat) -> bool:
+    """PUT of a key takes back what its body leaves out, so that need not be asked for as well."""
+    return (
+        isinstance(former, PutPolicies)
+        and isinstance(change, RemovePolicies)
+        and former.service.name == change.service
+        and _key(former.fields) == _key(change.fields) != ""
+    )
+
+
+def _policy(service: Service, key: str, fields: tuple[str, ...]) -> Any:
+    if key == "health_check":
         assert service.health_check is not None
         return _health_check(service.health_check)
-    if field == "timeout":
-        return {"timeout_ms": _ms(service.timeout)}
-    if field == "traffic_split":
+    if key == "mesh":
+        return _mesh(service, fields)
+    if key == "traffic_split":
         return [{"version": share.version, "weight": share.weight} for share in service.traffic_split]
-    return str(getattr(service, field))
+    return str(getattr(service, key))
+
+
+def _mesh(service: Service, fields: tuple[str, ...]) -> dict[str, Any]:
+    body: dict[str, Any] = {"timeout_ms": _ms(service.timeout)}
+    retry, breaker = service.retry, service.circuit_breaker
+    if "retry" in fields and retry is not None:
+        body["retry"] = {
+            "max_retries": retry.max_retries,
+            "retry_on": retry.retry_on,
+            "per_try_timeout_ms": _ms(retry.per_try_timeout),
+        }
+    if "circuit_breaker" in fields:
+        body["circuit_breaker"] = {
+            "max_connections": breaker.max_connections,
+            "max_pending_requests": breaker.max_pending_requests,
+            "max_requests": breaker.max_requests,
+            "max_retries": breaker.max_retries,
+            "consecutive_errors": breaker.consecutive_errors,
+            "interval_ms": _ms(breaker.interval),
+            "base_ejection_time_ms": _ms(breaker.base_ejection_time),
+            "max_ejection_time_ms": _ms(breaker.max_ejection_time),
+            "half_open_requests": breaker.half_open_requests,
+        }
+    return body
 
 
 def _health_check(check: HealthCheck) -> dict[str, Any]:
@@ -289,4 +348,11 @@ def _route(route: Route) -> dict[str, Any]:
     match: dict[str, Any] = {"path_prefix": route.match.path}
     if route.match.headers:
         match["headers"] = {header.name: header.value for header in route.match.headers}
-    return {"name": route.name, "match": match, "service": route.service}
+    body: dict[str, Any] = {"name": route.name, "match": match}
+    if route.split:
+        body["split"] = [{"service": share.service, "weight": share.weight} for share in route.split]
+    else:
+        body["service"] = route.service
+    if route.subset is not None:
+        body["subset"] = {"metadata": route.subset.metadata}
+    return body

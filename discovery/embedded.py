@@ -11,7 +11,7 @@ import random
 from discovery.catalog import Catalog
 from discovery.changes import Conflict, Durable, Heartbeat, PutRoute
 from discovery.health.checker import Checker
-from discovery.model import RegistrySettings, Service
+from discovery.model import RegistrySettings, Route, Service
 from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from discovery.terms import Invalid
@@ -36,8 +36,10 @@ class Embedded:
     async def change(self, *changes: Durable | Heartbeat) -> None:
         catalog = await self._opened()
         for change in changes:
-            if isinstance(change, PutRoute) and catalog.registry.service(change.route.service) is None:
-                raise Invalid(f"service: there is no service called {change.route.service}")
+            if isinstance(change, PutRoute):
+                for name in (change.route.service, *(share.service for share in change.route.split)):
+                    if name and catalog.registry.service(name) is None:
+                        raise Invalid(f"service: there is no service called {name}")
         await catalog.change(*changes)
 
     async def names(self) -> list[str]:
@@ -51,6 +53,10 @@ class Embedded:
         if index:
             await catalog.wait(index, name, wait)
         return catalog.registry.index_of(name), catalog.registry.service(name)
+
+    async def route(self, name: str) -> Route | None:
+        found = (await self._opened()).registry.route(name)
+        return None if found is None else found.route
 
     async def _opened(self) -> Catalog:
         if self._is_closed:

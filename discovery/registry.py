@@ -37,6 +37,7 @@ from discovery.changes import (
     PutEndpoint,
     PutNode,
     PutPolicies,
+    PutRoute,
     RemoveEndpoint,
     Replace,
     Resolved,
@@ -152,6 +153,10 @@ class Registry:
     def registered(self, service: str) -> Mapping[str, PutEndpoint]:
         """What the API registered for it, by id."""
         return self._overlay.registered.get(service, {})
+
+    def route(self, name: str) -> PutRoute | None:
+        """One that the API has added."""
+        return self._overlay.routes.get(name)
 
     def index_of(self, service: str) -> int:
         """When it changed last. Of one that is not there: when it, or another one, was removed."""

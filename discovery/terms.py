@@ -19,6 +19,8 @@ from enum import StrEnum
 from discovery import model, policies
 from discovery.changes import ChangeError, PutPolicies, PutRoute
 from discovery.model import CheckProtocol, HealthCheck, NameMatch, Route, RouteMatch, Service
+from discovery.policies import LoadBalancingStrategy as LoadBalancingStrategy
+from discovery.retry_on import parse_retry_on
 
 # Names become metric labels, parts of URLs and of statistics keys, where "/" separates them.
 _NAME = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9_.:@\[\]-]{0,252}")
@@ -26,7 +28,14 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.:@\[\]-]")
 _DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*")
 
 MAX_WEIGHT = 1_000_000
-FULL_WEIGHT = 100  # a routing rule's weight is a share of it
+FULL_WEIGHT = 100  # a routing rule with this weight is no share
+LONGEST_MS = 365 * 86_400_000
+MOST_RETRIES = 100
+MOST_AT_A_TIME = 10_000_000  # above what one machine serves
+
+# What the calls set, as names of discovery/merge.POLICIES.
+BALANCING_FIELDS = ("load_balancing", "balancing")
+MESH_FIELDS = ("timeout", "retry", "circuit_breaker")
 
 
 class Invalid(ChangeError):
@@ -55,16 +64,6 @@ class HealthCheckProtocol(StrEnum):
     COMMAND = "command"
     GRPC = "grpc"
     TTL = "ttl"
-
-
-class LoadBalancingStrategy(StrEnum):
-    """docs/guide/load-balancing.md says when to use which."""
-
-    ROUND_ROBIN = "round_robin"
-    LEAST_CONNECTIONS = "least_connections"
-    RANDOM = "random"
-    WEIGHTED_ROUND_ROBIN = "weighted_round_robin"
-    IP_HASH = "ip_hash"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,8 @@ class HealthCheckConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Not in this release."""
+    """A failed request is sent again up to `max_retries` times, if it failed by one of `retry_on` (Envoy's words and
+    status codes). `timeout_ms`: of one attempt; 0: none."""
 
     max_retries: int = 3
     retry_on: Sequence[str] = ("5xx", "connect-failure")
@@ -107,7 +107,9 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class CircuitBreakerPolicy:
-    """Not in this release."""
+    """The first four: limits of the service, exact over all workers; 0: none. An endpoint with so many errors in a row
+    is taken out for `base_ejection_time_ms`, longer each time, and then tried with `half_open_requests` requests;
+    threshold 0: never."""
 
     max_connections: int = 100
     max_pending_requests: int = 10
@@ -116,12 +118,14 @@ class CircuitBreakerPolicy:
     consecutive_errors_threshold: int = 5
     interval_ms: int = 10_000
     base_ejection_time_ms: int = 30_000
+    half_open_requests: int = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceMeshConfig:
-    """`timeout_ms`: of a whole request; None or 0: none. Trace context is always passed on (`tracing_enabled`).
-    `enabled` False takes the policies back that were set here."""
+    """`timeout_ms`: of a whole request, with its retries; None or 0: none. Without `retry_policy` or `circuit_breaker`
+    that part is as other sources say. Trace context is always passed on (`tracing_enabled`). `enabled` False takes the
+    policies back that were set here."""
 
     enabled: bool = True
     mtls_enabled: bool = False
@@ -149,15 +153,23 @@ class TrafficSplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingRule:
-    """Requests of every HTTP listener with this path prefix and these headers go to the service. `weight` has no
-    meaning for one rule alone; None and 100 are "all of them". `name`: a rule of the same name is replaced; default:
-    made from the conditions, so that the same rule twice is one."""
+    """Requests of every HTTP listener with this path prefix and these headers go to the service, and there to endpoints
+    with all of `metadata`, if there is any. `name`: a rule of the same name is replaced; default: made from the
+    conditions, so that the same rule twice is one.
+
+    `weight` None and 100: all of them. From 0 to 99 it is a share: rules with the same conditions and weights are one
+    rule that is drawn by, each service with its weight out of the sum; 0 takes a service out of it."""
 
     service_name: str
     path_prefix: str | None = None
     headers: Mapping[str, str] | None = None
     weight: int | None = None
+    metadata: Mapping[str, str] | None = None
     name: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        return self.weight is not None and self.weight != FULL_WEIGHT
 
 
 # --- as changes ---------------------------------------------------------------------------------------------------
@@ -260,24 +272,73 @@ def health_check_change(name: str, config: HealthCheckConfig) -> PutPolicies:
 
 
 def load_balancing_change(name: str, strategy: LoadBalancingStrategy) -> PutPolicies:
+    """Parameters are those by default."""
     checked_name(name, "a service")
-    known = policies.LoadBalancingStrategy(strategy.value)
-    return PutPolicies(service=Service(name=name, load_balancing=known), fields=("load_balancing",))
+    try:
+        known = LoadBalancingStrategy(strategy)
+    except ValueError:
+        words = ", ".join(LoadBalancingStrategy)
+        raise Invalid(f"'{str(strategy)[:60]}' is no load balancing strategy, expected one of {words}") from None
+    return PutPolicies(service=Service(name=name, load_balancing=known), fields=BALANCING_FIELDS)
 
 
 def service_mesh_change(name: str, config: ServiceMeshConfig) -> PutPolicies:
+    """What `config` says; the rest of MESH_FIELDS is for others to say."""
     checked_name(name, "a service")
     if config.mtls_enabled:
         raise NotInThisRelease("mutual TLS is not in this release")
-    if config.retry_policy is not None:
-        raise NotInThisRelease("retries by policy are not in this release")
-    if config.circuit_breaker is not None:
-        raise NotInThisRelease("circuit breakers are not in this release")
     if not config.tracing_enabled:
         raise NotInThisRelease("trace context is always passed on in this release")
-    if config.timeout_ms is not None and config.timeout_ms < 0:
-        raise Invalid(f"timeout_ms {config.timeout_ms} is out of range, expected 0 or more")
-    return PutPolicies(service=Service(name=name, timeout=(config.timeout_ms or 0) / 1000), fields=("timeout",))
+    timeout_ms = _count("timeout_ms", config.timeout_ms or 0, 0, LONGEST_MS)
+    retry, breaker = config.retry_policy, config.circuit_breaker
+    service = Service(
+        name=name,
+        timeout=timeout_ms / 1000,
+        retry=_retry(retry, timeout_ms) if retry is not None else None,
+        circuit_breaker=_breaker(breaker) if breaker is not None else policies.CircuitBreaker(),
+    )
+    said = {"timeout": True, "retry": retry is not None, "circuit_breaker": breaker is not None}
+    return PutPolicies(service=service, fields=tuple(field for field in MESH_FIELDS if said[field]))
+
+
+def _count(what: str, number: int, least: int, most: int) -> int:
+    if not least <= number <= most:
+        raise Invalid(f"{what} {number} is out of range, expected {least} to {most}")
+    return number
+
+
+def _retry(policy: RetryPolicy, timeout_ms: int) -> policies.RetryPolicy:
+    words = tuple(policy.retry_on)
+    if not words:
+        raise Invalid("retry_on is empty, expected some of Envoy's words or status codes")
+    try:
+        parse_retry_on(words)
+    except ValueError as error:
+        raise Invalid(f"retry_on: {error}") from None
+    attempt_ms = _count("timeout_ms of retry_policy", policy.timeout_ms, 0, LONGEST_MS)
+    if timeout_ms and attempt_ms >= timeout_ms:
+        raise Invalid(f"an attempt of {attempt_ms} ms leaves no time for a retry, expected less than {timeout_ms} ms")
+    return policies.RetryPolicy(
+        max_retries=_count("max_retries of retry_policy", policy.max_retries, 0, MOST_RETRIES),
+        retry_on=words,
+        per_try_timeout=attempt_ms / 1000,
+    )
+
+
+def _breaker(policy: CircuitBreakerPolicy) -> policies.CircuitBreaker:
+    plain = policies.CircuitBreaker()
+    base = _count("base_ejection_time_ms", policy.base_ejection_time_ms, 1, LONGEST_MS) / 1000
+    return policies.CircuitBreaker(
+        max_connections=_count("max_connections", policy.max_connections, 0, MOST_AT_A_TIME),
+        max_pending_requests=_count("max_pending_requests", policy.max_pending_requests, 0, MOST_AT_A_TIME),
+        max_requests=_count("max_requests", policy.max_requests, 0, MOST_AT_A_TIME),
+        max_retries=_count("max_retries", policy.max_retries, 0, MOST_AT_A_TIME),
+        consecutive_errors=_count("consecutive_errors_threshold", policy.consecutive_errors_threshold, 0, 1000),
+        interval=_count("interval_ms", policy.interval_ms, 1, LONGEST_MS) / 1000,
+        base_ejection_time=base,
+        max_ejection_time=max(base, plain.max_ejection_time),
+        half_open_requests=_count("half_open_requests", policy.half_open_requests, 1, 1000),
+    )
 
 
 def traffic_split_change(config: TrafficSplitConfig) -> PutPolicies:
@@ -297,18 +358,43 @@ def traffic_split_change(config: TrafficSplitConfig) -> PutPolicies:
     return PutPolicies(service=Service(name=config.service_name, traffic_split=shares), fields=("traffic_split",))
 
 
-def routing_rule_change(rule: RoutingRule) -> PutRoute:
+def rule_name(rule: RoutingRule) -> str:
+    """What a rule is called. Raises Invalid."""
     checked_name(rule.service_name, "a service")
+    if rule.name:
+        return checked_name(rule.name, "a rule")
+    headers = sorted(f"{header.name}:{header.value}" for header in _headers(rule))
+    metadata = sorted(f"{name}={value}" for name, value in (rule.metadata or {}).items())
+    # Shares of the same requests are one rule.
+    service = "" if rule.is_share else rule.service_name
+    conditions = "\n".join([service, _prefix(rule), *headers, *metadata])
+    return f"rule-{hashlib.sha256(conditions.encode()).hexdigest()[:12]}"
+
+
+def routing_rule_change(rule: RoutingRule, former: Route | None = None) -> PutRoute:
+    """`former`: the rule of that name, if there is one; only a share looks at it."""
+    name = rule_name(rule)
+    match = RouteMatch(path=_prefix(rule), headers=_headers(rule))
+    subset = policies.Subset(metadata=dict(rule.metadata)) if rule.metadata else None
+    if not rule.is_share:
+        return PutRoute(route=Route(name=name, match=match, service=rule.service_name, subset=subset))
+    weight = _count("weight", rule.weight or 0, 0, FULL_WEIGHT)
+    share = model.TrafficSplit(service=rule.service_name, weight=weight)
+    others: tuple[model.TrafficSplit, ...] = ()
+    if former is not None and former.match == match:
+        others = tuple(each for each in former.split if each.service != rule.service_name)
+    shares = (*others, share) if weight else others
+    if not shares:
+        raise Invalid(f"no share would be left of rule {name}, expected a weight above 0, or the rule to be removed")
+    return PutRoute(route=Route(name=name, match=match, split=shares, subset=subset))
+
+
+def _prefix(rule: RoutingRule) -> str:
     path = rule.path_prefix if rule.path_prefix is not None else "/"
     if not path.startswith("/"):
         raise Invalid(f"'{path[:60]}' is not a path, expected one that starts with /")
-    if rule.weight is not None and rule.weight != FULL_WEIGHT:
-        raise NotInThisRelease(
-            "a rule for a share of the requests is not in this release (configure_traffic_split has shares)"
-        )
-    headers = tuple(NameMatch(name=name.lower(), value=value) for name, value in (rule.headers or {}).items())
-    conditions = "\n".join([rule.service_name, path, *sorted(f"{header.name}:{header.value}" for header in headers)])
-    name = rule.name or f"rule-{hashlib.sha256(conditions.encode()).hexdigest()[:12]}"
-    checked_name(name, "a rule")
-    match = RouteMatch(path=path, headers=headers)
-    return PutRoute(route=Route(name=name, match=match, service=rule.service_name))
+    return path
+
+
+def _headers(rule: RoutingRule) -> tuple[NameMatch, ...]:
+    return tuple(NameMatch(name=name.lower(), value=value) for name, value in (rule.headers or {}).items())

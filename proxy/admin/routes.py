@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from discovery.changes import PutRoute, RemoveRoute
-from discovery.model import Protocol
+from discovery.changes import NotFound, PutRoute, RemoveRoute
+from discovery.model import Protocol, Route
 from proxy.admin import answers
-from proxy.admin.api import Api, taken
+from proxy.admin.api import Api, encoded, taken
 from proxy.admin.problems import invalid_value
 from proxy.admin.queries import Parameters
 from proxy.admin.services import changed
@@ -15,6 +15,13 @@ from proxy.config import bodies
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+
+class AddedRoute(answers.Answer, frozen=True):
+    """`listener` "": it is at every listener of HTTP requests."""
+
+    route: Route
+    listener: str
 
 
 class Routes:
@@ -27,12 +34,22 @@ class Routes:
         return [
             web.get("/v1/routes", self.listed),
             web.post("/v1/routes", self.post),
+            web.get("/v1/routes/{route}", self.get),
             web.delete("/v1/routes/{route}", self.delete),
         ]
 
     async def listed(self, request: web.Request) -> web.Response:
         Parameters(request)
         return await self.api.answered(answers.routes)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """One that the API has added."""
+        Parameters(request)
+        name = request.match_info["route"]
+        found = self.api.catalog.registry.route(name)
+        if found is None:
+            raise NotFound(f"no route of the API is called {name}")
+        return encoded(AddedRoute(route=found.route, listener=found.listener))
 
     async def post(self, request: web.Request) -> web.Response:
         """One of the same name is replaced."""

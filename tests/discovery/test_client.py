@@ -32,8 +32,9 @@ from discovery import (
     TrafficSplit,
     TrafficSplitConfig,
     Unreachable,
+    policies,
 )
-from discovery.model import Config, Snapshot
+from discovery.model import Config, Service, Snapshot
 
 DEADLINE = 20.0
 Scenario = Callable[[ServiceDiscovery], Awaitable[None]]
@@ -147,6 +148,109 @@ def test_policies_are_part_of_the_service(run: Run) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("strategy", list(LoadBalancingStrategy))
+def test_every_strategy_can_be_asked_for(run: Run, strategy: LoadBalancingStrategy) -> None:
+    async def scenario(sd: ServiceDiscovery) -> None:
+        await sd.configure_load_balancing("web", strategy)
+        assert await sd.get_service("web") == Service(name="web", load_balancing=strategy)
+
+    run(scenario)
+
+
+def test_the_source_documents_mesh_is_what_it_says(run: Run) -> None:
+    mesh = ServiceMeshConfig(
+        enabled=True,
+        mtls_enabled=False,
+        tracing_enabled=True,
+        retry_policy=RetryPolicy(max_retries=3, retry_on=["5xx", "connect-failure"], timeout_ms=1000),
+        timeout_ms=5000,
+        circuit_breaker=CircuitBreakerPolicy(
+            max_connections=100,
+            max_pending_requests=10,
+            max_requests=1000,
+            max_retries=3,
+            consecutive_errors_threshold=5,
+            interval_ms=10_000,
+            base_ejection_time_ms=30_000,
+        ),
+    )
+
+    async def scenario(sd: ServiceDiscovery) -> None:
+        await sd.configure_service_mesh("web", mesh)
+        assert await sd.get_service("web") == Service(
+            name="web",
+            timeout=5.0,
+            retry=policies.RetryPolicy(max_retries=3, retry_on=("5xx", "connect-failure"), per_try_timeout=1.0),
+            circuit_breaker=policies.SOURCE_LIMITS,
+        )
+        # What is left out is taken back, and all of it when the mesh is switched off.
+        await sd.configure_service_mesh("web", ServiceMeshConfig(retry_policy=RetryPolicy(max_retries=1)))
+        service = await sd.get_service("web")
+        assert service is not None
+        assert (service.timeout, service.circuit_breaker) == (0.0, policies.CircuitBreaker())
+        assert service.retry == policies.RetryPolicy(max_retries=1, per_try_timeout=1.0)
+        await sd.register_service(WEB, "n1", "10.0.0.1", 8080)
+        await sd.configure_service_mesh("web", ServiceMeshConfig(enabled=False))
+        service = await sd.get_service("web")
+        assert service is not None
+        assert service.retry is None
+
+    run(scenario)
+
+
+def test_a_breaker_that_begins_with_long_times_ends_with_none_shorter(run: Run) -> None:
+    async def scenario(sd: ServiceDiscovery) -> None:
+        breaker = CircuitBreakerPolicy(base_ejection_time_ms=900_000, consecutive_errors_threshold=0)
+        await sd.configure_service_mesh("web", ServiceMeshConfig(circuit_breaker=breaker))
+        service = await sd.get_service("web")
+        assert service is not None
+        assert (service.circuit_breaker.base_ejection_time, service.circuit_breaker.max_ejection_time) == (900.0, 900.0)
+        assert service.circuit_breaker.consecutive_errors == 0
+
+    run(scenario)
+
+
+def test_rules_with_weights_and_the_same_conditions_are_one_split(run: Run) -> None:
+    async def scenario(sd: ServiceDiscovery) -> None:
+        for name in ("old", "new"):
+            await sd.register_service(ServiceConfig(name=name), "", "10.0.0.1", 1)
+        headers = {"X-Beta": "1"}
+        rule = await sd.add_routing_rule(RoutingRule(service_name="old", headers=headers, weight=80))
+        again = await sd.add_routing_rule(RoutingRule(service_name="new", headers={"x-beta": "1"}, weight=20))
+        assert again == rule
+        assert await sd.add_routing_rule(RoutingRule(service_name="new", weight=20)) != rule
+        assert await split_of(sd, rule) == [("old", 80), ("new", 20)]
+        await sd.add_routing_rule(RoutingRule(service_name="old", headers=headers, weight=50))
+        assert await split_of(sd, rule) == [("new", 20), ("old", 50)]
+        await sd.add_routing_rule(RoutingRule(service_name="new", headers=headers, weight=0))
+        assert await split_of(sd, rule) == [("old", 50)]
+        with pytest.raises(Invalid, match="no share would be left"):
+            await sd.add_routing_rule(RoutingRule(service_name="old", headers=headers, weight=0))
+        with pytest.raises(Invalid, match="there is no service"):
+            await sd.add_routing_rule(RoutingRule(service_name="nope", headers=headers, weight=1))
+        await sd.remove_routing_rule(rule)
+
+    run(scenario)
+
+
+async def split_of(sd: ServiceDiscovery, name: str) -> list[tuple[str, int]]:
+    route = await sd._backend.route(name)
+    assert route is not None
+    return [(share.service, share.weight) for share in route.split]
+
+
+def test_a_rule_may_choose_endpoints_by_their_metadata(run: Run) -> None:
+    async def scenario(sd: ServiceDiscovery) -> None:
+        await sd.register_service(WEB, "n1", "10.0.0.1", 8080)
+        name = await sd.add_routing_rule(RoutingRule(service_name="web", metadata={"zone": "a"}))
+        assert name != await sd.add_routing_rule(RoutingRule(service_name="web"))
+        route = await sd._backend.route(name)
+        assert route is not None
+        assert (route.service, route.subset) == ("web", policies.Subset(metadata={"zone": "a"}))
+
+    run(scenario)
+
+
 def test_a_routing_rule_comes_and_goes(run: Run) -> None:
     async def scenario(sd: ServiceDiscovery) -> None:
         rule = RoutingRule(path_prefix="/api/v2", headers={"X-Beta": "1"}, service_name="web")
@@ -183,10 +287,7 @@ def test_a_watch_gives_the_present_and_every_news(run: Run) -> None:
     "call",
     [
         lambda sd: sd.configure_service_mesh("web", ServiceMeshConfig(mtls_enabled=True)),
-        lambda sd: sd.configure_service_mesh("web", ServiceMeshConfig(retry_policy=RetryPolicy())),
-        lambda sd: sd.configure_service_mesh("web", ServiceMeshConfig(circuit_breaker=CircuitBreakerPolicy())),
         lambda sd: sd.configure_service_mesh("web", ServiceMeshConfig(tracing_enabled=False)),
-        lambda sd: sd.add_routing_rule(RoutingRule(service_name="web", weight=10)),
     ],
 )
 def test_what_is_not_there_yet_is_refused(run: Run, call: Callable[[ServiceDiscovery], Awaitable[None]]) -> None:
@@ -215,6 +316,25 @@ def test_what_is_not_there_yet_is_refused(run: Run, call: Callable[[ServiceDisco
             "every weight is 0",
         ),
         (lambda sd: sd.add_routing_rule(RoutingRule(service_name="a", path_prefix="x")), "not a path"),
+        (lambda sd: sd.add_routing_rule(RoutingRule(service_name="a", weight=101)), "weight 101 is out of range"),
+        (lambda sd: sd.configure_load_balancing("a", "fastest"), "'fastest' is no load balancing strategy"),
+        (lambda sd: sd.configure_service_mesh("a", ServiceMeshConfig(timeout_ms=-1)), "timeout_ms -1 is out of range"),
+        (
+            lambda sd: sd.configure_service_mesh("a", ServiceMeshConfig(timeout_ms=1000, retry_policy=RetryPolicy())),
+            "an attempt of 1000 ms leaves no time for a retry",
+        ),
+        (
+            lambda sd: sd.configure_service_mesh(
+                "a", ServiceMeshConfig(retry_policy=RetryPolicy(retry_on=["connect-failur"]))
+            ),
+            "retry_on: 'connect-failur' is not known",
+        ),
+        (
+            lambda sd: sd.configure_service_mesh(
+                "a", ServiceMeshConfig(circuit_breaker=CircuitBreakerPolicy(half_open_requests=0))
+            ),
+            "half_open_requests 0 is out of range",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -14,6 +14,7 @@ import msgspec
 from discovery.model import Endpoint, Position, Protocol, Route, Service, StreamRoute
 from mesh.domains import all_routes_of
 from proxy import build
+from proxy.admin import policies
 from proxy.admin.view import WorkerStatus
 from proxy.stats import slots
 from proxy.stats.families import Scope
@@ -90,6 +91,7 @@ class RouteDetail(Answer, frozen=True):
     protocol: str
     order: int
     route: Route | StreamRoute
+    policies: list[str]  # in a few words each
     position: str
     requests: int
 
@@ -144,6 +146,7 @@ def routes(reading: Reading) -> list[RouteDetail]:
                     protocol=(Protocol.HTTP if isinstance(route, Route) else streams_of).value,
                     order=order,
                     route=route,
+                    policies=policies.of_route(route) if isinstance(route, Route) else [],
                     position=where(route.position),
                     requests=row.cells[slots.REQUESTS],
                 )

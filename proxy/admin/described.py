@@ -15,6 +15,7 @@ from discovery.changes import NotFound
 from discovery.health.checker import CheckStatus
 from discovery.model import EndpointState, HealthCheck, Service
 from discovery.records import EndpointView, HistoryEntry, ServiceView, Shadowed
+from proxy.admin import policies
 from proxy.admin.answers import Answer, EndpointStats, ServiceStats, endpoint_stats, service_stats, where
 from proxy.stats import slots
 from proxy.stats.reading import Reading, Row
@@ -60,6 +61,7 @@ class ServiceSummary(Answer, frozen=True):
     name: str
     domain: str
     load_balancing: str
+    policies: list[str]  # in a few words each
     endpoints: dict[str, int]  # by state
     requests: int
     active_requests: int
@@ -223,6 +225,7 @@ def _summary(reading: Reading, service: Service) -> ServiceSummary:
         name=service.name,
         domain=service.domain,
         load_balancing=service.load_balancing.value,
+        policies=policies.of_service(service),
         endpoints={state.value: states[state] for state in EndpointState},
         requests=cells[slots.REQUESTS],
         active_requests=cells[slots.ACTIVE],

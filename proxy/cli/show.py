@@ -36,12 +36,24 @@ def services(options: Options) -> None:
     if options.as_json:
         return output.print_json(found)
     output.print_table(
-        ("SERVICE", "DOMAIN", "BALANCING", ">HEALTHY", ">ENDPOINTS", ">ACTIVE", ">PENDING", ">REQUESTS", "WRITTEN AT"),
+        (
+            "SERVICE",
+            "DOMAIN",
+            "BALANCING",
+            "POLICIES",
+            ">HEALTHY",
+            ">ENDPOINTS",
+            ">ACTIVE",
+            ">PENDING",
+            ">REQUESTS",
+            "WRITTEN AT",
+        ),
         (
             (
                 service["name"],
                 service["domain"] or "-",
                 service["load_balancing"],
+                ", ".join(service["policies"]) or "-",
                 service["endpoints"]["healthy"],
                 sum(service["endpoints"].values()),
                 service["active_requests"],
@@ -118,13 +130,14 @@ def routes(options: Options) -> None:
     if options.as_json:
         return output.print_json(found)
     output.print_table(
-        ("LISTENER", "ROUTE", "MATCH", "TO", ">REQUESTS", "WRITTEN AT"),
+        ("LISTENER", "ROUTE", "MATCH", "TO", "POLICIES", ">REQUESTS", "WRITTEN AT"),
         (
             (
                 entry["listener"],
                 entry["route"]["name"],
                 route_text(entry),
                 target_text(entry["route"]),
+                ", ".join(entry["policies"]) or "-",
                 entry["requests"],
                 entry["position"] or "-",
             )

@@ -19,6 +19,7 @@ from discovery.changes import (
     PutRoute,
     RemoveEndpoint,
     RemoveNode,
+    RemovePolicies,
     RemoveRoute,
     Replace,
     Resolved,
@@ -40,6 +41,7 @@ from discovery.model import (
     Snapshot,
     TrafficSplit,
 )
+from discovery.policies import Access, RateLimit, RequestPolicies
 from discovery.registry import Registry
 
 DIRECTORY = "directory:/d"
@@ -106,6 +108,25 @@ def test_a_service_has_the_index_of_its_last_change_and_one_that_is_gone_that_of
 
 
 # --- sources --------------------------------------------------------------------------------------------------------
+
+
+def test_what_requests_have_to_pass_is_said_one_by_one() -> None:
+    """Who limits a rate leaves alone who may ask."""
+    registry = Registry()
+    access, limit = Access(deny=("10.0.0.0/8",)), RateLimit(requests=5)
+    registry.apply(base(Service(name="a", policies=RequestPolicies(access=access, max_body=7))), 0.0)
+    said = Service(name="a", policies=RequestPolicies(rate_limit=limit))
+    registry.apply(PutPolicies(service=said, fields=("policies.rate_limit", "policies.max_body")), 0.0)
+    assert registry.service("a") == Service(name="a", policies=RequestPolicies(access=access, rate_limit=limit))
+    view = registry.described("a")
+    assert view.origins == {"policies.rate_limit": "api", "policies.max_body": "api"}
+    assert [(each.what, each.source) for each in view.shadowed] == [("policies.max_body", "file")]
+    registry.apply(RemovePolicies(service="a", fields=("policies.max_body",)), 0.0)
+    assert registry.service("a") == Service(
+        name="a", policies=RequestPolicies(access=access, rate_limit=limit, max_body=7)
+    )
+    with pytest.raises(Conflict, match="cannot be set"):
+        registry.apply(PutPolicies(service=said, fields=("policies",)), 0.0)
 
 
 def test_the_api_is_above_the_file_and_the_file_above_directories() -> None:

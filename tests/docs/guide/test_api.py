@@ -92,7 +92,7 @@ def test_the_python_is_carried_out(server: AdminServer, capsys: pytest.CaptureFi
                 await value
 
     asyncio.run(asyncio.wait_for(carry_out(), 20))
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     assert "10.0.0.1:8080" in capsys.readouterr().out
 
 

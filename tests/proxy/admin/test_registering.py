@@ -12,7 +12,19 @@ import pytest
 from admin_server import DEADLINE, AdminServer, Reply
 from fake_agent import FakeAgent, shop
 
-from discovery.model import AdminSettings, RegistrySettings
+from discovery.model import AdminSettings, RegistrySettings, Service
+from discovery.policies import (
+    SOURCE_LIMITS,
+    Affinity,
+    Balancing,
+    KeyKind,
+    LoadBalancingStrategy,
+    Mirror,
+    RateLimit,
+    RequestKey,
+    RequestPolicies,
+    RetryPolicy,
+)
 
 ENDPOINT = "/v1/services/cart/endpoints/c1"
 
@@ -196,6 +208,82 @@ def test_each_key_of_a_service_can_be_set(server: AdminServer) -> None:
     refused(server.put("/v1/services/cart/mesh", {"mtls": True}), 422, "invalid")
     refused(server.put("/v1/services/cart/load_balancing", "fastest"), 422, "invalid")
     assert server.put("/v1/services/cart/nothing", {}).status == 404
+
+
+def shown_service(server: AdminServer, name: str) -> Service:
+    return msgspec.convert(ok(server.get(f"/v1/services/{name}"))["service"], Service)
+
+
+def test_policies_are_set_shown_and_given_back(server: AdminServer) -> None:
+    path = "/v1/services/web"
+    before = shown_service(server, "web")
+    bodies: dict[str, Any] = {
+        "load_balancing": {"strategy": "maglev", "hash_on": "header:X-User"},
+        "affinity": {"cookie": "hm"},
+        "sticky_split": {"client_ip": True},
+        "mesh": {
+            "retry": {"max_retries": 2, "budget": "30%"},
+            "circuit_breaker": {"max_requests": 7},
+            "rate_limit": {"requests": 5, "key": "client_ip"},
+            "mirror": {"service": "api"},
+        },
+    }
+    for key, body in bodies.items():
+        ok(server.put(f"{path}/{key}", body))
+    assert shown_service(server, "web") == msgspec.structs.replace(
+        before,
+        load_balancing=LoadBalancingStrategy.MAGLEV,
+        balancing=Balancing(hash_on=RequestKey(kind=KeyKind.HEADER, name="x-user")),
+        affinity=Affinity(name="hm"),
+        sticky_split=Affinity(kind=KeyKind.CLIENT_IP),
+        retry=RetryPolicy(max_retries=2, budget_pct=30.0),
+        circuit_breaker=msgspec.structs.replace(SOURCE_LIMITS, max_requests=7),
+        policies=RequestPolicies(
+            rate_limit=RateLimit(requests=5, key=RequestKey(kind=KeyKind.CLIENT_IP)), mirror=Mirror(service="api")
+        ),
+    )
+    # PUT of a key says all of it: what is left out is given back.
+    ok(server.put(f"{path}/mesh", {"rate_limit": {"requests": 6}}))
+    service = shown_service(server, "web")
+    assert (service.retry, service.policies) == (None, RequestPolicies(rate_limit=RateLimit(requests=6)))
+    for key in bodies:
+        ok(server.delete(f"{path}/{key}"))
+    assert shown_service(server, "web") == before
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "field"),
+    [
+        ("load_balancing", {"strategy": "maglev", "bounded_load": 0.5}, "load_balancing.bounded_load"),
+        ("load_balancing", {"hash_on": "client_ip"}, "load_balancing.hash_on"),
+        ("affinity", {"header": "x", "ttl": "1h"}, "affinity.ttl"),
+        ("mesh", {"timeout": "1s", "retry": {"per_try_timeout": "1s"}}, "mesh.retry"),
+        ("mesh", {"retry": {"retry_on": ["5x"]}}, "mesh.retry.retry_on[0]"),
+        ("mesh", {"circuit_breaker": {"half_open_requests": 0}}, "mesh.circuit_breaker.half_open_requests"),
+        ("mesh", {"fault": {"abort": {"status": 42}}}, "mesh.fault.abort.status"),
+        ("mesh", {"mirror": {"service": "web"}}, "mesh.mirror.service"),
+        ("mesh", {"mirror": {"service": "wbe"}}, "mesh.mirror.service"),
+    ],
+)
+def test_a_contradiction_names_its_field(server: AdminServer, key: str, body: Any, field: str) -> None:
+    assert refused(server.put(f"/v1/services/web/{key}", body), 422, "invalid")["field"] == field
+
+
+def test_the_source_documents_mesh_is_a_body_as_it_is(server: AdminServer) -> None:
+    body = {
+        "enabled": True, "mtls_enabled": False, "tracing_enabled": True,
+        "retry_policy": {"max_retries": 3, "retry_on": ["5xx", "connect-failure"], "timeout_ms": 1000},
+        "timeout_ms": 5000,
+        "circuit_breaker": {
+            "max_connections": 100, "max_pending_requests": 10, "max_requests": 1000, "max_retries": 3,
+            "consecutive_errors_threshold": 5, "interval_ms": 10000, "base_ejection_time_ms": 30000,
+        },
+    }  # fmt: skip
+    ok(server.put("/v1/services/web/mesh", body))
+    service = shown_service(server, "web")
+    assert service.timeout == 5.0
+    assert service.retry == RetryPolicy(max_retries=3, retry_on=("5xx", "connect-failure"), per_try_timeout=1.0)
+    assert service.circuit_breaker == SOURCE_LIMITS
 
 
 def test_put_of_a_service_sets_what_it_says_and_gives_back_the_rest(server: AdminServer) -> None:

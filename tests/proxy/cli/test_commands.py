@@ -70,6 +70,11 @@ def test_services(hivemesh: Cli, server: AdminServer, agent: FakeAgent) -> None:
     assert (api["SERVICE"], api["HEALTHY"], api["ENDPOINTS"], api["REQUESTS"]) == ("api", "1", "2", "1")
     assert api["WRITTEN AT"] == "shop.yaml:20"
     assert (web["SERVICE"], web["DOMAIN"]) == ("web", "web.local")
+    assert (web["BALANCING"], web["POLICIES"]) == ("round_robin", "-")
+    server.put("/v1/services/web/load_balancing", {"strategy": "maglev", "hash_on": "cookie:user"})
+    server.put("/v1/services/web/mesh", {"retry": {"max_retries": 2}, "rate_limit": {"requests": 5}})
+    _, web = hivemesh.rows("--admin", server.url, "services")
+    assert (web["BALANCING"], web["POLICIES"]) == ("maglev", "retry 2, rate 5 per 1s")
 
 
 def test_endpoints_of_all_services_or_of_one(hivemesh: Cli, server: AdminServer, agent: FakeAgent) -> None:
@@ -100,6 +105,9 @@ def test_routes(hivemesh: Cli, server: AdminServer) -> None:
     out = hivemesh("--admin", server.url, "routes")
     assert "GET POST *.shop.local/api[/*]" in out
     assert "shop.yaml:7" in out
+    server.post("/v1/routes", {"name": "new", "service": "web", "timeout": "2s", "filters": [{"max_concurrent": 3}]})
+    [new] = [row for row in hivemesh.rows("--admin", server.url, "routes") if row["ROUTE"] == "new"]
+    assert (new["TO"], new["POLICIES"]) == ("web", "timeout 2s, concurrent 3")
 
 
 def test_routes_of_connections_and_datagrams(hivemesh: Cli) -> None:

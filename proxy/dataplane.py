@@ -95,6 +95,7 @@ class DataPlane:
         self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, self.tcp_server)
         self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
         self.tables = Tables(self.rows, self.udp.review)
+        self.tables.breakers.emit = emit
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
@@ -323,6 +324,9 @@ class DataPlane:
 
     def tick(self) -> None:
         self.reactor.turn()
+        for service in self.tables.breakers.look(self.tables.services.values(), self.reactor.now_ms):
+            if service.pending:
+                serve(service)
         if self.tables.crowded:
             self.serve_crowded()
         for service in self.tables.shared:

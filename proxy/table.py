@@ -31,8 +31,9 @@ from proxy.kernel.cells import Shared, Slot, Table
 from proxy.kernel.emit import FieldEdits
 from proxy.kernel.entropy import random_unit
 from proxy.l4.routes import StreamRouteRuntime
-from proxy.stats.slots import endpoint_key, listener_key, route_key, service_key
+from proxy.stats.slots import WORKER_SLOT, endpoint_key, listener_key, route_key, service_key
 from proxy.stats.words import RETRY_FLOOR_WORD
+from proxy.upstream.breakers import Breakers
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 from proxy.upstream.queue import serve
 from proxy.upstream.split import ServiceSplit
@@ -107,6 +108,7 @@ class Tables:
         self.rows = rows
         self.review = review
         self.draws = Draws(int(random_unit() * 2**53))
+        self.breakers = Breakers(rows.table.shared(WORKER_SLOT), self.draws)
         self.snapshot = Snapshot()
         self.zone = ""
         self.services: dict[str, ServiceRuntime] = {}
@@ -179,7 +181,7 @@ class Tables:
     def add(self, service: Service) -> Iterator[None]:
         """A service that was not there; no route leads to it yet."""
         row = self.rows.row(service_key(service.name))
-        runtime = ServiceRuntime(service, row, self.rows.shared(row), self.crowded)
+        runtime = ServiceRuntime(service, row, self.rows.shared(row), self.crowded, self.breakers)
         runtime.proxy_header = _proxy_header(service)
         endpoints: dict[Identity, EndpointRuntime] = {}
         for count, endpoint in enumerate(service.endpoints, 1):
@@ -275,7 +277,10 @@ class Tables:
 
     def endpoint_for(self, runtime: ServiceRuntime, service: Service, endpoint: Endpoint) -> EndpointRuntime:
         row = self.rows.row(endpoint_key(service.name, endpoint.id, endpoint.address))
-        return EndpointRuntime(runtime, endpoint, service.pool, row, self.rows.shared(row))
+        made = EndpointRuntime(runtime, endpoint, service.pool, row, self.rows.shared(row))
+        if not made.is_closed():
+            self.breakers.open.add(made)  # others have ejected it before it was known here
+        return made
 
     def update(self, runtime: ServiceRuntime, there: EndpointRuntime, endpoint: Endpoint) -> None:
         was = there.endpoint

@@ -9,21 +9,21 @@ from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport ForwardAs, write_request_head
 from proxy.kernel.scan cimport Head
-from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime
+from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime, pick_admitted
 
 
 cdef int CONTENT_TYPE
 cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, REPLAYS
 cdef int RETRY_SUCCESSES
 cdef double SOON, FOREVER
-cdef int MOST_ATTEMPTS, MICROS, PAUSE_PHASE, FAILED, UNKNOWN
+cdef int MOST_ATTEMPTS, MICROS, PAUSE_PHASE, FAILED, PROBE, UNKNOWN, WORKED
 
 
 cdef class Attempts(Retries):
     @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide, plan=RetryPlan,
-                   connect=double)
+                   connect=double, waited=bint, now=int64_t, probing=bint)
     cpdef assign(self, Exchange exchange)
-    cdef begin_attempt(self, Exchange exchange, EndpointRuntime endpoint)
+    cdef begin_attempt(self, Exchange exchange, EndpointRuntime endpoint, bint probing)
     @cython.locals(service=ServiceRuntime)
     cpdef Balancer balancer_of(self, Exchange exchange)
     cdef bint replayable(self, Exchange exchange)
@@ -36,6 +36,7 @@ cdef class Attempts(Retries):
     cpdef double head_timeout(self, Exchange exchange, int64_t since) except -1.0
     cpdef connected(self, Exchange exchange, ServerSide server)
     cpdef proceed(self, Exchange exchange)
+    @cython.locals(stays_open=bint, outcome=int)
     cpdef response_started(self, Exchange exchange, Head head)
     @cython.locals(client=ClientSide)
     cpdef complete(self, Exchange exchange, ServerSide server, bint reusable)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 
 from mesh.balance import Balancer, Candidate
-from mesh.breaker import FAILED, UNKNOWN
+from mesh.breaker import FAILED, PROBE, UNKNOWN, WORKED
 from mesh.replay import Sent, may_repeat
 from mesh.retry import ATTEMPTS, EXHAUSTED
 from proxy.http1 import replies
@@ -34,7 +34,7 @@ from proxy.stats.slots import (
     REPLAYS,
 )
 from proxy.stats.words import RETRY_SUCCESSES
-from proxy.upstream.endpoint import EndpointRuntime
+from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import Waiter, is_free, join, serve
 
 # Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
@@ -101,25 +101,30 @@ class Attempts(Retries):
         balancer = self.balancer_of(exchange)
         endpoint: EndpointRuntime | None = None
         if balancer is not None:
-            # The candidates of a service's balancers are its endpoints.
-            endpoint = balancer.pick(exchange, exchange.tried, exchange.assigned)  # type: ignore[assignment]
-        if endpoint is None or (exchange.tried is not None and endpoint in exchange.tried):
-            self.fail(exchange, replies.NO_ENDPOINT, "")
+            # Who had to wait was received long ago, and breakers go by the time.
+            waited = exchange.waits_since != 0 or exchange.paused_until != 0
+            now = self.reactor.micros() if waited else exchange.assigned
+            endpoint = pick_admitted(balancer, exchange, exchange.tried, now)
+        if endpoint is None:
+            self.fail(exchange, replies.BREAKER_OPEN if is_breaker_open(balancer) else replies.NO_ENDPOINT, "")
             return
+        probing = endpoint.admission == PROBE
         stream = None
         if not exchange.fresh_only:
             stream = endpoint.take(self.replayable(exchange), exchange.assigned)
         if stream is not None:
-            self.begin_attempt(exchange, endpoint)
+            self.begin_attempt(exchange, endpoint, probing)
             server: ServerSide = stream  # type: ignore[assignment]  # the pool keeps what the connector made
             exchange.connected = exchange.assigned
             self.attach(exchange, server)
             server.send_request(exchange)
             return
         if not endpoint.make_room():
+            if probing:
+                endpoint.attempt_over(UNKNOWN, True, self.reactor.now_ms)
             self.queue(exchange)
             return
-        self.begin_attempt(exchange, endpoint)
+        self.begin_attempt(exchange, endpoint, probing)
         server = self.connector(self, endpoint)
         self.attach(exchange, server)
         error = server.connect(self.reactor, endpoint.address)
@@ -134,11 +139,11 @@ class Attempts(Retries):
             connect = plan.per_try
         server.set_timeout(connect)
 
-    def begin_attempt(self, exchange: Exchange, endpoint: EndpointRuntime) -> None:
+    def begin_attempt(self, exchange: Exchange, endpoint: EndpointRuntime, probing: bool) -> None:
         exchange.attempts += 1
         exchange.endpoint = endpoint
         exchange.reported = False
-        exchange.probing = False
+        exchange.probing = probing
         endpoint.slot.add(ACTIVE, 1)
 
     def attach(self, exchange: Exchange, server: ServerSide) -> None:
@@ -263,13 +268,19 @@ class Attempts(Retries):
         exchange.upstream_status = head.status
         exchange.answered = True
         exchange.kept = None
-        self.report(exchange, exchange.service.outcome_of(head.status))
+        # One with a length has an end.
+        stays_open = head.status == 101 or (head.content_length < 0 and self.is_event_stream(head))
+        outcome = exchange.service.outcome_of(head.status)
+        # A response that breaks off is an error of its endpoint, so that one has worked is known at its end. What is
+        # meant to stay open does not keep the news back that long, and a probe its place.
+        if outcome == FAILED or exchange.probing or stays_open:
+            self.report(exchange, outcome)
         if exchange.retries:
             self.retry_over(exchange)
             if not exchange.denied:
                 exchange.service.shared.add(RETRY_SUCCESSES, 1)
-        if exchange.timeout > 0.0 and (head.status == 101 or self.is_event_stream(head)):
-            # A total would cut what is meant to stay open.
+        if stays_open and exchange.timeout > 0.0:
+            # A total would cut it.
             exchange.downstream.clear_timeout()
 
     def is_event_stream(self, head: Head) -> bool:
@@ -282,6 +293,7 @@ class Attempts(Retries):
         exchange.upstream = None
         server.exchange = None
         exchange.finished = self.reactor.micros()
+        self.report(exchange, WORKED)
         # Back to the pool, or closed; either may serve a request that waits.
         reusable = reusable and exchange.request_done and not self.draining and not server.personal
         if not (reusable and server.endpoint.give(server, exchange.finished)):

@@ -14,7 +14,7 @@ from proxy.kernel.scan cimport Head
 from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 
 
-cdef int ACTIVE, SPARE_HEADS, SPARE_SIZE, FAILED, UNKNOWN
+cdef int ACTIVE, SPARE_HEADS, SPARE_SIZE, FAILED, UNKNOWN, WORKED
 
 
 cdef class Ending:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mesh.breaker import FAILED, UNKNOWN
+from mesh.breaker import FAILED, UNKNOWN, WORKED
 from proxy.accesslog import AccessLog
 from proxy.http1 import replies
 from proxy.http1.intake import read_request
@@ -27,6 +27,14 @@ from proxy.upstream.queue import leave, serve
 # Heads kept for reuse, and the largest worth keeping (bytes): one huge request must not occupy memory for ever.
 SPARE_HEADS = 64
 SPARE_SIZE = 4096
+
+# What ends a response half-way and is the endpoint's doing.
+ENDPOINT_FAILURES = (
+    replies.UPSTREAM_CLOSED,
+    replies.UPSTREAM_RESET,
+    replies.UPSTREAM_PROTOCOL,
+    replies.RESPONSE_TIMEOUT,
+)
 
 
 class Ending:
@@ -94,7 +102,8 @@ class Ending:
             service.slot.count_request(exchange.status, elapsed, exchange.bytes_out, exchange.bytes_in)
         endpoint = exchange.endpoint
         if endpoint is not None:
-            self.report(exchange, UNKNOWN)
+            # Whoever left in the middle of a response had got that far.
+            self.report(exchange, WORKED if exchange.answered else UNKNOWN)
             endpoint.slot.add(ACTIVE, -1)
             if exchange.upstream_status:
                 elapsed = now - exchange.connected
@@ -149,6 +158,8 @@ class Ending:
 
     def response_broken(self, exchange: Exchange, failure: Failure, detail: str) -> None:
         """The response stopped half-way: nothing can be said any more, so the client is told by a broken connection."""
+        if failure in ENDPOINT_FAILURES:
+            self.report(exchange, FAILED)
         exchange.add_flag(failure.flag)
         exchange.detail = detail
         client = exchange.downstream
@@ -201,7 +212,10 @@ class Ending:
             self.response_broken(exchange, failure, detail)
             return
         self.stop_waiting(exchange)
-        if failure is replies.RESPONSE_TIMEOUT:
+        if failure is replies.RESPONSE_TIMEOUT or (
+            failure is replies.REQUEST_TIMEOUT and exchange.request_done and exchange.upstream is not None
+        ):
+            # The whole request was with the endpoint, and no answer came.
             self.report(exchange, FAILED)
         self.let_go(exchange)
         self.fail(exchange, failure, detail)

@@ -35,6 +35,9 @@ class Failure:
 NO_ROUTE: Final = Failure(404, "NR", "destination_not_found", "no route matches this request")
 BAD_BACKEND: Final = Failure(500, "NC", "proxy_configuration_error", "the route names no service that exists")
 NO_ENDPOINT: Final = Failure(503, "UH", "destination_unavailable", "the service has no usable endpoint")
+BREAKER_OPEN: Final = Failure(
+    503, "UO", "destination_unavailable", "the circuit breaker of every healthy endpoint is open"
+)
 CONNECT_REFUSED: Final = Failure(502, "UF", "connection_refused", "the endpoint could not be connected to")
 CONNECT_TIMEOUT: Final = Failure(504, "UF", "connection_timeout", "connecting to the endpoint took too long")
 UPSTREAM_CLOSED: Final = Failure(502, "UC", "connection_terminated", "the endpoint closed before it answered")

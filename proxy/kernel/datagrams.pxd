@@ -30,6 +30,7 @@ cdef class DatagramSocket(Stream):
     cdef int last_out
     cdef queue(self, int item, DatagramSession peer)
     cdef send_queued(self)
+    cpdef on_answered(self)
     cpdef on_unreachable(self, int error)
 
 

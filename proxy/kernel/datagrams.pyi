@@ -7,6 +7,7 @@ class Batch(BatchEnd):
 
 class DatagramSocket(Stream):
     slot: Slot
+    def on_answered(self) -> None: ...
     def on_unreachable(self, error: int) -> None: ...
 
 class DatagramServer(DatagramSocket):

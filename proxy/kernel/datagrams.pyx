@@ -152,6 +152,9 @@ cdef class DatagramSocket(Stream):
         self.first_out = -1
         self.last_out = -1
 
+    cpdef on_answered(self):
+        """The endpoint has sent its first datagram."""
+
     cpdef on_unreachable(self, int error):
         """The network says that what was sent did not arrive, or cannot."""
 
@@ -425,6 +428,8 @@ cdef class DatagramSession(DatagramSocket):
                 slot.cells[BYTES_OUT] += size
                 self.bytes_out += size
                 self.datagrams_out += 1
+                if self.datagrams_out == 1:
+                    self.on_answered()
                 if self.endpoint_slot is not None:
                     self.endpoint_slot.cells[BYTES_IN] += size
                 if self.service_slot is not None:

@@ -21,6 +21,8 @@ cdef class ClientEnd(RelayStream):
     cdef public object waiting
     cdef public int64_t waits_since
     cdef public bint done
+    cdef public bint probing
+    cdef public bint reported
 
 
 cdef class ServerEnd(RelayStream):

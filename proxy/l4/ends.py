@@ -30,6 +30,8 @@ class ClientEnd(RelayStream):
     tried: list[Candidate] | None  # endpoints that could not be connected to
     waiting: Waiter | None  # its place in the queue of the service
     waits_since: int  # microseconds of the monotonic clock when it was first put there, 0 for never
+    probing: bool  # it is a probe of a half-open endpoint
+    reported: bool  # the endpoint has been told whether it could be connected to
     done: bool
 
     def __init__(self, listener: ListenerRuntime, peer: bytes, port: int, started: int) -> None:
@@ -43,6 +45,8 @@ class ClientEnd(RelayStream):
         self.tried = None
         self.waiting = None
         self.waits_since = 0
+        self.probing = False
+        self.reported = True
         self.done = False
 
 

@@ -8,11 +8,11 @@ from proxy.kernel.netio cimport Reactor
 from proxy.l4.ends cimport ClientEnd, ServerEnd
 from proxy.l4.routes cimport StreamRouteRuntime
 from proxy.streamlog cimport StreamRecord
-from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
+from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime, pick_admitted
 
 
 cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, REPLAYS
-cdef int MOST_ATTEMPTS, MICROS
+cdef int MOST_ATTEMPTS, MICROS, FAILED, PROBE, UNKNOWN, WORKED
 
 
 cdef class TcpForwarder:
@@ -27,12 +27,13 @@ cdef class TcpForwarder:
     cpdef begin(self, ClientEnd client)
     @cython.locals(service=ServiceRuntime, version=str)
     cpdef Balancer balancer_of(self, ClientEnd client)
-    @cython.locals(record=StreamRecord, balancer=Balancer, endpoint=EndpointRuntime, server=ServerEnd)
+    @cython.locals(record=StreamRecord, balancer=Balancer, endpoint=EndpointRuntime, server=ServerEnd, probing=bint)
     cpdef assign(self, ClientEnd client)
     @cython.locals(record=StreamRecord, slot=Slot)
     cpdef connected(self, ClientEnd client, ServerEnd server)
     @cython.locals(server=ServerEnd)
     cpdef ServerEnd part(self, ClientEnd client)
+    cdef report(self, ClientEnd client, EndpointRuntime endpoint, int outcome)
     @cython.locals(server=ServerEnd)
     cpdef end(self, ClientEnd client, bint broken)
     @cython.locals(record=StreamRecord, service=ServiceRuntime)

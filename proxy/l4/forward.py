@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from discovery.model import Settings
 from mesh.balance import Balancer
+from mesh.breaker import FAILED, PROBE, UNKNOWN, WORKED
 from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
 from proxy.kernel.netio import Reactor
@@ -31,7 +32,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import Waiter, is_free, join, leave, serve
 
 # Endpoints that a connection meets at most. One that has met so many dead ones is not helped by a further one.
@@ -141,15 +142,19 @@ class TcpForwarder:
         balancer = self.balancer_of(client)
         endpoint: EndpointRuntime | None = None
         if balancer is not None:
-            # The candidates of a service's balancers are its endpoints.
-            endpoint = balancer.pick(record, client.tried, record.assigned)  # type: ignore[assignment]
-        if endpoint is None or (client.tried is not None and endpoint in client.tried):
-            if client.tried is None:
-                self.fail(client, "UH", "the service has no usable endpoint")
-            else:
+            endpoint = pick_admitted(balancer, record, client.tried, record.assigned)
+        if endpoint is None:
+            if client.tried is not None:
                 self.fail(client, "UF", record.detail)
+            elif is_breaker_open(balancer):
+                self.fail(client, "UO", "the circuit breaker of every healthy endpoint is open")
+            else:
+                self.fail(client, "UH", "the service has no usable endpoint")
             return
+        probing = endpoint.admission == PROBE
         if not endpoint.make_room():
+            if probing:
+                endpoint.attempt_over(UNKNOWN, True, self.reactor.now_ms)
             self.queue(client)
             return
         if record.attempts:
@@ -157,6 +162,8 @@ class TcpForwarder:
         record.attempts += 1
         record.endpoint = endpoint
         endpoint.slot.add(ACTIVE, 1)
+        client.probing = probing
+        client.reported = False
         server = self.connector(endpoint, client)
         client.server = server
         error = server.connect(self.reactor, endpoint.address)
@@ -188,6 +195,7 @@ class TcpForwarder:
         slot.add(CONNECTS, 1)
         slot.add(CONNECT_MICROSECONDS, record.connected - record.assigned)
         server.clear_timeout()
+        self.report(client, server.endpoint, WORKED)
         header = server.endpoint.service.proxy_header
         if header is not None:
             server.send_bytes(
@@ -208,6 +216,7 @@ class TcpForwarder:
         record = client.record
         endpoint = server.endpoint
         endpoint.slot.add(CONNECT_TIMEOUTS if error == errno.ETIMEDOUT else CONNECT_FAILURES, 1)
+        self.report(client, endpoint, FAILED)
         self.part(client)
         server.close()
         record.detail = f"{endpoint.endpoint.address}: {errno.errorcode.get(error, str(error))}"
@@ -227,8 +236,15 @@ class TcpForwarder:
             client.other = None
             server.client = None
             server.other = None
+            self.report(client, server.endpoint, UNKNOWN)
             server.endpoint.slot.add(ACTIVE, -1)
         return server
+
+    def report(self, client: ClientEnd, endpoint: EndpointRuntime, outcome: int) -> None:
+        """Tell the endpoint whether it could be connected to; the first word counts."""
+        if not client.reported:
+            client.reported = True
+            endpoint.attempt_over(outcome, client.probing, self.reactor.now_ms)
 
     def fail(self, client: ClientEnd, flag: str, detail: str) -> None:
         client.record.add_flag(flag)

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from mesh.retry import DENIALS
 
+# Of the instance, in the row that belongs to the worker itself:
+BREAKERS_WORD = 0  # goes up with every change of any breaker
 # Of an endpoint:
 BREAKER_WORD = 0  # mesh/breaker.py
 RECOVERED_WORD = 1  # milliseconds of the monotonic clock: when it last came back into use; 0 = never
+SWEPT_ATTEMPTS_WORD = 2  # ATTEMPTS of all workers when endpoints were last compared
+SWEPT_FAILURES_WORD = 3  # and ATTEMPT_FAILURES
 # Of a service:
 EPOCH_WORD = 0  # goes up with every change of a breaker of its endpoints
 SWEEP_WORD = 1  # when its endpoints are next compared with each other

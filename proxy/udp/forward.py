@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from discovery.model import EndpointState, Listener, Protocol, Settings
 from mesh.balance import Candidate
+from mesh.breaker import FAILED, PROBE, UNKNOWN
 from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
 from proxy.kernel.datagrams import Batch, client_of
@@ -31,7 +32,7 @@ from proxy.stats.slots import (
     WORKER_UDP_SESSIONS,
 )
 from proxy.streamlog import UDP, StreamRecord
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import serve
 
 if TYPE_CHECKING:  # what stands above this module, and is only called from here
@@ -171,17 +172,20 @@ class UdpForwarder:
         balancer = service.versions.get(record.version) if record.version else service.balancer
         tried: list[Candidate] = []
         while balancer is not None and record.attempts < MOST_ATTEMPTS:
-            # The candidates of a service's balancers are its endpoints.
-            endpoint: EndpointRuntime | None = balancer.pick(record, tried, self.reactor.micros())  # type: ignore[assignment]
-            if endpoint is None or endpoint in tried:
+            endpoint = pick_admitted(balancer, record, tried, self.reactor.micros())
+            if endpoint is None:
                 break
+            probing = endpoint.admission == PROBE
             if not endpoint.make_room():
+                if probing:
+                    endpoint.attempt_over(UNKNOWN, True, self.reactor.now_ms)
                 service.slot.add(OVERFLOWS, 1)
                 return self.refuse(server, record, lost, "UO", "pool.max_connections or pool.max_total")
             record.attempts += 1
             record.assigned = self.reactor.micros()
             record.endpoint = endpoint
             session = self.make_session(self, server, record, route, service, endpoint)
+            session.probing = probing
             error = session.open(server, key, endpoint.address, self.idle)
             if error == 0:
                 endpoint.opened()
@@ -189,12 +193,15 @@ class UdpForwarder:
                 return session
             endpoint.not_opened()
             record.detail = f"{endpoint.address.text}: {errno.errorcode.get(error, str(error))}"
+            self.report(session, UNKNOWN if error in OUR_LIMITS else FAILED)
             if error in OUR_LIMITS:
                 return self.refuse(server, record, lost, "UO", record.detail)
             endpoint.slot.add(CONNECT_FAILURES, 1)
             tried.append(endpoint)
         if tried:
             return self.refuse(server, record, lost, "UF", record.detail)
+        if is_breaker_open(balancer):
+            return self.refuse(server, record, lost, "UO", "the circuit breaker of every healthy endpoint is open")
         return self.refuse(server, record, lost, "UH", "the service has no usable endpoint")
 
     def opened(self, session: UdpSession, lost: UdpSession | None) -> None:
@@ -231,10 +238,21 @@ class UdpForwarder:
         if error == errno.EMSGSIZE:
             return  # that datagram is too large for the way; others may not be
         session.endpoint.slot.add(CONNECT_FAILURES, 1)
+        if session.reported:
+            session.endpoint.attempt_over(FAILED, False, self.reactor.now_ms)  # it has worked until now
+        else:
+            self.report(session, FAILED)
         session.end("UF", f"{session.endpoint.address.text}: {errno.errorcode.get(error, str(error))}", False)
+
+    def report(self, session: UdpSession, outcome: int) -> None:
+        """Tell the endpoint whether the session reached it; the first word counts."""
+        if not session.reported:
+            session.reported = True
+            session.endpoint.attempt_over(outcome, session.probing, self.reactor.now_ms)
 
     def finish(self, session: UdpSession) -> None:
         """The one end of every session: count it and log it."""
+        self.report(session, UNKNOWN)
         service, endpoint, server = session.service, session.endpoint, session.server
         self.stranded.discard(session)
         siblings = self.sessions[endpoint]

@@ -5,7 +5,7 @@ from proxy.udp.forward cimport UdpForwarder
 from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 
 
-cdef int DRAIN_STREAM
+cdef int DRAIN_STREAM, WORKED
 
 
 cdef class UdpServer(DatagramServer):
@@ -24,5 +24,7 @@ cdef class UdpSession(DatagramSession):
     cdef public EndpointRuntime endpoint
     cdef public bint ended
     cdef public bint goes_on
+    cdef public bint probing
+    cdef public bint reported
     cpdef drain(self)
     cpdef int drain_kind(self) except -1

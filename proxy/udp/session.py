@@ -7,6 +7,7 @@ that comes is the other's, which makes sessions of its own.
 
 from __future__ import annotations
 
+from mesh.breaker import WORKED
 from proxy.http1.parties import ListenerRuntime
 from proxy.kernel.datagrams import DatagramServer, DatagramSession
 from proxy.kernel.netio import DRAIN_STREAM, Reactor
@@ -73,6 +74,8 @@ class UdpSession(DatagramSession):
     service: ServiceRuntime
     endpoint: EndpointRuntime
     ended: bool  # for a reason that its record tells
+    probing: bool  # it is a probe of a half-open endpoint
+    reported: bool  # the endpoint has been told how it went
     goes_on: bool  # with another endpoint: the client keeps its place within the limits
 
     def __init__(
@@ -92,12 +95,17 @@ class UdpSession(DatagramSession):
         self.endpoint = endpoint
         self.ended = False
         self.goes_on = False
+        self.probing = False
+        self.reported = False
         self.route_slot = route.slot
         self.service_slot = service.slot
         self.endpoint_slot = endpoint.slot
 
     def on_timeout(self) -> None:
         self.end("SI", "", False)
+
+    def on_answered(self) -> None:
+        self.forwarder.report(self, WORKED)
 
     def on_unreachable(self, error: int) -> None:
         self.forwarder.unreachable(self, error)

@@ -1,5 +1,5 @@
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from mesh.balance cimport Balancer, Candidate
 from mesh.request cimport RequestView
@@ -9,7 +9,9 @@ from proxy.kernel.netio cimport Address, Stream
 
 
 cdef int ACTIVE, CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE, RETRIES_ACTIVE, ATTEMPTS, ATTEMPT_FAILURES, REJECTIONS
-cdef int ADMITTED, FAILED, UNKNOWN, WORKED
+cdef int ADMITTED, FAILED, FAILURE, REFUSED, SUCCESS, UNKNOWN, WORKED
+cdef int BREAKER_WORD, PROBES, MOST_REFUSALS
+cdef uint64_t CLOSED, STATE_MASK
 cdef int CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE, RETRIES_RESOURCE
 
 
@@ -36,12 +38,18 @@ cdef class EndpointRuntime(Candidate):
     cdef double keep_until
     cdef public object habit
     cdef public bint removed
+    cdef public int admission
     @cython.locals(stream=PooledStream, age=int64_t)
     cpdef PooledStream take(self, bint replayable, int64_t now_us)
     cpdef bint give(self, PooledStream stream, int64_t now_us)
     cpdef bint make_room(self)
     cpdef int64_t load(self) except -1
+    @cython.locals(word=uint64_t)
     cpdef int admit(self, int64_t now_ms) except -1
+    @cython.locals(word=uint64_t)
+    cpdef bint is_closed(self) except -1
+    @cython.locals(word=uint64_t)
+    cpdef bint is_ejected(self, int64_t now_ms) except -1
     cpdef attempt_over(self, int outcome, bint probing, int64_t now_ms)
     cdef look_full(self)
     cdef learn(self, double now)
@@ -59,6 +67,8 @@ cdef class ServiceRuntime:
     cdef public object breaker
     cdef public RetryPlan retry
     cdef public bint deadline_header
+    cdef public object breakers
+    cdef public uint64_t epoch
     cdef public long max_requests
     cdef public Balancer balancer
     cdef public dict versions
@@ -79,3 +89,7 @@ cdef class ServiceRuntime:
     cpdef bint begin_retry(self)
     cpdef end_retry(self)
     cpdef int outcome_of(self, int status) except -1
+
+
+@cython.locals(endpoint=EndpointRuntime, now_ms=int64_t, _=int)
+cpdef EndpointRuntime pick_admitted(Balancer balancer, RequestView request, list tried, int64_t now_us)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
 from discovery.policies import CircuitBreaker
 from mesh.balance import Balancer, Candidate
-from mesh.breaker import ADMITTED, FAILED, UNKNOWN, WORKED
+from mesh.breaker import ADMITTED, CLOSED, FAILED, FAILURE, REFUSED, STATE_MASK, SUCCESS, UNKNOWN, WORKED
+from mesh.draws import Draws
 from mesh.replay import may_use_idle
+from mesh.request import RequestView
 from mesh.retry import RetryPlan
 from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Address, Stream
@@ -27,9 +29,11 @@ from proxy.stats.slots import (
     CONNECTIONS_ACTIVE,
     CONNECTIONS_TOTAL,
     POOL_IDLE,
+    PROBES,
     RETRIES_ACTIVE,
 )
-from proxy.stats.words import REJECTIONS
+from proxy.stats.words import BREAKER_WORD, REJECTIONS
+from proxy.upstream.breakers import Breakers
 from proxy.upstream.habits import IdleHabit
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
@@ -43,6 +47,9 @@ CONNECTIONS_RESOURCE = 0
 PENDING_RESOURCE = 1
 REQUESTS_RESOURCE = 2
 RETRIES_RESOURCE = 3
+
+# Endpoints that a request asks for admission; each refusal means that another request was faster by microseconds.
+MOST_REFUSALS = 8
 
 
 class PooledStream(Stream):
@@ -71,6 +78,7 @@ class EndpointRuntime(Candidate):
     keep_until: float  # microseconds of the monotonic clock: `keep_for` holds until then
     habit: IdleHabit
     removed: bool
+    admission: int  # what `admit` said last
 
     limit: int  # of `open`; 0 for none
     max_idle: int
@@ -87,6 +95,7 @@ class EndpointRuntime(Candidate):
         self.open = 0
         self.habit = IdleHabit()
         self.removed = False
+        self.admission = ADMITTED
         self.update(endpoint, policy)
 
     def update(self, endpoint: Endpoint, policy: PoolPolicy) -> None:
@@ -113,15 +122,39 @@ class EndpointRuntime(Candidate):
     def admit(self, now_ms: int) -> int:
         """A request has picked this endpoint: REFUSED, ADMITTED or PROBE (mesh/breaker.py). Whoever gets PROBE says so
         to `attempt_over`, which frees its place."""
-        return ADMITTED
+        word = self.shared.load(BREAKER_WORD)
+        if word & STATE_MASK == CLOSED:
+            self.admission = ADMITTED
+        else:
+            self.admission = self.service.breakers.admit(self, now_ms)
+        return self.admission
+
+    def is_closed(self) -> bool:
+        """Whether the breaker lets everybody through."""
+        word = self.shared.load(BREAKER_WORD)
+        return word & STATE_MASK == CLOSED
+
+    def is_ejected(self, now_ms: int) -> bool:
+        word = self.shared.load(BREAKER_WORD)
+        return word & STATE_MASK != CLOSED and self.service.breakers.keeps_away(self, now_ms)
 
     def attempt_over(self, outcome: int, probing: bool, now_ms: int) -> None:
         """An attempt here went like this (mesh/breaker.py has the words); `probing`: it was a probe."""
-        if outcome == UNKNOWN:
-            return
-        self.slot.add(ATTEMPTS, 1)
-        if outcome == FAILED:
-            self.slot.add(ATTEMPT_FAILURES, 1)
+        if outcome != UNKNOWN:
+            self.slot.add(ATTEMPTS, 1)
+            if outcome == FAILED:
+                self.slot.add(ATTEMPT_FAILURES, 1)
+        if probing:
+            try:
+                if outcome != UNKNOWN:
+                    self.service.breakers.probe_over(self, outcome == WORKED, now_ms)
+            finally:
+                # After the success has been noted, or another worker could count neither.
+                self.slot.add(PROBES, -1)
+        elif outcome == FAILED:
+            self.service.breakers.happened(self, FAILURE, now_ms)
+        elif outcome == WORKED and self.shared.load(BREAKER_WORD) != 0:
+            self.service.breakers.happened(self, SUCCESS, now_ms)
 
     def learn(self, now: float) -> None:
         """Keep `keep_for` true to what is known of the endpoint now."""
@@ -234,6 +267,8 @@ class ServiceRuntime:
     breaker: CircuitBreaker
     retry: RetryPlan | None
     deadline_header: bool
+    breakers: Breakers  # of the worker
+    epoch: int  # EPOCH_WORD, as far as this worker has seen it
     max_requests: int  # under way, of all workers; 0 for no limit
     balancer: Balancer | None  # of all versions together; None until the first endpoints are there
     versions: dict[str, Balancer]
@@ -250,7 +285,12 @@ class ServiceRuntime:
     crowded: set[ServiceRuntime]
 
     def __init__(
-        self, service: Service, slot: Slot, shared: Shared, crowded: set[ServiceRuntime] | None = None
+        self,
+        service: Service,
+        slot: Slot,
+        shared: Shared,
+        crowded: set[ServiceRuntime] | None = None,
+        breakers: Breakers | None = None,
     ) -> None:
         self.name = service.name
         self.balancer = None
@@ -260,6 +300,8 @@ class ServiceRuntime:
         self.breaker = service.circuit_breaker
         self.retry = None
         self.deadline_header = service.deadline_header
+        self.breakers = Breakers(None, Draws(0)) if breakers is None else breakers
+        self.epoch = 0
         self.max_requests = service.circuit_breaker.max_requests
         self.endpoints = {}
         self.versions = {}
@@ -334,3 +376,29 @@ class ServiceRuntime:
                 break
         slot.add(CONNECTIONS_ACTIVE, -1)
         return False
+
+
+def pick_admitted(
+    balancer: Balancer, request: RequestView, tried: list[Candidate] | None, now_us: int
+) -> EndpointRuntime | None:
+    """An endpoint that admits the request (`admission` says as what), and that it has not `tried`; None when there is
+    none. One that has no place for a probe after all is passed over."""
+    now_ms = now_us // 1000
+    for _ in range(MOST_REFUSALS):
+        # The candidates of a service's balancers are its endpoints.
+        endpoint: EndpointRuntime | None = balancer.pick(request, tried, now_us)  # type: ignore[assignment]
+        if endpoint is None or (tried is not None and endpoint in tried):
+            return None
+        if endpoint.admit(now_ms) != REFUSED:
+            return endpoint
+        tried = [endpoint] if tried is None else [*tried, endpoint]
+    return None
+
+
+def is_breaker_open(balancer: Balancer | None) -> bool:
+    """Whether there is an endpoint that could be used if its breaker let it: why nothing was picked."""
+    # The candidates are endpoints, as above.
+    return balancer is not None and any(
+        candidate.usable and candidate.weight > 0 and not candidate.is_closed()  # type: ignore[attr-defined]
+        for candidate in balancer.candidates
+    )

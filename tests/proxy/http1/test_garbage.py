@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 from playbook import Client, Origin, Playbook, Server, service
 
+from discovery.policies import CircuitBreaker
 from proxy.http1.downstream import Downstream
 from proxy.http1.parties import Exchange
 from proxy.http1.upstream import Upstream
@@ -20,6 +21,7 @@ GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ROUNDS = 20
+NEVER = CircuitBreaker(consecutive_errors=0)
 
 
 def ours() -> int:
@@ -147,7 +149,7 @@ def replayed(book: Playbook, origin: Origin) -> None:
     "step", [plain, body, chunked, bad_request, bad_answer, client_leaves, cut_short, upgraded, replayed]
 )
 def test_nothing_waits_for_the_collector(origin: Origin, step: Step) -> None:
-    with Playbook(service("app", origin), origins=(origin,)) as book:
+    with Playbook(service("app", origin, circuit_breaker=NEVER), origins=(origin,)) as book:
         step(book, origin)
         book.until(lambda: not book.downstreams(), "the client gone")
         with without_collector():

@@ -212,10 +212,7 @@ class Ending:
             self.response_broken(exchange, failure, detail)
             return
         self.stop_waiting(exchange)
-        if failure is replies.RESPONSE_TIMEOUT or (
-            failure is replies.REQUEST_TIMEOUT and exchange.request_done and exchange.upstream is not None
-        ):
-            # The whole request was with the endpoint, and no answer came.
+        if failure is replies.RESPONSE_TIMEOUT:
             self.report(exchange, FAILED)
         self.let_go(exchange)
         self.fail(exchange, failure, detail)

@@ -155,10 +155,15 @@ class AccessLog:
             out.append_json(exchange.version.encode())
         out.append(b'","attempts":')
         out.append_decimal(exchange.attempts)
+        if exchange.retries:
+            out.append(b',"retries":')
+            out.append_decimal(exchange.retries)
         if exchange.denied:
             out.append(b',"retry_denied":"')
             out.append(exchange.denied.encode())
             out.append(b'"')
+        if exchange.probing:
+            out.append(b',"probe":true')
         out.append(b',"bytes_in":')
         out.append_decimal(exchange.bytes_in)
         out.append(b',"bytes_out":')
@@ -235,4 +240,13 @@ class AccessLog:
         self.write_quoted(exchange.request_id)
         self.write_quoted(exchange.authority or head.raw_host())
         self.write_quoted(exchange.endpoint.address.text.encode() if exchange.endpoint is not None else None)
+        # Behind what Envoy's line has, and only where there is something to say.
+        if exchange.retries:
+            out.append(b" retries=")
+            out.append_decimal(exchange.retries)
+        if exchange.denied:
+            out.append(b" retry_denied=")
+            out.append(exchange.denied.encode())
+        if exchange.probing:
+            out.append(b" probe=true")
         out.append(b"\n")

@@ -122,13 +122,16 @@ class Checker:
         draw: Random,
         *,
         begin: Begin | None = None,
+        succeeded: Callable[[str, Endpoint], None] = lambda service, endpoint: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        """`succeeded` is told of every check that succeeds, whether it changes a state or not."""
         self._loop = loop
         self._catalog = catalog
         self._draw = draw.random
         self._begin_attempt = begin or Attempts(loop).begin
+        self._succeeded = succeeded
         self._clock = clock
         self._wall = wall
         self._log = structlog.get_logger()
@@ -407,6 +410,8 @@ class Checker:
             self._lingering.add(watched)
         if has_changed:
             self._report(watched, result.reason)
+        if result.outcome is Outcome.SUCCESS:
+            self._succeeded(target.service, watched.endpoint)
 
     def _released(self, watched: Watched) -> None:
         self._lingering.discard(watched)

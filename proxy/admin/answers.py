@@ -38,7 +38,7 @@ class Numbers(Answer, frozen=True):
     bytes_sent: int
     connections: int  # open ones; of an endpoint the idle ones too
     connections_total: int
-    overflows: int
+    overflows: int  # of listeners and services
     duration_sum: float
     duration_quantiles: dict[str, float | None]  # since the start, estimated from the buckets
     duration_buckets: list[int]  # per bucket, not cumulative; the last is above the highest bound
@@ -72,6 +72,9 @@ class EndpointStats(Answer, frozen=True):
     connect_timeouts: int
     connects: int
     connect_sum: float
+    attempts: int  # whose outcome is known
+    attempt_failures: int  # that count against the endpoint
+    probes: int  # under way, while it is half-open
 
 
 class Stats(Answer, frozen=True):
@@ -119,7 +122,10 @@ def stats(reading: Reading) -> Stats:
     return Stats(
         now=reading.now,
         bucket_bounds=slots.BUCKET_BOUNDS,
-        listeners=[ListenerStats(listener=row.labels[0], stats=_numbers(row)) for row in reading.rows(Scope.LISTENER)],
+        listeners=[
+            ListenerStats(listener=row.labels[0], stats=_numbers(row, row.cells[slots.OVERFLOWS]))
+            for row in reading.rows(Scope.LISTENER)
+        ],
         routes=[
             RouteStats(listener=row.labels[0], route=row.labels[1], stats=_numbers(row))
             for row in reading.rows(Scope.ROUTE)
@@ -170,7 +176,7 @@ def version(reading: Reading) -> Version:
     )
 
 
-def _numbers(row: Row) -> Numbers:
+def _numbers(row: Row, overflows: int = 0) -> Numbers:
     cells = row.cells
     buckets = row.buckets
     return Numbers(
@@ -181,7 +187,7 @@ def _numbers(row: Row) -> Numbers:
         bytes_sent=cells[slots.BYTES_OUT],
         connections=cells[slots.CONNECTIONS_ACTIVE],
         connections_total=cells[slots.CONNECTIONS_TOTAL],
-        overflows=cells[slots.OVERFLOWS],
+        overflows=overflows,
         duration_sum=cells[slots.DURATION_MICROSECONDS] / 1e6,
         duration_quantiles={f"p{share * 100:g}": quantile(share, slots.BUCKET_BOUNDS, buckets) for share in QUANTILES},
         duration_buckets=buckets,
@@ -191,7 +197,7 @@ def _numbers(row: Row) -> Numbers:
 def service_stats(row: Row) -> ServiceStats:
     return ServiceStats(
         service=row.labels[0],
-        stats=_numbers(row),
+        stats=_numbers(row, row.cells[slots.OVERFLOWS]),
         pending_requests=row.cells[slots.PENDING],
         replays=row.cells[slots.REPLAYS],
     )
@@ -210,6 +216,9 @@ def endpoint_stats(reading: Reading, service: Service, endpoint: Endpoint) -> En
         connect_timeouts=row.cells[slots.CONNECT_TIMEOUTS],
         connects=row.cells[slots.CONNECTS],
         connect_sum=row.cells[slots.CONNECT_MICROSECONDS] / 1e6,
+        attempts=row.cells[slots.ATTEMPTS],
+        attempt_failures=row.cells[slots.ATTEMPT_FAILURES],
+        probes=row.cells[slots.PROBES],
     )
 
 

@@ -61,12 +61,16 @@ class Api:
     async def off_loop(self, work: Callable[[], bytes]) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
+    def reading(self) -> stats.Reading:
+        """Of what is in force at this moment, though the workers may hear of it a little later: who has changed
+        something finds it."""
+        return dataclasses.replace(stats.Reading.take(self.view), snapshot=self.catalog.registry.snapshot)
+
     async def answered(
         self, answer: Callable[[stats.Reading], object], headers: Mapping[str, str] | None = None
     ) -> web.Response:
-        """`answer` as JSON; it is made and encoded in a thread, of what is in force at this moment, though the workers
-        may hear of it a little later: who has changed something finds it."""
-        reading = dataclasses.replace(stats.Reading.take(self.view), snapshot=self.catalog.registry.snapshot)
+        """`answer` as JSON; it is made and encoded in a thread."""
+        reading = self.reading()
         return json_response(await self.off_loop(lambda: msgspec.json.encode(answer(reading))), headers)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from discovery.catalog import Catalog
 from discovery.changes import NotFound
 from discovery.health.checker import CheckStatus
-from discovery.model import EndpointState, HealthCheck, Service
+from discovery.model import Endpoint, EndpointState, HealthCheck, Service
 from discovery.records import EndpointView, HistoryEntry, ServiceView, Shadowed
+from mesh import breaker
 from proxy.admin import policies
 from proxy.admin.answers import Answer, EndpointStats, ServiceStats, endpoint_stats, service_stats, where
 from proxy.stats import slots
@@ -88,7 +90,21 @@ class Lease(Answer, frozen=True):
     left: float
 
 
+class BreakerDetail(Answer, frozen=True):
+    """The circuit breaker of an endpoint at this moment. `left`: until an ejection ends; `ejections` and `errors`: in a
+    row; `worked`: requests that a half-open endpoint was tried with."""
+
+    state: str  # closed, open or half-open
+    left: float
+    ejections: int
+    errors: int
+    worked: int
+
+
 class EndpointDetail(Answer, frozen=True):
+    """`state` is ejected while the endpoint is healthy and its circuit breaker is open; `since` is when the registry
+    learnt the state that it has there."""
+
     id: str
     address: str
     version: str
@@ -103,6 +119,7 @@ class EndpointDetail(Answer, frozen=True):
     origin: str
     revision: int
     is_drained: bool
+    breaker: BreakerDetail
     lease: Lease | None
     active_requests: int
     requests: int
@@ -158,16 +175,15 @@ def service_detail(reading: Reading, described: Described) -> ServiceDetail:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which endpoints of a service: all of them, unless it says otherwise."""
+class Wanted(NamedTuple):
+    """Which endpoints of a service: all of them, unless it says otherwise. `live`: an ejected one is not passing."""
 
     passing: bool = False
     version: str | None = None
+    live: bool = True
 
-    def takes(self, view: EndpointView) -> bool:
-        endpoint = view.endpoint
-        if self.passing and endpoint.state is not EndpointState.HEALTHY:
+    def takes(self, endpoint: Endpoint, state: EndpointState) -> bool:
+        if self.passing and state is not EndpointState.HEALTHY:
             return False
         return self.version is None or endpoint.version == self.version
 
@@ -176,7 +192,18 @@ EVERY = Wanted()
 
 
 def endpoints(reading: Reading, described: Described, wanted: Wanted = EVERY) -> list[EndpointDetail]:
-    return [_detail(reading, described, view) for view in described.view.endpoints if wanted.takes(view)]
+    service = described.service.name
+    return [
+        _detail(reading, described, view)
+        for view in described.view.endpoints
+        if wanted.takes(view.endpoint, reading.state(service, view.endpoint) if wanted.live else view.endpoint.state)
+    ]
+
+
+def ejection(word: int, now_ms: int) -> str:
+    """Why an endpoint with this breaker is ejected, for people."""
+    why = "it failed more often than the others" if word & breaker.OUTLIER_BIT else "too many errors"
+    return f"circuit breaker {breaker.describe(word, now_ms)}: {why}"
 
 
 def endpoint_history(
@@ -220,7 +247,7 @@ def _service_row(reading: Reading, service: Service) -> Row:
 
 def _summary(reading: Reading, service: Service) -> ServiceSummary:
     cells = _service_row(reading, service).cells
-    states = Counter(endpoint.state for endpoint in service.endpoints)
+    states = Counter(reading.state(service.name, endpoint) for endpoint in service.endpoints)
     return ServiceSummary(
         name=service.name,
         domain=service.domain,
@@ -237,6 +264,10 @@ def _summary(reading: Reading, service: Service) -> ServiceSummary:
 def _detail(reading: Reading, described: Described, view: EndpointView) -> EndpointDetail:
     endpoint = view.endpoint
     counted = endpoint_stats(reading, described.service, endpoint)
+    word, state = reading.breaker(described.service.name, endpoint), endpoint.state
+    seen = breaker.view(word, reading.now_ms)
+    if seen.state == breaker.STATE_NAMES[breaker.OPEN] and state is EndpointState.HEALTHY:
+        state = EndpointState.EJECTED
     return EndpointDetail(
         id=endpoint.id,
         address=endpoint.address,
@@ -246,12 +277,19 @@ def _detail(reading: Reading, described: Described, view: EndpointView) -> Endpo
         backup=endpoint.backup,
         priority=endpoint.priority,
         metadata=endpoint.metadata,
-        state=endpoint.state.value,
-        reason=view.reason,
+        state=state.value,
+        reason=ejection(word, reading.now_ms) if state is EndpointState.EJECTED else view.reason,
         since=described.wall(view.since),
         origin=view.origin,
         revision=view.revision,
         is_drained=view.is_drained,
+        breaker=BreakerDetail(
+            state=seen.state,
+            left=round(seen.left, 3),
+            ejections=seen.ejections,
+            errors=seen.errors,
+            worked=seen.worked,
+        ),
         lease=Lease(ttl=view.ttl, left=round(view.expires - described.now, 3)) if view.expires is not None else None,
         active_requests=counted.stats.active_requests,
         requests=counted.stats.requests,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +12,8 @@ import msgspec
 from discovery.changes import Heartbeat, NotFound, PutEndpoint, RemoveEndpoint, SetDrain
 from discovery.model import EndpointState
 from proxy.admin import described
-from proxy.admin.api import Api, json_response, name_of_service, read_json, taken
+from proxy.admin.answers import Answer
+from proxy.admin.api import Api, encoded, json_response, name_of_service, read_json, taken
 from proxy.admin.blocking import Query, index_headers, index_of
 from proxy.admin.described import Described, Wanted
 from proxy.admin.problems import answer, invalid_value, refused
@@ -20,6 +22,7 @@ from proxy.admin.services import changed
 from proxy.config import bodies
 from proxy.config.records import Key, Record
 from proxy.config.shapes import Choice, Text
+from proxy.control import circuits
 from proxy.stats.reading import Reading
 
 if TYPE_CHECKING:
@@ -31,6 +34,12 @@ class Report(NamedTuple):
 
     state: EndpointState
     reason: str
+
+
+class Unejected(Answer, frozen=True):
+    """`changed`: its breaker was not closed."""
+
+    changed: bool
 
 
 class ReportedState(StrEnum):
@@ -65,6 +74,7 @@ class Endpoints:
             web.put(one + "/heartbeat", self.heartbeat),
             web.post(one + "/drain", self.drain),
             web.delete(one + "/drain", self.undrain),
+            web.post(one + "/uneject", self.uneject),
         ]
 
     async def all(self, request: web.Request) -> web.Response:
@@ -83,7 +93,8 @@ class Endpoints:
     async def listed(self, request: web.Request) -> web.Response:
         name = request.match_info["service"]
         parameters = Parameters(request, "passing", "version", "index", "wait")
-        wanted = _wanted(parameters)
+        # Nobody is woken when a breaker closes, so who follows the service is told what the registry knows.
+        wanted = _wanted(parameters)._replace(live="index" not in parameters.values)
         await self.api.waiting.news(self.api.catalog, Query.of(parameters.values), name)
         headers = index_headers(index_of(self.api.catalog, name))
         try:
@@ -135,6 +146,16 @@ class Endpoints:
 
     async def undrain(self, request: web.Request) -> web.Response:
         return await self._drain(request, False)
+
+    async def uneject(self, request: web.Request) -> web.Response:
+        """Close its circuit breaker."""
+        Parameters(request)
+        name, id = request.match_info["service"], request.match_info["id"]
+        view = self.api.view
+        found = Described.of(self.api.catalog, name)
+        endpoint = found.endpoint(id).endpoint
+        now_ms = int(time.monotonic() * 1000)
+        return encoded(Unejected(circuits.close(view.table, view.slot_numbers, found.service, endpoint, now_ms)))
 
     async def _drain(self, request: web.Request, is_draining: bool) -> web.Response:
         name, id = request.match_info["service"], request.match_info["id"]

@@ -6,12 +6,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from discovery.changes import NodeHeartbeat, NotFound, PutNode, RemoveNode
-from discovery.model import Node, Snapshot
+from discovery.model import Node
 from proxy.admin.answers import Answer
 from proxy.admin.api import Api, encoded, taken
 from proxy.admin.blocking import index_headers, index_of
 from proxy.admin.services import changed
 from proxy.config import bodies
+from proxy.stats.reading import Reading
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -27,12 +28,13 @@ class NodeDetail(Answer, frozen=True):
     endpoints: dict[str, int]  # by state
 
 
-def nodes(snapshot: Snapshot) -> list[NodeDetail]:
+def nodes(reading: Reading) -> list[NodeDetail]:
+    snapshot = reading.snapshot
     states: dict[str, Counter[str]] = {}
     for service in snapshot.services:
         for endpoint in service.endpoints:
             if endpoint.node:
-                states.setdefault(endpoint.node, Counter())[endpoint.state.value] += 1
+                states.setdefault(endpoint.node, Counter())[reading.state(service.name, endpoint).value] += 1
     present = {node.name: node for node in snapshot.nodes}
     return [
         _detail(present.get(name) or Node(name=name), name in present, states.get(name, Counter()))
@@ -66,12 +68,11 @@ class Nodes:
         ]
 
     async def listed(self, request: web.Request) -> web.Response:
-        snapshot = self.api.catalog.registry.snapshot
-        return await self.api.answered(lambda _: nodes(snapshot), index_headers(index_of(self.api.catalog)))
+        return await self.api.answered(nodes, index_headers(index_of(self.api.catalog)))
 
     async def get(self, request: web.Request) -> web.Response:
         name = request.match_info["node"]
-        for node in nodes(self.api.catalog.registry.snapshot):
+        for node in nodes(self.api.reading()):
             if node.name == name:
                 return encoded(node, index_headers(index_of(self.api.catalog)))
         raise NotFound(f"there is no node called {name}")

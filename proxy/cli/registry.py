@@ -1,4 +1,4 @@
-"""Commands that change who is where: `register`, `deregister`, `drain`."""
+"""Commands that change who is where: `register`, `deregister`, `drain`, `uneject`."""
 
 from __future__ import annotations
 
@@ -142,12 +142,25 @@ def deregister(options: Options, service: str, identity: str) -> None:
 @common_options
 def drain(options: Options, endpoint: str, undo: bool) -> None:
     """Let an endpoint, whoever defined it, finish what it has and take nothing new."""
+    path = (*_path(endpoint), "drain")
+    answer = options.client.delete(*path) if undo else options.client.post(*path)
+    _said(options, answer, f"{endpoint} {'takes requests again' if undo else 'drains'}")
+
+
+@click.command()
+@click.argument("endpoint", metavar="SERVICE/ENDPOINT")
+@common_options
+def uneject(options: Options, endpoint: str) -> None:
+    """Close the circuit breaker of an endpoint: it takes requests again, and its errors are forgotten."""
+    answer = options.client.post(*_path(endpoint), "uneject")
+    _said(options, answer, f"{endpoint} {'takes requests again' if answer['changed'] else 'was not ejected'}")
+
+
+def _path(endpoint: str) -> tuple[str, ...]:
     service, slash, identity = endpoint.partition("/")
     if not slash or not service or not identity:
         raise click.UsageError(f"'{endpoint}' is not SERVICE/ENDPOINT")
-    path = ("services", service, "endpoints", identity, "drain")
-    answer = options.client.delete(*path) if undo else options.client.post(*path)
-    _said(options, answer, f"{endpoint} {'takes requests again' if undo else 'drains'}")
+    return "services", service, "endpoints", identity
 
 
 def _said(options: Options, answer: Json, sentence: str) -> None:
@@ -157,4 +170,4 @@ def _said(options: Options, answer: Json, sentence: str) -> None:
         print(output.printable(sentence), flush=True)
 
 
-COMMANDS: tuple[click.Command, ...] = (register, deregister, drain)
+COMMANDS: tuple[click.Command, ...] = (register, deregister, drain, uneject)

@@ -37,16 +37,8 @@ def services(options: Options) -> None:
         return output.print_json(found)
     output.print_table(
         (
-            "SERVICE",
-            "DOMAIN",
-            "BALANCING",
-            "POLICIES",
-            ">HEALTHY",
-            ">ENDPOINTS",
-            ">ACTIVE",
-            ">PENDING",
-            ">REQUESTS",
-            "WRITTEN AT",
+            *("SERVICE", "DOMAIN", "BALANCING", "POLICIES", ">HEALTHY", ">EJECTED", ">ENDPOINTS"),
+            *(">ACTIVE", ">PENDING", ">REQUESTS", "WRITTEN AT"),
         ),
         (
             (
@@ -55,6 +47,7 @@ def services(options: Options) -> None:
                 service["load_balancing"],
                 ", ".join(service["policies"]) or "-",
                 service["endpoints"]["healthy"],
+                service["endpoints"]["ejected"],
                 sum(service["endpoints"].values()),
                 service["active_requests"],
                 service["pending_requests"],
@@ -77,7 +70,7 @@ def endpoints(options: Options, service: str | None) -> None:
     output.print_table(
         (
             *("SERVICE", "ENDPOINT", "ADDRESS", "VERSION", "STATE", ">FOR", "REASON", "FROM"),
-            *(">WEIGHT", ">ACTIVE", ">IDLE", ">REQUESTS", ">P99"),
+            *(">WEIGHT", ">ACTIVE", ">IDLE", ">ERRORS", ">REQUESTS", ">P99"),
         ),
         (
             (
@@ -85,13 +78,14 @@ def endpoints(options: Options, service: str | None) -> None:
                 endpoint["id"] + (" (backup)" if endpoint["backup"] else ""),
                 endpoint["address"],
                 endpoint["version"] or "-",
-                endpoint["state"],
-                output.age(endpoint["since"]),
+                state_text(endpoint),
+                "-" if endpoint["state"] == "ejected" else output.age(endpoint["since"]),
                 endpoint["reason"] or "-",
                 endpoint["origin"],
                 endpoint["weight"],
                 endpoint["active_requests"],
                 endpoint["pool"]["idle"],
+                endpoint["breaker"]["errors"],
                 endpoint["requests"],
                 output.seconds(endpoint["stats"]["stats"]["duration_quantiles"]["p99"]),
             )
@@ -224,6 +218,13 @@ def _print_version(as_json: bool) -> None:
     print(f"hivemesh {build.version()}, Python {platform.python_version()}, request path {build.request_path()}")
     for name, state in modules.items():
         print(f"  {name}: {state}")
+
+
+def state_text(endpoint: Json) -> str:
+    """A healthy endpoint with a half-open breaker takes few requests."""
+    if endpoint["state"] == "healthy" and endpoint["breaker"]["state"] == "half-open":
+        return "half-open"
+    return str(endpoint["state"])
 
 
 def route_text(entry: Json) -> str:

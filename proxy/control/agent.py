@@ -28,12 +28,12 @@ import structlog
 from discovery.catalog import Catalog
 from discovery.health.checker import CheckStatus
 from discovery.health.numbers import NO_CHECKS, HealthReading
-from discovery.model import Config, Snapshot
+from discovery.model import Config, Endpoint, Snapshot
 from discovery.registry import Registry
 from discovery.store import CannotOpen
 from proxy.admin.view import AgentView, ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
-from proxy.control import logs, startup
+from proxy.control import circuits, logs, startup
 from proxy.control.channel import Channel
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
 from proxy.control.discovery import Discovery, store_of
@@ -193,6 +193,7 @@ class Agent:
             self._rollout,
             published=self._on_published,
             keep=lambda state: self._holder.keep(msgspec.msgpack.encode(state)),
+            succeeded=self._on_check_succeeded,
         )
         try:
             await self._discovery.start(self.config, kept, self._fleet.known_states or kept.states)
@@ -253,6 +254,13 @@ class Agent:
     def _on_published(self) -> None:
         self.snapshot = self._rollout.snapshot
         self.slot_numbers = self._rollout.slots
+
+    def _on_check_succeeded(self, name: str, endpoint: Endpoint) -> None:
+        service = self.catalog.registry.service(name)
+        now_ms = int(time.monotonic() * 1000)
+        if service is not None and circuits.check_succeeded(self.table, self.slot_numbers, service, endpoint, now_ms):
+            fields = {"service": name, "endpoint": endpoint.id, "address": endpoint.address}
+            self._log.info("endpoint half-open", **fields, reason="health check succeeded")
 
     def _tell_supervisor(self) -> None:
         timeouts = self.snapshot.settings.timeouts

@@ -19,7 +19,7 @@ import structlog
 from discovery.catalog import Catalog
 from discovery.changes import FILE, Base, ChangeError, Resolved
 from discovery.health.checker import Checker
-from discovery.model import Config, EndpointState, RegistrySettings, Snapshot
+from discovery.model import Config, Endpoint, EndpointState, RegistrySettings, Snapshot
 from discovery.records import EndpointEvent
 from discovery.registry import Applied
 from discovery.store import Store
@@ -63,8 +63,10 @@ class Discovery:
         *,
         published: Callable[[], None] = lambda: None,
         keep: Callable[[Kept], None] | None = None,
+        succeeded: Callable[[str, Endpoint], None] = lambda service, endpoint: None,
     ) -> None:
-        """`published` is called when the workers were sent something; `keep` takes what a successor needs."""
+        """`published` is called when the workers were sent something; `keep` takes what a successor needs; `succeeded`
+        is told of every health check that succeeds."""
         self.catalog = catalog
         self.checker: Checker
         self._feeds: Feeds | None = None
@@ -72,6 +74,7 @@ class Discovery:
         self._rollout = rollout
         self._published = published
         self._keep = keep
+        self._succeeded = succeeded
         self._config = Config(snapshot=Snapshot())
         self._lock = asyncio.Lock()
         self._publishing: asyncio.Task[None] | None = None
@@ -96,7 +99,7 @@ class Discovery:
             for change in said:
                 self.catalog.report(change)
             self.catalog.adopt(lambda service, id, address: states.get(endpoint_key(service, id, address)))
-            self._feeds = feeds = Feeds(self._loop, self.catalog, config)
+            self._feeds = feeds = Feeds(self._loop, self.catalog, config, self._succeeded)
             self.checker = feeds.checker
             names = [change for change in said if isinstance(change, Resolved)]
             await feeds.start(config, names, is_fresh=kept.config is None)

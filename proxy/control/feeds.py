@@ -7,13 +7,13 @@ no longer listed. What goes wrong with one is a problem that the catalog keeps u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from discovery.catalog import Catalog
 from discovery.changes import FILE, Resolved
 from discovery.health.checker import Checker
-from discovery.model import Config
+from discovery.model import Config, Endpoint
 from discovery.sources.directory import DirectorySource
 from discovery.sources.names import Machine, NameSource
 from proxy.config.service_files import Context, ServiceFiles
@@ -23,8 +23,15 @@ _FIRST_LOOK = 5.0
 
 
 class Feeds:
-    def __init__(self, loop: asyncio.AbstractEventLoop, catalog: Catalog, config: Config) -> None:
-        self.checker = Checker(loop, catalog, config.registry, Random())
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        catalog: Catalog,
+        config: Config,
+        succeeded: Callable[[str, Endpoint], None],
+    ) -> None:
+        """`succeeded` is told of every health check that succeeds."""
+        self.checker = Checker(loop, catalog, config.registry, Random(), succeeded=succeeded)
         self._catalog = catalog
         self._names = NameSource(catalog, Machine(config.registry.resolvers))
         self._files = ServiceFiles(_context(config))

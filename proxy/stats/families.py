@@ -589,6 +589,14 @@ WORD_FAMILIES: tuple[WordFamily, ...] = (
         is_expected=_has_retry,
     ),
     WordFamily(
+        "hivemesh_retries_denied_total",
+        Scope.SERVICE,
+        "Failed requests that a retry policy applies to and that were not sent again, by why (docs/guide/retries.md)",
+        tuple((reason, words.RETRY_DENIALS + place) for place, reason in enumerate(words.RETRY_DENIAL_REASONS)),
+        "reason",
+        _has_retry,
+    ),
+    WordFamily(
         "hivemesh_circuit_rejections_total",
         Scope.SERVICE,
         "Requests, connections and retries refused because a limit of circuit_breaker was reached",
@@ -603,6 +611,13 @@ WORD_FAMILIES: tuple[WordFamily, ...] = (
         tuple((reason, words.EJECTIONS + place) for place, reason in enumerate(words.EJECTION_REASONS)),
         "reason",
         lambda subject: False,
+    ),
+    WordFamily(
+        "hivemesh_service_ejections_total",
+        Scope.SERVICE,
+        "Times that the circuit breaker of an endpoint of the service opened, by why",
+        tuple((reason, words.EJECTIONS + place) for place, reason in enumerate(words.EJECTION_REASONS)),
+        "reason",
     ),
     WordFamily(
         "hivemesh_failovers_total",

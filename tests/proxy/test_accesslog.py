@@ -33,8 +33,8 @@ TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 FIELDS = [
     "ts", "duration_ms", "request_id", "trace_id", "method", "scheme", "host", "path", "protocol", "status",
     "upstream_status", "flags", "flag_details", "route", "rule_source", "service", "version", "endpoint", "attempts",
-    "retry_denied", "bytes_in", "bytes_out", "client", "t_recv", "t_queue", "t_connect", "t_first_byte", "t_total",
-    "user_agent",
+    "retries", "retry_denied", "probe", "bytes_in", "bytes_out", "client", "t_recv", "t_queue", "t_connect",
+    "t_first_byte", "t_total", "user_agent",
 ]  # fmt: skip
 
 
@@ -107,7 +107,15 @@ def entry_of(exchange: Exchange) -> dict[str, Any]:
 
 def test_all_fields_of_an_answered_request() -> None:
     exchange = served(
-        version="v2", flags="fo", detail="moved on", denied="attempts", attempts=3, bytes_in=5, bytes_out=9
+        version="v2",
+        flags="fo",
+        detail="moved on",
+        denied="attempts",
+        attempts=3,
+        bytes_in=5,
+        bytes_out=9,
+        retries=2,
+        probing=True,
     )
     entry = entry_of(exchange)
     assert list(entry) == FIELDS
@@ -132,7 +140,9 @@ def test_all_fields_of_an_answered_request() -> None:
         "version": "v2",
         "endpoint": "10.0.0.1:80",
         "attempts": 3,
+        "retries": 2,
         "retry_denied": "attempts",
+        "probe": True,
         "bytes_in": 5,
         "bytes_out": 9,
         "client": "192.0.2.1",
@@ -148,7 +158,8 @@ def test_all_fields_of_an_answered_request() -> None:
 def test_a_request_that_met_no_route_leaves_out_what_there_is_not() -> None:
     entry = entry_of(finished(status=404, flags="NR", detail="no route matches this request"))
     assert entry["flags"] == "NR"
-    absent = {"upstream_status", "route", "rule_source", "service", "version", "endpoint", "retry_denied"}
+    absent = {"upstream_status", "route", "rule_source", "service", "version", "endpoint"}
+    absent |= {"retries", "retry_denied", "probe"}
     assert not absent & set(entry)
     assert not {"t_queue", "t_connect", "t_first_byte"} & set(entry)
 
@@ -203,7 +214,7 @@ TEXT = re.compile(
     r'\[(?P<start>[0-9T:.Z-]+)\] "(?P<method>\S+) (?P<path>\S*) (?P<protocol>HTTP/1\.[01])" (?P<status>\d+) '
     r"(?P<flags>\S+) (?P<rx>\d+) (?P<tx>\d+) (?P<duration>\d+) (?P<upstream>\d+|-) "
     r'"(?P<xff>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)" "(?P<id>(?:[^"\\]|\\.)*)" '
-    r'"(?P<authority>(?:[^"\\]|\\.)*)" "(?P<host>(?:[^"\\]|\\.)*)"'
+    r'"(?P<authority>(?:[^"\\]|\\.)*)" "(?P<host>(?:[^"\\]|\\.)*)"(?P<more>.*)'
 )
 
 
@@ -221,8 +232,13 @@ def test_the_text_format_is_the_one_of_envoy() -> None:
     assert found == {
         "method": "PUT", "path": "/p?q", "protocol": "HTTP/1.0", "status": "200", "flags": "fo", "rx": "5", "tx": "9",
         "duration": "12", "upstream": "4", "xff": "1.1.1.1", "agent": "t", "id": "id-1", "authority": "A.test:80",
-        "host": "10.0.0.1:80",
+        "host": "10.0.0.1:80", "more": "",
     }  # fmt: skip
+
+
+def test_text_lines_say_behind_that_what_policies_did() -> None:
+    found = text_of(served(retries=2, denied="budget", probing=True, flags="URX"))
+    assert (found["flags"], found["more"]) == ("URX", " retries=2 retry_denied=budget probe=true")
 
 
 def test_what_there_is_not_is_a_dash() -> None:

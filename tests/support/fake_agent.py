@@ -25,11 +25,13 @@ from discovery.model import (
 )
 from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
+from mesh.breaker import pack
 from proxy.admin.view import ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Shared, Slot, Table
 from proxy.stats import slots
 from proxy.stats.allocator import keys_of
+from proxy.stats.words import BREAKER_WORD
 
 SLOTS = 256
 
@@ -132,6 +134,12 @@ class FakeAgent:
     def words(self, key: str) -> Shared:
         """What any process may change of a row."""
         return self.table.shared(self.slot_numbers[key])
+
+    def put_breaker(self, key: str, state: int, *, until: float = 0.0, times: int = 1, count: int = 0) -> None:
+        """What a worker makes of the circuit breaker of an endpoint; `until`: seconds from now."""
+        shared = self.words(key)
+        word = pack(state, 0, times, count, int((time.monotonic() + until) * 1000))
+        assert shared.swap(BREAKER_WORD, shared.load(BREAKER_WORD), word)
 
     def row(self, key: str, worker: int = 0) -> Slot:
         return self.table.slot(worker, self.slot_numbers[key])

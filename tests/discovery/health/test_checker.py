@@ -98,12 +98,14 @@ class Bench:
         self.lingers = False  # attempts are not gone when they end
         self.attempts: list[Attempt] = []
         self.begun: list[tuple[float, str]] = []
+        self.succeeded: list[tuple[str, str]] = []
         self.checker = Checker(
             self.loop,  # type: ignore[arg-type]
             self.catalog,
             settings or RegistrySettings(),
             Random(seed),
             begin=self.begin,
+            succeeded=lambda service, endpoint: self.succeeded.append((service, endpoint.id)),
             clock=self.loop.time,
             wall=lambda: self.loop.now + 1_000_000.0,
         )
@@ -153,6 +155,17 @@ def test_a_new_endpoint_is_healthy_after_one_success() -> None:
     bench = started(a=SUCCESS)
     bench.run(1.0)
     assert bench.states() == [("a", HEALTHY, "")]
+
+
+def test_every_success_is_told_whether_it_changes_a_state_or_not() -> None:
+    bench = started(endpoint("a"), endpoint("bb"), a=SUCCESS, bb=REFUSED)
+    bench.run(1.0)
+    assert bench.succeeded == [("web", "a")]
+    bench.run(20.0)
+    assert bench.succeeded == [("web", "a")] * 3
+    bench.answers["a"] = REFUSED
+    bench.run(10.0)
+    assert len(bench.succeeded) == 3
 
 
 def test_it_takes_three_failures_to_lose_an_endpoint_and_two_successes_to_have_it_back() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from admin_server import AdminServer, Reply
 from fake_agent import FakeAgent
 
 from discovery.model import Position
+from mesh.breaker import CLOSED, HALF_OPEN, OPEN
 from proxy.admin.view import ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.stats import slots
+from proxy.stats.words import EPOCH_WORD, RECOVERED_WORD
 
 ENDPOINT = slots.endpoint_key("api", "api-1", "127.0.0.1:9001")
 
@@ -184,6 +187,88 @@ def test_endpoints_with_state_totals_and_pool(server: AdminServer, agent: FakeAg
     assert (first["id"], first["state"], first["requests"], first["active_requests"]) == ("api-1", "healthy", 1, 1)
     assert first["pool"] == {"idle": 3, "active": 1}
     assert (second["id"], second["state"], second["requests"]) == ("api-2", "draining", 0)
+
+
+def test_an_ejected_endpoint_is_told_with_reason_and_time_left(server: AdminServer, agent: FakeAgent) -> None:
+    agent.put_breaker(ENDPOINT, OPEN, until=100.0, times=2)
+    first, second = server.get("/v1/services/api/endpoints").json
+    assert (first["state"], second["state"]) == ("ejected", "draining")
+    assert 99.0 < first["breaker"].pop("left") <= 100.0
+    assert first["breaker"] == {"state": "open", "ejections": 2, "errors": 0, "worked": 0}
+    assert re.fullmatch(
+        r"circuit breaker open for another \d+\.\d s, ejected 2 times in a row: too many errors", first["reason"]
+    )
+    assert second["breaker"]["state"] == "closed"
+    assert server.get("/v1/services/api/endpoints/api-1").json["endpoint"]["state"] == "ejected"
+    services = {service["name"]: service["endpoints"] for service in server.get("/v1/services").json}
+    assert services["api"] == {"healthy": 0, "checking": 0, "unhealthy": 0, "ejected": 1, "draining": 1}
+    assert server.get("/v1/nodes").json[0]["endpoints"] == {"ejected": 1}
+    assert server.get("/v1/nodes/n1").json["endpoints"] == {"ejected": 1}
+
+
+def test_an_ejected_endpoint_is_not_passing_but_for_who_follows(server: AdminServer, agent: FakeAgent) -> None:
+    def passing(query: str = "") -> list[tuple[str, str]]:
+        found = server.get(f"/v1/services/api/endpoints?passing{query}").json
+        return [(each["id"], each["state"]) for each in found]
+
+    assert passing() == [("api-1", "healthy")]
+    agent.put_breaker(ENDPOINT, OPEN, until=100.0)
+    assert passing() == []
+    assert passing("&index=0") == [("api-1", "ejected")]  # nobody would tell it of the endpoint's return
+    agent.put_breaker(ENDPOINT, HALF_OPEN)
+    assert passing() == [("api-1", "healthy")]
+
+
+@pytest.mark.parametrize(
+    ("state", "until", "count", "expected"),
+    [
+        (HALF_OPEN, 0.0, 3, ("half-open", 0, 3)),
+        (OPEN, -1.0, 0, ("half-open", 0, 0)),  # it is over, whether anybody has noted that or not
+        (CLOSED, 0.0, 4, ("closed", 4, 0)),
+    ],
+)
+def test_a_breaker_that_lets_requests_through_is_told_beside_the_state(
+    server: AdminServer, agent: FakeAgent, state: int, until: float, count: int, expected: tuple[str, int, int]
+) -> None:
+    agent.put_breaker(ENDPOINT, state, until=until, count=count)
+    first, _ = server.get("/v1/services/api/endpoints").json
+    assert first["state"] == "healthy"
+    assert (first["breaker"]["state"], first["breaker"]["errors"], first["breaker"]["worked"]) == expected
+    assert first["breaker"]["left"] == 0.0
+
+
+def test_what_health_checks_say_covers_a_breaker(server: AdminServer, agent: FakeAgent) -> None:
+    agent.put_breaker(slots.endpoint_key("api", "api-2", "127.0.0.1:9002"), OPEN, until=100.0)
+    _, second = server.get("/v1/services/api/endpoints").json
+    assert (second["state"], second["breaker"]["state"]) == ("draining", "open")
+    assert "circuit" not in second["reason"]
+
+
+def test_a_breaker_is_closed_by_hand(server: AdminServer, agent: FakeAgent) -> None:
+    agent.put_breaker(ENDPOINT, OPEN, until=100.0, times=7)
+    before = agent.words("service/api").load(EPOCH_WORD)
+    path = "/v1/services/api/endpoints/api-1/uneject"
+    assert server.post(path).json == {"changed": True}
+    first, _ = server.get("/v1/services/api/endpoints").json
+    assert first["state"] == "healthy"
+    assert first["breaker"] == {"state": "closed", "left": 0.0, "ejections": 0, "errors": 0, "worked": 0}
+    assert agent.words("service/api").load(EPOCH_WORD) == before + 1
+    assert agent.words(ENDPOINT).load(RECOVERED_WORD) > 0
+    assert server.post(path).json == {"changed": False}
+    assert_problem(server.post("/v1/services/api/endpoints/nope/uneject"), 404)
+    assert server.get(path).status == 405
+
+
+def test_attempts_are_told_of_endpoints_and_overflows_of_services(server: AdminServer, agent: FakeAgent) -> None:
+    row = agent.row(ENDPOINT)
+    for cell, count in ((slots.ATTEMPTS, 9), (slots.ATTEMPT_FAILURES, 4), (slots.PROBES, 2)):
+        row.add(cell, count)
+    agent.row("service/api").add(slots.OVERFLOWS, 3)
+    found = server.get("/v1/stats").json
+    first = {each["endpoint"]: each for each in found["endpoints"]}["api-1"]
+    assert (first["attempts"], first["attempt_failures"], first["probes"]) == (9, 4, 2)
+    assert first["stats"]["overflows"] == 0
+    assert {each["service"]: each["stats"]["overflows"] for each in found["services"]} == {"api": 3, "web": 0}
 
 
 def test_what_does_not_exist_is_said_by_name(server: AdminServer) -> None:

@@ -17,6 +17,7 @@ from fake_agent import FakeAgent, shop
 
 from discovery.changes import Base
 from discovery.model import Listener, Position, Protocol, StreamRoute, TrafficSplit
+from mesh.breaker import CLOSED, HALF_OPEN, OPEN
 from proxy.admin.view import ReloadResult
 from proxy.cli.main import cli
 from proxy.config.problems import Problem
@@ -94,6 +95,21 @@ def test_endpoints_of_all_services_or_of_one(hivemesh: Cli, server: AdminServer,
         "1",
     )
     assert (second["STATE"], second["VERSION"]) == ("draining", "v2")
+
+
+def test_endpoints_that_a_breaker_keeps_requests_from(hivemesh: Cli, server: AdminServer, agent: FakeAgent) -> None:
+    agent.put_breaker(ENDPOINT, OPEN, until=100.0, times=3)
+    first, _ = hivemesh.rows("--admin", server.url, "endpoints", "api")
+    assert (first["STATE"], first["FOR"]) == ("ejected", "-")
+    assert "ejected 3 times in a row" in hivemesh("--admin", server.url, "endpoints", "api")
+    api, _ = hivemesh.rows("--admin", server.url, "services")
+    assert (api["HEALTHY"], api["EJECTED"], api["ENDPOINTS"]) == ("0", "1", "2")
+    agent.put_breaker(ENDPOINT, HALF_OPEN)
+    first, _ = hivemesh.rows("--admin", server.url, "endpoints", "api")
+    assert first["STATE"] == "half-open"
+    agent.put_breaker(ENDPOINT, CLOSED, count=4)
+    first, _ = hivemesh.rows("--admin", server.url, "endpoints", "api")
+    assert (first["STATE"], first["ERRORS"]) == ("healthy", "4")
 
 
 def test_a_service_that_does_not_exist(hivemesh: Cli, server: AdminServer) -> None:

@@ -19,6 +19,7 @@ from dnslib import RR, A, DNSRecord  # type: ignore[import-untyped]
 from fake_agent import FakeAgent
 from waiting import eventually
 
+from mesh.breaker import OPEN
 from proxy.cli.main import cli
 
 ROOT = Path(__file__).parents[3]
@@ -139,6 +140,16 @@ def test_drain_and_its_undoing(hivemesh: Cli, server: AdminServer) -> None:
     assert endpoint(server, "api", "api-1")["endpoint"]["state"] == "healthy"
     assert "is not SERVICE/ENDPOINT" in hivemesh("drain", "api", code=2)
     assert "has no endpoint" in hivemesh("drain", "api/nope", code=1)
+
+
+def test_uneject(hivemesh: Cli, server: AdminServer) -> None:
+    assert hivemesh("uneject", "api/api-1") == "api/api-1 was not ejected\n"
+    server.agent.put_breaker("endpoint/api/api-1/127.0.0.1:9001", OPEN, until=100.0)
+    assert hivemesh("uneject", "api/api-1") == "api/api-1 takes requests again\n"
+    assert endpoint(server, "api", "api-1")["endpoint"]["state"] == "healthy"
+    assert json.loads(hivemesh("uneject", "api/api-1", "--json")) == {"changed": False}
+    assert "is not SERVICE/ENDPOINT" in hivemesh("uneject", "api", code=2)
+    assert "has no endpoint" in hivemesh("uneject", "api/nope", code=1)
 
 
 def test_nodes(hivemesh: Cli, server: AdminServer) -> None:

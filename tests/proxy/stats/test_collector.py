@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import time
 from collections.abc import Iterator
 
 import msgspec
@@ -27,14 +26,13 @@ from discovery.policies import (
     RequestPolicies,
     RetryPolicy,
 )
-from mesh.breaker import HALF_OPEN, OPEN, pack
+from mesh.breaker import HALF_OPEN, OPEN
 from proxy.admin.view import WorkerStatus
 from proxy.config.problems import Problem
 from proxy.stats import slots, words
 from proxy.stats.collector import content_type, render
 from proxy.stats.families import FAMILIES, WORD_FAMILIES, Kind, Scope
 from proxy.stats.reading import Reading
-from proxy.stats.words import BREAKER_WORD
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 ENDPOINT = slots.endpoint_key("api", "api-1", "127.0.0.1:9001")
@@ -154,13 +152,6 @@ def test_questions_of_dns_are_counted_by_protocol_type_and_code() -> None:
     assert values(agent, "hivemesh_dns_request_duration_seconds_sum", protocol="udp") == {(): pytest.approx(0.0042)}
 
 
-def circuit(agent: FakeAgent, state: int, seconds: float = 0.0) -> None:
-    """Another process changes the breaker of api-1."""
-    shared = agent.words(ENDPOINT)
-    until_ms = int((time.monotonic() + seconds) * 1000)
-    assert shared.swap(BREAKER_WORD, shared.load(BREAKER_WORD), pack(state, 0, 1, 0, until_ms))
-
-
 def test_the_state_of_a_breaker_is_that_of_this_moment(agent: FakeAgent) -> None:
     assert values(agent, "hivemesh_circuit_state") == {}
     busy(agent)
@@ -170,7 +161,7 @@ def test_the_state_of_a_breaker_is_that_of_this_moment(agent: FakeAgent) -> None
         (HALF_OPEN, 0.0, 2, 0),
         (0, 0.0, 0, 0),
     ):
-        circuit(agent, state, seconds)
+        agent.put_breaker(ENDPOINT, state, until=seconds)
         assert values(agent, "hivemesh_circuit_state", service="api") == {("api-1",): shown}
         states = values(agent, "hivemesh_endpoints", service="api")
         assert states == {
@@ -196,7 +187,8 @@ def test_ejections_are_counted_by_endpoint_and_reason(agent: FakeAgent) -> None:
 
 
 def test_of_a_policy_that_nobody_has_nothing_is_shown_until_it_counts(agent: FakeAgent) -> None:
-    names = {family.name for family in WORD_FAMILIES} - {"hivemesh_failovers_total"}  # one of the services has a split
+    names = {family.name for family in WORD_FAMILIES}
+    names -= {"hivemesh_failovers_total", "hivemesh_service_ejections_total"}  # a split and a breaker are there
     assert not [sample for metric in metrics(agent) for sample in metric.samples if sample.name in names]
     agent.words("service/web").add(words.DENIED, 3)
     agent.words("route/front/api").add(words.MIRRORED, 1)
@@ -239,8 +231,8 @@ def test_what_policies_may_do_is_shown_from_the_start() -> None:
         for sample in metric.samples
         if sample.name in {family.name for family in WORD_FAMILIES}
     }
-    expected = {family.name for family in WORD_FAMILIES if family.scope in (Scope.ROUTE, Scope.SERVICE)}
-    assert shown == {(name, "api") for name in expected}
+    expected = {(family.name, "api") for family in WORD_FAMILIES if family.scope in (Scope.ROUTE, Scope.SERVICE)}
+    assert shown == {*expected, ("hivemesh_service_ejections_total", "web")}  # every service has breakers
 
 
 def test_without_a_dns_server_there_is_nothing_of_it(agent: FakeAgent) -> None:

@@ -15,6 +15,9 @@ from admin_server import AdminServer, Reply
 from fake_agent import FakeAgent
 
 from discovery.model import Config, Snapshot
+from mesh.breaker import OPEN
+from proxy.stats.allocator import keys_of
+from proxy.stats.slots import endpoint_key
 
 WEB = {
     "ID": "host:web:80",
@@ -62,6 +65,15 @@ def test_registrator_registers_looks_and_deregisters(server: AdminServer) -> Non
     assert ok(server.put("/v1/agent/service/deregister/host:web:80")) is None
     assert ok(server.get("/v1/agent/services")) == {}
     assert "unknown service ID" in plain(server.put("/v1/agent/service/deregister/host:web:80"), 404)
+
+
+def test_an_ejection_is_not_told_to_clients_that_would_not_be_told_of_its_end(server: AdminServer) -> None:
+    ok(server.put("/v1/agent/service/register", {**WEB, "Check": None}))
+    agent = server.agent
+    agent.slot_numbers = {key: number for number, key in enumerate(keys_of(agent.snapshot), start=1)}
+    agent.put_breaker(endpoint_key("web", "host:web:80", "10.0.0.1:80"), OPEN, until=100.0)
+    assert ok(server.get("/v1/services/web/endpoints"))[0]["state"] == "ejected"
+    assert passing(server) == ["host:web:80"]
 
 
 def test_a_ttl_check_is_told_by_its_service(server: AdminServer) -> None:

@@ -2,7 +2,8 @@
 
 Usage: backend.py NAME HOST:PORT. Standard library only, so that there is nothing between you and what happens.
 It reads a request head and a body with Content-Length or in chunks, and keeps connections open. /health answers 200;
-after POST /sick it answers 503, as everything else does, until POST /well.
+after POST /sick it answers 503, as everything else does, until POST /well. After POST /flaky it is well when it is
+checked, and fails at everything else.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from contextlib import suppress
 
 LARGEST_HEAD = 64 * 1024
 
-MOODS = {"/sick": "503 Service Unavailable", "/well": "200 OK"}
+# What it answers from then on: to its checks, and to everything else.
+FAILS, WORKS = "503 Service Unavailable", "200 OK"
+MOODS = {"/sick": (FAILS, FAILS), "/flaky": (WORKS, FAILS), "/well": (WORKS, WORKS)}
 
 
 async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> int:
@@ -52,7 +55,7 @@ def answer(name: str, status: str, method: str, target: str, headers: dict[str, 
 
 
 async def serve_connection(
-    name: str, mood: list[str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    name: str, mood: list[tuple[str, str]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     # A peer that goes away or sends nonsense ends its connection and nothing else.
     with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
@@ -64,7 +67,8 @@ async def serve_connection(
             body_size = await read_body(reader, headers)
             if method == "POST" and target in MOODS:
                 mood[0] = MOODS[target]
-            writer.write(answer(name, mood[0], method, target, headers, body_size))
+            status = mood[0][0 if target == "/health" or target in MOODS else 1]
+            writer.write(answer(name, status, method, target, headers, body_size))
             await writer.drain()
     writer.close()
 

@@ -112,11 +112,11 @@ def resolve(name: str, kind: str = "A") -> list[str]:
     return sorted(str(record.rdata) for record in DNSRecord.parse(query.send(*DNS, timeout=10)).rr)
 
 
-def states() -> dict[str, str]:
-    """The endpoints of the service api and why they are as they are, as the API says it."""
+def states(service: str = "api") -> dict[str, str]:
+    """The endpoints of a service and how they are, as the API says it."""
     connection = HTTPConnection(*ADMIN, timeout=10)
     try:
-        connection.request("GET", "/v1/services/api/endpoints")
+        connection.request("GET", f"/v1/services/{service}/endpoints")
         return {endpoint["id"]: endpoint["state"] for endpoint in json.loads(connection.getresponse().read())}
     finally:
         connection.close()
@@ -237,6 +237,36 @@ def sickness(stage: Stage) -> None:
     )
 
 
+def flakiness(stage: Stage) -> None:
+    """A backend whose checks go well fails at real requests: these are sent to another one, and it is taken out."""
+    ask("POST", "/flaky", place=BACKENDS["web-2"])
+    before = len(stage.entries())
+    answers = ask("GET", "/orders/7", count=40)
+    seen = Counter(answer.backend for answer in answers)
+    logged = wait_for(lambda: stage.entries()[before:] if len(stage.entries()) >= before + 40 else [], "the access log")
+    again = sum(entry.get("attempts", 1) > 1 for entry in logged)
+    addresses = resolve("orders.test")
+    stage.note(
+        "web-2 fails at every request, not at checks; 40 x GET /orders/7",
+        f"{told(seen)}, {again} sent again; now {states('orders')['orders-2']}, DNS says {', '.join(addresses)}",
+        all_ok(answers) and again >= 5 and addresses == ["127.0.0.1"],
+    )
+    ask("POST", "/well", place=BACKENDS["web-2"])
+    started = time.monotonic()
+    probes: list[Answer] = []
+
+    def is_back() -> bool:
+        probes.extend(ask("GET", "/orders/7", count=2))
+        return resolve("orders.test") == ["127.0.0.1", "127.0.0.2"]
+
+    wait_for(is_back, "orders-2 to be in use again")
+    stage.note(
+        f"web-2 is well again, and is back after {time.monotonic() - started:.1f} s and a few tries",
+        told(Counter(answer.backend for answer in probes)),
+        all_ok(probes) and states("orders")["orders-2"] == "healthy",
+    )
+
+
 def refused(stage: Stage) -> None:
     """Two lengths for one body: another server may read it differently, so it goes no further."""
     with socket.create_connection(PROXY, timeout=10) as connection:
@@ -260,6 +290,7 @@ SCENES: list[Callable[[Stage], None]] = [
     refused,
     backend_dies,
     sickness,
+    flakiness,
 ]
 
 
@@ -366,7 +397,7 @@ def show_places(console: Console, stage: Stage) -> None:
         "through the proxy": f"curl -i http://{PROXY[0]}:{PROXY[1]}/",
         "the new version": f"curl -H 'x-beta: 1' http://{PROXY[0]}:{PROXY[1]}/",
         "its names": f"dig @{DNS[0]} -p {DNS[1]} api.test",
-        "break a backend": "curl -X POST http://127.0.0.2:9002/sick   (and /well)",
+        "break a backend": "curl -X POST http://127.0.0.2:9002/sick   (or /flaky; then /well)",
         "metrics": f"curl http://{ADMIN[0]}:{ADMIN[1]}/metrics",
         "who is where": f"{hivemesh} endpoints",
         "numbers, live": f"{hivemesh} stats --watch",

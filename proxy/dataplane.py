@@ -36,6 +36,7 @@ from proxy.streamlog import TCP, StreamRecord
 from proxy.table import Rows, Tables
 from proxy.udp.forward import UdpForwarder
 from proxy.udp.session import UdpServer, UdpSession
+from proxy.upstream.bell import Bell
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import make_way, serve
 
@@ -96,6 +97,7 @@ class DataPlane:
         self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
         self.tables = Tables(self.rows, self.udp.review)
         self.tables.breakers.emit = emit
+        self.tables.ring = Bell(table).ring
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
@@ -327,13 +329,17 @@ class DataPlane:
         for service in self.tables.breakers.look(self.tables.services.values(), self.reactor.now_ms):
             if service.pending:
                 serve(service)
+        self.wake()
+        if self.log is not None:
+            self.log.flush()
+        self.ticker = self.loop.call_later(TICK, self.tick)
+
+    def wake(self) -> None:
+        """Another worker has connections to give, or wants one."""
         if self.tables.crowded:
             self.serve_crowded()
         for service in self.tables.shared:
             make_way(service)
-        if self.log is not None:
-            self.log.flush()
-        self.ticker = self.loop.call_later(TICK, self.tick)
 
     def serve_crowded(self) -> None:
         """Connections of other workers may have ended."""

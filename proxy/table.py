@@ -34,7 +34,7 @@ from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.slots import WORKER_SLOT, endpoint_key, listener_key, route_key, service_key
 from proxy.stats.words import RETRY_FLOOR_WORD
 from proxy.upstream.breakers import Breakers
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, nobody
 from proxy.upstream.queue import serve
 from proxy.upstream.split import ServiceSplit
 
@@ -101,7 +101,8 @@ class Rows:
 
 
 class Tables:
-    """The state in force. `services` and `listeners` are by name; `shared` are the services with `pool.max_total`."""
+    """The state in force. `services` and `listeners` are by name; `shared` are the services whose connections are
+    limited over all workers."""
 
     def __init__(self, rows: Rows, review: Callable[[EndpointRuntime], None] = lambda _: None) -> None:
         """`review` is called with an endpoint that may be used for more, or for less, than before."""
@@ -116,6 +117,7 @@ class Tables:
         self.listeners: dict[str, ListenerRuntime] = {}
         self.applied: dict[str, Listener] = {}
         self.followers: list[Follower] = []
+        self.ring: Callable[[], None] = nobody  # wakes the other workers
         self.crowded: set[ServiceRuntime] = set()  # those that wait for connections of any worker to end
         self.domains: dict[str, Domains] = {}  # of every listener
         # Routes of every listener by the service that they name, whether it is there or not.
@@ -182,6 +184,7 @@ class Tables:
         """A service that was not there; no route leads to it yet."""
         row = self.rows.row(service_key(service.name))
         runtime = ServiceRuntime(service, row, self.rows.shared(row), self.crowded, self.breakers)
+        runtime.ring = self.ring
         runtime.proxy_header = _proxy_header(service)
         endpoints: dict[Identity, EndpointRuntime] = {}
         for count, endpoint in enumerate(service.endpoints, 1):
@@ -257,12 +260,9 @@ class Tables:
         runtime.service = service
         runtime.timeout = service.timeout
         runtime.phases = service_phases(service, self.tools(runtime.slot))
-        runtime.breaker = service.circuit_breaker
+        runtime.limit(service)
         runtime.retry = self.retry_plan(service.retry, runtime.shared, runtime.retry)
         runtime.deadline_header = service.deadline_header
-        runtime.max_requests = service.circuit_breaker.max_requests
-        runtime.max_pending = service.pool.max_pending
-        runtime.max_total = service.pool.max_total
         if runtime.max_total:
             self.shared.add(runtime)
             if runtime.pending:

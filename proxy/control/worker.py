@@ -60,6 +60,7 @@ from proxy.stats.slots import (
     WORKER_VERSION,
     endpoint_key,
 )
+from proxy.upstream.bell import SIGNAL as BELL
 
 HEARTBEAT = 0.5  # seconds between two signs of life
 _DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say that it is done
@@ -79,6 +80,7 @@ class Plane(Protocol):
     def forget(self, numbers: Iterable[tuple[str, int]]) -> None: ...
     def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None: ...
     def reopen_logs(self) -> None: ...
+    def wake(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -201,6 +203,11 @@ class Worker:
         self._plane.drain(for_requests, for_streams, self._drained)
         if not self._is_closed:
             self._loop.call_later(max(for_requests, for_streams) + _DRAIN_OVERTIME, self._drained)
+
+    def wake(self) -> None:
+        """Another worker has rung: proxy/upstream/bell.py."""
+        if not self._is_closed:
+            self._plane.wake()
 
     def close(self) -> None:
         """End at once."""
@@ -368,6 +375,7 @@ class Process:
         loop.add_reader(self._lines.stream.sock, self._from_supervisor)
         loop.add_signal_handler(signal.SIGTERM, self._worker.drain)
         loop.add_signal_handler(signal.SIGQUIT, self._worker.close)
+        loop.add_signal_handler(BELL, self._worker.wake)
 
     def _from_supervisor(self) -> None:
         try:

@@ -33,7 +33,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
-from proxy.stats.words import RETRY_SUCCESSES
+from proxy.stats.words import CONNECTIONS_RESOURCE, PENDING_RESOURCE, RETRY_SUCCESSES
 from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import Waiter, is_free, join, serve
 
@@ -154,7 +154,7 @@ class Attempts(Retries):
         """All connections the service may have are busy: wait, up to the limit and not longer than a connect may."""
         waiter = WaitingExchange(self, exchange)
         if not join(exchange.service, waiter):
-            self.fail(exchange, replies.OVERFLOW, "")
+            self.fail(exchange, replies.OVERFLOW, exchange.service.refused(PENDING_RESOURCE))
             return
         now = self.reactor.micros()
         if exchange.waits_since == 0:
@@ -405,7 +405,8 @@ class Attempts(Retries):
         """The client side's deadline: the route's total, the longest wait for a connection, or the end of a pause."""
         if exchange.waiting is not None:
             exchange.service.slot.add(OVERFLOWS, 1)
-            self.refuse(exchange, replies.PENDING_TIMEOUT, "")
+            reason = exchange.service.refused(CONNECTIONS_RESOURCE)
+            self.refuse(exchange, replies.PENDING_TIMEOUT, f"{replies.PENDING_TIMEOUT.detail}: {reason}")
         elif exchange.pause:
             self.pause_over(exchange)
         else:

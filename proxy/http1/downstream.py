@@ -228,6 +228,10 @@ class Downstream(ClientSide):
             if limit and body.total > limit:
                 self.forwarder.refuse(exchange, replies.BODY_TOO_LARGE, "")
                 return False
+            guard = exchange.body_guard
+            if guard is not None and body.total > exchange.most_body:
+                self.forwarder.refuse(exchange, replies.BODY_OVER_POLICY, guard.exceeded())
+                return False
             self.forwarder.keep_body(exchange, buffer, body.at, body.count)
             result = server.request_data(buffer, body.at, body.count)
             if body.is_done():

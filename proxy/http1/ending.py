@@ -219,6 +219,10 @@ class Ending:
 
     def fail(self, exchange: Exchange, failure: Failure, detail: str) -> None:
         """Answer with a failure of the table."""
+        self.turn_away(exchange, failure, detail, [])
+
+    def turn_away(self, exchange: Exchange, failure: Failure, detail: str, more: list[tuple[bytes, bytes]]) -> None:
+        """The same with fields beside the failure's own."""
         exchange.add_flag(failure.flag)
         if detail:
             exchange.detail = detail
@@ -228,7 +232,7 @@ class Ending:
         fields, body = replies.render_failure(
             failure, self.settings.name, exchange.detail, exchange.request_id, accept, exchange.attempts
         )
-        self.answer(exchange, failure.status, fields, body, failure.close)
+        self.answer(exchange, failure.status, fields + more, body, failure.close)
 
     def answer(
         self, exchange: Exchange, status: int, fields: list[tuple[bytes, bytes]], body: bytes, close: bool

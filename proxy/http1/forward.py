@@ -18,6 +18,7 @@ from proxy.http1.parties import PAUSE_PHASE, Exchange, RouteRuntime
 from proxy.http1.replies import Failure
 from proxy.kernel.entropy import random_unit
 from proxy.stats.slots import ACTIVE
+from proxy.stats.words import REQUESTS_RESOURCE
 from proxy.upstream.queue import serve
 
 
@@ -57,6 +58,9 @@ class Forwarder(Attempts):
                     else:
                         if verdict.detail:
                             exchange.detail = verdict.detail
+                        if verdict.failure is not None:
+                            self.turn_away(exchange, verdict.failure, verdict.detail, verdict.fields)
+                            return
                         self.answer(exchange, verdict.status, verdict.fields, verdict.body, verdict.close)
                     return
             if exchange.service is not None:
@@ -73,8 +77,8 @@ class Forwarder(Attempts):
         """The request is the service's from here on, if that may have one more."""
         service = exchange.service
         route = exchange.route
-        if not service.enter():
-            self.fail(exchange, replies.TOO_MANY_REQUESTS, "")
+        if not exchange.entered and not service.enter():
+            self.fail(exchange, replies.TOO_MANY_REQUESTS, service.refused(REQUESTS_RESOURCE))
             return
         exchange.entered = True
         if service.max_total and service.pending:

@@ -112,6 +112,8 @@ cdef class Exchange(RequestView):
     cdef public int retries
     cdef public bint retrying
     cdef public int64_t waits_since
+    cdef public int64_t most_body
+    cdef public object body_guard
     cdef public int64_t body_bytes
     cdef public int64_t bytes_in
     cdef public int64_t bytes_out

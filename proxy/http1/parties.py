@@ -34,6 +34,7 @@ NO_ROUTES = Router([])
 NO_STREAMS = StreamRouter([])
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
+    from proxy.http1.guards import BodyLimitPhase
     from proxy.http1.phases import Phase
     from proxy.upstream.queue import Waiter
     from proxy.upstream.split import ServiceSplit
@@ -195,6 +196,8 @@ class Exchange(RequestView):
     retries: int  # sent again by the retry policy
     retrying: bool  # it is counted among the service's active retries
     waits_since: int  # when it was first put in the queue
+    most_body: int  # bytes of the request's body; with `body_guard`, which says no
+    body_guard: BodyLimitPhase | None
     body_bytes: int  # of the request, without framing
     bytes_in: int  # from the client, with framing
     bytes_out: int  # to the client, with framing
@@ -252,6 +255,8 @@ class Exchange(RequestView):
         self.retries = 0
         self.retrying = False
         self.waits_since = 0
+        self.most_body = 0
+        self.body_guard = None
         self.body_bytes = 0
         self.bytes_in = 0
         self.bytes_out = 0

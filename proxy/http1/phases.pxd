@@ -5,6 +5,7 @@ cdef class Verdict:
     cdef public str detail
     cdef public bint close
     cdef public double delay
+    cdef public object failure
     cdef public int status
     cdef public str flag
     cdef public list fields

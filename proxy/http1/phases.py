@@ -12,12 +12,14 @@ from discovery.policies import RequestPolicies
 from mesh.draws import Draws
 from mesh.edits import location
 from proxy.http1.parties import Exchange
+from proxy.http1.replies import Failure
 from proxy.kernel.cells import Shared, Slot, Table
 
 
 class Verdict:
     """An answer of ours: status, fields without framing, body. Or, with a `delay` (seconds), a pause after which the
-    next phase has its turn. `detail` is for the access log; `close`: the client's connection is not used again."""
+    next phase has its turn. Or, with a `failure` of the table in proxy/http1/replies, that one, with these fields
+    beside its own. `detail` is for the access log; `close`: the client's connection is not used again."""
 
     status: int
     flag: str
@@ -26,6 +28,7 @@ class Verdict:
     detail: str
     close: bool
     delay: float
+    failure: Failure | None
 
     def __init__(self, status: int, fields: list[tuple[bytes, bytes]], body: bytes, flag: str = "") -> None:
         self.status = status
@@ -35,6 +38,14 @@ class Verdict:
         self.detail = ""
         self.close = False
         self.delay = 0.0
+        self.failure = None
+
+    @classmethod
+    def of(cls, failure: Failure, detail: str) -> Verdict:
+        verdict = cls(failure.status, [], b"", failure.flag)
+        verdict.failure = failure
+        verdict.detail = detail
+        return verdict
 
 
 class Phase:
@@ -100,13 +111,26 @@ class PhaseTools:
         self.draws = draws
 
 
-def policy_phases(policies: RequestPolicies, tools: PhaseTools) -> list[Phase]:
+def policy_phases(policies: RequestPolicies, tools: PhaseTools, of_service: bool = False) -> list[Phase]:
     """What a request has to pass, in this order: what is cheap and refuses comes first, and what takes something away
     only when nothing behind it refuses.
 
     1. who asks (access)  2. how much comes (max_body)  3. how often (rate_limit)  4. how many at the same time
     (max_concurrent)  5. trouble on purpose (fault): a delayed request holds its place  6. a copy (mirror)"""
-    return []
+    # Those build on the classes above.
+    from proxy.http1 import guards
+
+    phases: list[Phase] = []
+    if policies.access is not None:
+        phases.append(guards.AccessPhase(policies.access, tools))
+    if policies.max_body:
+        phases.append(guards.BodyLimitPhase(policies.max_body, tools))
+    if policies.rate_limit is not None:
+        phases.append(guards.RateLimitPhase(policies.rate_limit, tools))
+    if policies.max_concurrent:
+        concurrency = guards.ServiceConcurrencyPhase if of_service else guards.ConcurrencyPhase
+        phases.append(concurrency(policies.max_concurrent, tools))
+    return phases
 
 
 def request_phases(route: Route, tools: PhaseTools) -> tuple[Phase, ...]:
@@ -123,4 +147,4 @@ def request_phases(route: Route, tools: PhaseTools) -> tuple[Phase, ...]:
 
 def service_phases(service: Service, tools: PhaseTools) -> tuple[Phase, ...]:
     """The phases of a service, which run when the route has chosen it."""
-    return tuple(policy_phases(service.policies, tools))
+    return tuple(policy_phases(service.policies, tools, of_service=True))

@@ -56,6 +56,10 @@ SLOW_HEAD: Final = Failure(408, "SI", "http_request_error", "the request head to
 SLOW_BODY: Final = Failure(408, "SI", "http_request_error", "the request body stopped coming", close=True)
 SLOW_READER: Final = Failure(408, "SI", "http_request_error", "the client stopped reading", close=True)
 BODY_TOO_LARGE: Final = Failure(413, "DPE", "http_request_error", "the body is larger than limits.body", close=True)
+BODY_OVER_POLICY: Final = Failure(413, "DPE", "http_request_error", "the body is larger than max_body", close=True)
+ACCESS_DENIED: Final = Failure(403, "UAEX", "http_request_denied", "the client is not allowed here")
+RATE_LIMITED: Final = Failure(429, "RL", "http_request_denied", "too many requests")
+TOO_MANY_AT_ONCE: Final = Failure(503, "UO", "connection_limit_reached", "max_concurrent is reached")
 OLD_BODY: Final = Failure(
     413, "DPE", "http_request_error", "an HTTP/1.0 request of this method has no body", close=True
 )

@@ -32,6 +32,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
+from proxy.stats.words import CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import Waiter, is_free, join, leave, serve
 
@@ -119,10 +120,12 @@ class TcpForwarder:
         if service is None:
             self.fail(client, "NC", "the route names no service that exists")
             return
-        client.service = service
         record.service = service.name
         record.version = drawn.version
-        service.slot.add(ACTIVE, 1)
+        if not service.enter():
+            self.fail(client, "UO", service.refused(REQUESTS_RESOURCE))
+            return
+        client.service = service
         if service.max_total and service.pending:
             # Another worker may have made room, and those who wait come first.
             serve(service)
@@ -180,7 +183,7 @@ class TcpForwarder:
         assert service is not None
         waiter = WaitingClient(self, client, service)
         if not join(service, waiter):
-            self.fail(client, "UO", "too many wait for a connection")
+            self.fail(client, "UO", service.refused(PENDING_RESOURCE))
             return
         client.waiting = waiter
         now = self.reactor.micros()
@@ -266,10 +269,12 @@ class TcpForwarder:
         self.fail(client, "UO", "limits.connections is reached")
 
     def waited_too_long(self, client: ClientEnd) -> None:
+        detail = "no connection became free in time"
         if client.waiting is not None:
             assert client.service is not None
             client.service.slot.add(OVERFLOWS, 1)
-        self.fail(client, "UO", "no connection became free in time")
+            detail = f"{detail}: {client.service.refused(CONNECTIONS_RESOURCE)}"
+        self.fail(client, "UO", detail)
 
     def client_gone(self, client: ClientEnd) -> None:
         """The client has reset the connection before it was connected to an endpoint."""

@@ -11,6 +11,7 @@ from mesh.retry import DENIALS
 
 # Of the instance, in the row that belongs to the worker itself:
 BREAKERS_WORD = 0  # goes up with every change of any breaker
+LIMIT_SECRET = 1  # two words: what the keys of rate limits are hashed with
 # Of an endpoint:
 BREAKER_WORD = 0  # mesh/breaker.py
 RECOVERED_WORD = 1  # milliseconds of the monotonic clock: when it last came back into use; 0 = never
@@ -40,6 +41,11 @@ FAILOVERS = 48  # another version or service than the drawn one, which had no us
 AFFINITY_BROKEN = 49
 PANIC_PICKS = 50
 
+# Places in LIMIT_RESOURCES.
+CONNECTIONS_RESOURCE = 0
+PENDING_RESOURCE = 1
+REQUESTS_RESOURCE = 2
+RETRIES_RESOURCE = 3
 LIMIT_RESOURCES = ("connections", "pending_requests", "requests", "retries")
 EJECTION_REASONS = ("consecutive_errors", "success_rate", "half_open_failure")
 # Why a request was not sent again; mesh/retry.py has the words, docs/guide/retries.md their meaning.

@@ -31,6 +31,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     WORKER_UDP_SESSIONS,
 )
+from proxy.stats.words import CONNECTIONS_RESOURCE, REQUESTS_RESOURCE
 from proxy.streamlog import UDP, StreamRecord
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import serve
@@ -134,13 +135,30 @@ class UdpForwarder:
             return self.refuse(server, record, lost, "NC", "the route names no service that exists")
         record.service = service.name
         record.version = drawn.version
-        if lost is not None:
-            return self.connect(server, key, record, route, service, lost)
-        if not self.claim(server):
+        if lost is None and not self.claim(server):
             return self.refuse(server, record, lost, "UO", "limits.udp_sessions or max_connections of the listener")
-        session = self.connect(server, key, record, route, service, None)
-        if session is None:
+        session = self.enter(server, key, record, route, service, lost)
+        if lost is None and session is None:
             self.unclaim(server)
+        return session
+
+    def enter(
+        self,
+        server: UdpServer,
+        key: bytes,
+        record: StreamRecord,
+        route: StreamRouteRuntime,
+        service: ServiceRuntime,
+        lost: UdpSession | None,
+    ) -> UdpSession | None:
+        """A session of the service, if that may have one more; one that only changes its endpoint is none."""
+        if lost is not None and lost.service is service:
+            service.slot.add(ACTIVE, 1)
+        elif not service.enter():
+            return self.refuse(server, record, lost, "UO", service.refused(REQUESTS_RESOURCE))
+        session = self.connect(server, key, record, route, service, lost)
+        if session is None or session is lost:
+            service.slot.add(ACTIVE, -1)
         return session
 
     def claim(self, server: UdpServer) -> bool:
@@ -180,7 +198,7 @@ class UdpForwarder:
                 if probing:
                     endpoint.attempt_over(UNKNOWN, True, self.reactor.now_ms)
                 service.slot.add(OVERFLOWS, 1)
-                return self.refuse(server, record, lost, "UO", "pool.max_connections or pool.max_total")
+                return self.refuse(server, record, lost, "UO", service.refused(CONNECTIONS_RESOURCE))
             record.attempts += 1
             record.assigned = self.reactor.micros()
             record.endpoint = endpoint
@@ -206,7 +224,6 @@ class UdpForwarder:
 
     def opened(self, session: UdpSession, lost: UdpSession | None) -> None:
         session.route.slot.add(CONNECTIONS_TOTAL, 1)
-        session.service.slot.add(ACTIVE, 1)
         session.endpoint.slot.add(ACTIVE, 1)
         self.sessions.setdefault(session.endpoint, set()).add(session)
         if lost is None:

@@ -8,11 +8,12 @@ from proxy.kernel.cells cimport Shared, Slot
 from proxy.kernel.netio cimport Address, Stream
 
 
-cdef int ACTIVE, CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, POOL_IDLE, RETRIES_ACTIVE, ATTEMPTS, ATTEMPT_FAILURES, REJECTIONS
+cdef int ACTIVE, CONNECTIONS_ACTIVE, CONNECTIONS_TOTAL, PENDING, POOL_IDLE, RETRIES_ACTIVE
+cdef int ATTEMPTS, ATTEMPT_FAILURES, REJECTIONS
 cdef int ADMITTED, FAILED, FAILURE, REFUSED, SUCCESS, UNKNOWN, WORKED
 cdef int BREAKER_WORD, PROBES, MOST_REFUSALS
 cdef uint64_t CLOSED, STATE_MASK
-cdef int CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE, RETRIES_RESOURCE
+cdef int PENDING_RESOURCE, REQUESTS_RESOURCE, RETRIES_RESOURCE
 
 
 cdef class PooledStream(Stream):
@@ -70,6 +71,9 @@ cdef class ServiceRuntime:
     cdef public object breakers
     cdef public uint64_t epoch
     cdef public long max_requests
+    cdef public long max_waiting
+    cdef public double yields_until
+    cdef public object ring
     cdef public Balancer balancer
     cdef public dict versions
     cdef public object split
@@ -88,6 +92,13 @@ cdef class ServiceRuntime:
     @cython.locals(slot=Slot, limit=long)
     cpdef bint begin_retry(self)
     cpdef end_retry(self)
+    cpdef bint is_below_total(self)
+    cpdef int64_t others_wait(self)
+    cpdef bint yields(self)
+    @cython.locals(slot=Slot)
+    cpdef bint owes(self)
+    @cython.locals(owed=bint)
+    cpdef unclaim(self)
     cpdef int outcome_of(self, int status) except -1
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
@@ -28,11 +29,12 @@ from proxy.stats.slots import (
     ATTEMPTS,
     CONNECTIONS_ACTIVE,
     CONNECTIONS_TOTAL,
+    PENDING,
     POOL_IDLE,
     PROBES,
     RETRIES_ACTIVE,
 )
-from proxy.stats.words import BREAKER_WORD, REJECTIONS
+from proxy.stats.words import BREAKER_WORD, PENDING_RESOURCE, REJECTIONS, REQUESTS_RESOURCE, RETRIES_RESOURCE
 from proxy.upstream.breakers import Breakers
 from proxy.upstream.habits import IdleHabit
 
@@ -42,11 +44,17 @@ if TYPE_CHECKING:  # what stands above this module, and is only pointed to from 
     from proxy.upstream.split import ServiceSplit
 
 
-# Places in LIMIT_RESOURCES.
-CONNECTIONS_RESOURCE = 0
-PENDING_RESOURCE = 1
-REQUESTS_RESOURCE = 2
-RETRIES_RESOURCE = 3
+# How long a worker that gave up a connection for those who wait in others leaves it to them (seconds).
+YIELD = 0.005
+
+
+def nobody() -> None:
+    """Whom a service wakes that has no other workers."""
+
+
+def smaller(first: int, second: int) -> int:
+    """The stricter of two limits, of which 0 is none."""
+    return min(first or second, second or first)
 
 # Endpoints that a request asks for admission; each refusal means that another request was faster by microseconds.
 MOST_REFUSALS = 8
@@ -198,6 +206,8 @@ class EndpointRuntime(Candidate):
             self.learn(now_us / 1_000_000)
         if self.removed or not self.usable or len(self.idle) >= self.max_idle or self.keep_for <= 0:
             return False
+        if self.service.max_total and self.service.owes():
+            return False
         stream.idle_since = now_us
         self.idle.append(stream)
         self.slot.add(POOL_IDLE, 1)
@@ -217,7 +227,7 @@ class EndpointRuntime(Candidate):
 
     def not_opened(self) -> None:
         """There was room for a connection, and it could not be had."""
-        self.service.slot.add(CONNECTIONS_ACTIVE, -1)
+        self.service.unclaim()
 
     def opened(self) -> None:
         self.open += 1
@@ -229,7 +239,7 @@ class EndpointRuntime(Candidate):
         """A connection of ours is gone, idle or not; None for one that is of no pool."""
         self.open -= 1
         self.slot.add(CONNECTIONS_ACTIVE, -1)
-        self.service.slot.add(CONNECTIONS_ACTIVE, -1)
+        self.service.unclaim()
         if stream in self.idle:
             self.idle.remove(stream)
             self.slot.add(POOL_IDLE, -1)
@@ -270,6 +280,7 @@ class ServiceRuntime:
     breakers: Breakers  # of the worker
     epoch: int  # EPOCH_WORD, as far as this worker has seen it
     max_requests: int  # under way, of all workers; 0 for no limit
+    max_waiting: int  # for a connection, of all workers; 0 for no limit
     balancer: Balancer | None  # of all versions together; None until the first endpoints are there
     versions: dict[str, Balancer]
     split: ServiceSplit | None
@@ -278,7 +289,9 @@ class ServiceRuntime:
     pending: deque[Waiter]  # proxy/upstream/queue.py
     max_total: int  # connections of all workers; 0 for no limit
     timeout: float
-    max_pending: int
+    max_pending: int  # waiting for a connection, of this worker
+    yields_until: float  # seconds of the monotonic clock: until then a free place is left to other workers
+    ring: Callable[[], None]  # wakes the other workers, so that they look at what they and we wait for
     serving: bool  # the queue is being looked through
     # Services of this worker that wait within `max_total`, itself included: nobody tells when another worker's
     # connection ends, so their queues are looked at again and again.
@@ -297,12 +310,12 @@ class ServiceRuntime:
         self.slot = slot
         self.shared = shared
         self.phases = ()
-        self.breaker = service.circuit_breaker
         self.retry = None
         self.deadline_header = service.deadline_header
         self.breakers = Breakers(None, Draws(0)) if breakers is None else breakers
         self.epoch = 0
-        self.max_requests = service.circuit_breaker.max_requests
+        self.ring = nobody
+        self.yields_until = 0.0
         self.endpoints = {}
         self.versions = {}
         self.pending = deque()
@@ -310,10 +323,17 @@ class ServiceRuntime:
         self.crowded = set() if crowded is None else crowded
         self.service = service
         self.timeout = service.timeout
-        self.max_pending = service.pool.max_pending
-        self.max_total = service.pool.max_total
+        self.limit(service)
         self.split = None
         self.proxy_header = None
+
+    def limit(self, service: Service) -> None:
+        """Take over the limits of `service`."""
+        breaker = self.breaker = service.circuit_breaker
+        self.max_requests = breaker.max_requests
+        self.max_waiting = breaker.max_pending_requests
+        self.max_pending = service.pool.max_pending
+        self.max_total = smaller(service.pool.max_total, breaker.max_connections)
 
     def retire(self) -> None:
         """The service is configured no more and has no endpoints. What is under way goes on with those that it has;
@@ -331,7 +351,6 @@ class ServiceRuntime:
         if self.max_requests == 0 or slot.total(ACTIVE) <= self.max_requests:
             return True
         slot.add(ACTIVE, -1)
-        self.shared.add(REJECTIONS + REQUESTS_RESOURCE, 1)
         return False
 
     def begin_retry(self) -> bool:
@@ -354,9 +373,55 @@ class ServiceRuntime:
             return FAILED
         return WORKED
 
+    def refused(self, resource: int) -> str:
+        """Count that a limit of this resource turned somebody away, and say which it was."""
+        self.shared.add(REJECTIONS + resource, 1)
+        breaker, pool = self.breaker, self.service.pool
+        if resource == REQUESTS_RESOURCE:
+            return f"circuit_breaker.max_requests ({breaker.max_requests}) of service {self.name} is reached"
+        if resource == PENDING_RESOURCE:
+            if len(self.pending) >= self.max_pending:
+                return f"pool.max_pending ({self.max_pending}) of service {self.name} is reached in this worker"
+            return f"circuit_breaker.max_pending_requests ({self.max_waiting}) of service {self.name} is reached"
+        if not self.max_total:
+            return f"pool.max_connections ({pool.max_connections}) of each endpoint of service {self.name} is reached"
+        which = "pool.max_total" if self.max_total == pool.max_total else "circuit_breaker.max_connections"
+        return f"{which} ({self.max_total}) of service {self.name} is reached"
+
     def has_room(self) -> bool:
         """Whether all workers together may open one more, as far as can be told without taking it."""
-        return self.is_below_total() or any(endpoint.idle for endpoint in self.endpoints.values())
+        if self.is_below_total() and not (self.yields_until and self.yields()):
+            return True
+        return any(endpoint.idle for endpoint in self.endpoints.values())
+
+    def others_wait(self) -> int:
+        """How many wait for a connection in other workers."""
+        return self.slot.total(PENDING) - self.slot.get(PENDING)
+
+    def yields(self) -> bool:
+        """Whether a free place is left to those who wait in other workers."""
+        if self.yields_until and time.monotonic() < self.yields_until and self.others_wait():
+            return True
+        self.yields_until = 0.0
+        return False
+
+    def owes(self) -> bool:
+        """Whether a connection whose request is complete is due to somebody who waits in another worker: we have more
+        than our share of `max_total`, which is in proportion to the requests under way. It is then closed, and its
+        place left to the others for a moment, so that whoever waits is served in turn wherever it waits."""
+        slot = self.slot
+        if not self.others_wait() or self.is_below_total():
+            return False
+        return slot.get(CONNECTIONS_ACTIVE) * slot.total(ACTIVE) > self.max_total * slot.get(ACTIVE)
+
+    def unclaim(self) -> None:
+        """A connection is gone. Who waits for its place in another worker is told, and has it if we owe it."""
+        owed = self.max_total > 0 and self.owes()
+        self.slot.add(CONNECTIONS_ACTIVE, -1)
+        if owed:
+            self.yields_until = time.monotonic() + YIELD
+        if self.max_total and self.others_wait():
+            self.ring()
 
     def is_below_total(self) -> bool:
         return self.max_total == 0 or self.slot.total(CONNECTIONS_ACTIVE) < self.max_total
@@ -365,6 +430,8 @@ class ServiceRuntime:
         """Count one more connection, if all workers together may have it. Each publishes its own first and then adds
         up, so two that ask for the last one may both be refused, and never both get it."""
         slot = self.slot
+        if self.yields_until and self.yields():
+            return False
         slot.add(CONNECTIONS_ACTIVE, 1)
         if self.max_total == 0 or slot.total(CONNECTIONS_ACTIVE) <= self.max_total:
             return True

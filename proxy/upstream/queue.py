@@ -7,7 +7,7 @@ free or the endpoints have changed, and whoever can be served goes on.
 from __future__ import annotations
 
 from mesh.balance import Balancer, Candidate
-from proxy.stats.slots import OVERFLOWS, PENDING
+from proxy.stats.slots import ACTIVE, CONNECTIONS_ACTIVE, OVERFLOWS, PENDING
 from proxy.upstream.endpoint import ServiceRuntime
 
 
@@ -24,15 +24,30 @@ class Waiter:
 
 
 def join(service: ServiceRuntime, waiter: Waiter) -> bool:
-    """False: the queue is full, and that has been counted."""
-    if len(service.pending) >= service.max_pending:
-        service.slot.add(OVERFLOWS, 1)
+    """False: as many wait as may, here or in all workers together, and that has been counted."""
+    slot = service.slot
+    # Ours is published before all are added up, so that more than may never wait.
+    slot.add(PENDING, 1)
+    if len(service.pending) >= service.max_pending or (
+        service.max_waiting and slot.total(PENDING) > service.max_waiting
+    ):
+        slot.add(PENDING, -1)
+        slot.add(OVERFLOWS, 1)
         return False
     service.pending.append(waiter)
-    service.slot.add(PENDING, 1)
     if service.max_total:
         service.crowded.add(service)
+        if others_are_idle(service):
+            service.ring()
     return True
+
+
+def others_are_idle(service: ServiceRuntime) -> bool:
+    """Whether other workers hold more connections than they have requests on."""
+    slot = service.slot
+    connections = slot.total(CONNECTIONS_ACTIVE) - slot.get(CONNECTIONS_ACTIVE)
+    busy = slot.total(ACTIVE) - slot.get(ACTIVE) - service.others_wait()
+    return connections > busy
 
 
 def leave(service: ServiceRuntime, waiter: Waiter) -> None:
@@ -63,7 +78,7 @@ def serve(service: ServiceRuntime) -> None:
 
 def make_way(service: ServiceRuntime) -> None:
     """Close idle connections for those who wait in other workers within `max_total`, who cannot close them: one for
-    each, the one that has waited longest first. Asked every moment, because nobody here is told."""
+    each, the one that has waited longest first. Asked when one of them rings, and every moment besides."""
     waiting = service.slot.total(PENDING)
     # Those who wait here are served by whatever ends here.
     if not waiting or service.pending or service.is_below_total():

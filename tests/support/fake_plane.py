@@ -70,6 +70,9 @@ class FakePlane:
     def reopen_logs(self) -> None:
         self.calls.append("reopen_logs")
 
+    def wake(self) -> None:
+        self.calls.append("wake")
+
     def close(self) -> None:
         self.calls.append("close")
         for sock in self.sockets.values():

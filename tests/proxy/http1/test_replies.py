@@ -17,7 +17,7 @@ from proxy.kernel.emit import FieldEdits
 FAILURES = {name: value for name, value in vars(replies).items() if isinstance(value, Failure)}
 
 # Flags as people know them from Envoy, ours in lower case.
-FLAGS = {"NR", "NC", "UH", "UF", "UC", "URX", "UR", "UPE", "UT", "UO", "SI", "DPE", "dr", ""}
+FLAGS = {"NR", "NC", "UH", "UF", "UC", "URX", "UR", "UPE", "UT", "UO", "SI", "DPE", "RL", "UAEX", "dr", ""}
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())

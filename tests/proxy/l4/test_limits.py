@@ -22,6 +22,7 @@ from discovery.model import (
     StreamRoute,
     Timeouts,
 )
+from discovery.policies import CircuitBreaker
 from proxy.http1.parties import LimitedAcceptor
 from proxy.stats import slots
 
@@ -88,7 +89,7 @@ def test_a_queue_that_is_full_is_a_reset_with_uo(origin: Origin) -> None:
         assert refused(book.client())
         entry = book.entry()
         assert (entry["flags"], entry["attempts"]) == ("UO", 0)
-        assert entry["flag_details"] == "too many wait for a connection"
+        assert entry["flag_details"] == "pool.max_pending (1) of service db is reached in this worker"
         assert book.cell("service/db", slots.OVERFLOWS) == 1
 
 
@@ -99,7 +100,10 @@ def test_waiting_has_the_time_of_a_connect(origin: Origin) -> None:
         book.pair(origin)
         assert refused(book.client())
         entry = book.entry()
-        assert (entry["flags"], entry["flag_details"]) == ("UO", "no connection became free in time")
+        assert entry["flags"] == "UO"
+        assert entry["flag_details"] == (
+            "no connection became free in time: pool.max_connections (1) of each endpoint of service db is reached"
+        )
         assert 150 <= entry["duration_ms"] < 2000
         assert book.cell("service/db", slots.OVERFLOWS) == 1
         assert pending(book) == 0
@@ -224,6 +228,18 @@ def test_idle_connections_of_requests_make_way(limit: str, origin: Origin) -> No
         assert client.response().status == 200
         speaks(book, book.client(), origin)
         assert http.is_ended_by_peer()
+
+
+def test_a_connection_counts_as_a_request_of_its_service(origin: Origin) -> None:
+    with TcpBook(service("db", origin, circuit_breaker=CircuitBreaker(max_requests=1)), origins=(origin,)) as book:
+        client, server = book.pair(origin)
+        assert refused(book.client())
+        entry = book.entry()
+        assert entry["flags"] == "UO"
+        assert entry["flag_details"] == "circuit_breaker.max_requests (1) of service db is reached"
+        client.close()
+        server.close()
+        book.pair(origin)
 
 
 # --- pool.max_total over workers ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from discovery.model import (
     Timeouts,
     TrafficSplit,
 )
+from discovery.policies import CircuitBreaker
 from proxy.stats import slots
 from proxy.udp import session
 
@@ -213,6 +214,17 @@ def test_a_limit_of_sessions_holds_over_all_workers(origin: socket.socket, where
         others.add(cell, -1)
         book.exchange(three, origin)
         assert len(book.sessions()) == 3
+
+
+def test_a_session_counts_as_a_request_of_its_service(origin: socket.socket) -> None:
+    with UdpBook(service("dns", origin, circuit_breaker=CircuitBreaker(max_requests=1))) as book:
+        one, two = book.client(), book.client()
+        book.exchange(one, origin)
+        two.send(b"x")
+        book.until(lambda: book.listener_cell(slots.OVERFLOWS) == 1, "the second was refused")
+        book.exchange(one, origin)
+        book.sessions()[0].end("", "", False)
+        book.exchange(two, origin)
 
 
 def test_the_connections_of_an_endpoint_limit_its_sessions(origins: tuple[socket.socket, socket.socket]) -> None:

@@ -1,0 +1,181 @@
+"""What a request has to pass: who asks, how much comes, how often, and how many at the same time.
+
+Each guard is a phase of a route or a service (proxy/http1/phases.py has their order). What is counted is counted over
+all workers: publish-sum-rollback for requests under way, a shared word or a table of shared words for rates.
+"""
+
+from __future__ import annotations
+
+from discovery.policies import Access, KeyKind, RateLimit
+from mesh import gcra
+from mesh.keys import key_of
+from mesh.networks import Networks
+from proxy.http1 import replies
+from proxy.http1.parties import Exchange
+from proxy.http1.phases import Phase, PhaseTools, Verdict
+from proxy.kernel.cells import Shared, Slot
+from proxy.kernel.limits import KeyedLimits
+from proxy.stats.slots import ACTIVE
+from proxy.stats.words import DENIED, RATE_LIMITED, RATE_WORD, REQUESTS_RESOURCE, TOO_LARGE, TOO_MANY_AT_ONCE
+
+NANOS = 1_000_000_000
+NANOS_OF_MICRO = 1000
+
+# The longest time that a bucket is measured with: some nine years, so that no sum of times overflows a word.
+LONGEST = 1 << 58
+
+
+class AccessPhase(Phase):
+    """Who may ask, by the client's address as trusted proxies say it. `deny` wins; with an `allow` everybody else is
+    refused. A client on a unix socket has no address, and is in no network."""
+
+    allow: Networks
+    deny: Networks
+    open: bool
+    shared: Shared
+
+    def __init__(self, access: Access, tools: PhaseTools) -> None:
+        self.allow = Networks(access.allow)
+        self.deny = Networks(access.deny)
+        self.open = not access.allow
+        self.shared = tools.shared
+
+    def run(self, exchange: Exchange) -> Verdict | None:
+        client = exchange.client
+        if not self.deny.contains(client) and (self.open or self.allow.contains(client)):
+            return None
+        self.shared.add(DENIED, 1)
+        return Verdict.of(replies.ACCESS_DENIED, f"client {client.decode('latin-1')} is not allowed here")
+
+
+class BodyLimitPhase(Phase):
+    """How long a request body may be. One that says so is refused at once; any other when it has become too long."""
+
+    most: int  # bytes
+    shared: Shared
+
+    def __init__(self, most: int, tools: PhaseTools) -> None:
+        self.most = most
+        self.shared = tools.shared
+
+    def run(self, exchange: Exchange) -> Verdict | None:
+        if exchange.request_done:
+            return None
+        if exchange.head.content_length > self.most:
+            return Verdict.of(replies.BODY_OVER_POLICY, self.exceeded())
+        if exchange.body_guard is None or self.most < exchange.most_body:
+            exchange.most_body = self.most
+            exchange.body_guard = self
+        return None
+
+    def exceeded(self) -> str:
+        """Count one, and say what it was."""
+        self.shared.add(TOO_LARGE, 1)
+        return f"the body is larger than max_body ({self.most} bytes)"
+
+
+class RateLimitPhase(Phase):
+    """How often: GCRA (mesh/gcra.py), with one bucket for all or one for each key. Requests that lack what the key is
+    made of share one bucket."""
+
+    limit: RateLimit
+    interval: int  # nanoseconds between two requests, rounded up: never more than the limit says
+    tolerance: int
+    shared: Shared
+    keyed: KeyedLimits | None  # None: one bucket for all
+    scope: int
+
+    def __init__(self, limit: RateLimit, tools: PhaseTools) -> None:
+        self.limit = limit
+        self.interval = min(max(1, -int(-limit.per * NANOS // limit.requests)), LONGEST)
+        self.tolerance = min(self.interval * limit.burst, LONGEST)
+        self.shared = tools.shared
+        self.scope = tools.slot.number
+        self.keyed = None if limit.key.kind is KeyKind.ROUTE else KeyedLimits(tools.table)
+
+    def run(self, exchange: Exchange) -> Verdict | None:
+        # A request that was delayed on purpose came when the delay was over.
+        now = max(exchange.received, exchange.paused_until) * NANOS_OF_MICRO
+        keyed = self.keyed
+        if keyed is None:
+            wait = self.take(now)
+        else:
+            digest = keyed.digest(self.scope, key_of(exchange, self.limit.key))
+            wait = keyed.take(digest, self.interval, self.tolerance, now)
+        if wait == 0:
+            return None
+        self.shared.add(RATE_LIMITED, 1)
+        return self.refusal(wait)
+
+    def take(self, now: int) -> int:
+        """From the one bucket. 0, or how long until there will be one."""
+        shared = self.shared
+        burst = self.limit.burst
+        while True:
+            word = shared.load(RATE_WORD)
+            taken = gcra.take(word, now, self.interval, burst)
+            if taken is None:
+                return gcra.wait(word, now, self.interval, burst)
+            if shared.swap(RATE_WORD, word, taken):
+                return 0
+
+    def refusal(self, wait: int) -> Verdict:
+        """RateLimit fields as of draft-ietf-httpapi-ratelimit-headers-10: a quota of q per window of w seconds, and
+        none remaining (r) for t seconds."""
+        limit = self.limit
+        seconds = -(-wait // NANOS)
+        name = limit.key.kind.value
+        window = f";w={int(limit.per)}" if limit.per >= 1.0 and limit.per == int(limit.per) else ""
+        said = f"{limit.requests} requests per {limit.per:g} s"
+        if limit.burst:
+            said += f" and a burst of {limit.burst}"
+        verdict = Verdict.of(replies.RATE_LIMITED, f"more than {said} by {name}")
+        verdict.fields = [
+            (b"Retry-After", b"%d" % seconds),
+            (b"RateLimit-Policy", f'"{name}";q={limit.requests}{window}'.encode()),
+            (b"RateLimit", f'"{name}";r=0;t={seconds}'.encode()),
+        ]
+        return verdict
+
+
+class ConcurrencyPhase(Phase):
+    """How many requests of a route at the same time, all workers together: ours is published first, then all are added
+    up, so that the limit is never exceeded, and two that ask for the last place may both be refused."""
+
+    most: int
+    slot: Slot
+    shared: Shared
+
+    def __init__(self, most: int, tools: PhaseTools) -> None:
+        self.most = most
+        self.slot = tools.slot
+        self.shared = tools.shared
+
+    def run(self, exchange: Exchange) -> Verdict | None:
+        slot = self.slot
+        slot.add(ACTIVE, 1)
+        if slot.total(ACTIVE) <= self.most:
+            exchange.hold(self)
+            return None
+        slot.add(ACTIVE, -1)
+        return self.refusal()
+
+    def refusal(self) -> Verdict:
+        self.shared.add(TOO_MANY_AT_ONCE, 1)
+        return Verdict.of(replies.TOO_MANY_AT_ONCE, f"max_concurrent ({self.most}) is reached")
+
+    def release(self, exchange: Exchange) -> None:
+        self.slot.add(ACTIVE, -1)
+
+
+class ServiceConcurrencyPhase(ConcurrencyPhase):
+    """The same for a service, whose requests under way are counted already when one enters: it enters here."""
+
+    def run(self, exchange: Exchange) -> Verdict | None:
+        service = exchange.service
+        if not service.enter():
+            return Verdict.of(replies.TOO_MANY_REQUESTS, service.refused(REQUESTS_RESOURCE))
+        exchange.entered = True  # `finish` takes it back
+        if self.slot.total(ACTIVE) <= self.most:
+            return None
+        return self.refusal()

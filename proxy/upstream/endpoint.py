@@ -56,6 +56,7 @@ def smaller(first: int, second: int) -> int:
     """The stricter of two limits, of which 0 is none."""
     return min(first or second, second or first)
 
+
 # Endpoints that a request asks for admission; each refusal means that another request was faster by microseconds.
 MOST_REFUSALS = 8
 

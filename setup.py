@@ -47,6 +47,7 @@ COMPILED = [
     "proxy/http1/framing.py",
     "proxy/http1/guards.py",
     "proxy/http1/intake.py",
+    "proxy/http1/mirror.py",
     "proxy/http1/parties.py",
     "proxy/http1/phases.py",
     "proxy/http1/retries.py",

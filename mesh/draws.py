@@ -34,3 +34,8 @@ class Draws:
     def below(self, count: int) -> int:
         """One of `count` whole numbers from 0; `count` is at least 1 and far below 2**53."""
         return int(self.unit() * count)
+
+
+def hit(draws: Draws, percent: float) -> bool:
+    """Whether this one is among `percent` of all: never at 0, always at 100."""
+    return draws.unit() * 100.0 < percent

@@ -21,6 +21,7 @@ from proxy.accesslog import AccessLog
 from proxy.http1.downstream import HttpAcceptor
 from proxy.http1.downstream import take_connection as take_http
 from proxy.http1.forward import Forwarder
+from proxy.http1.mirror import Mirrors
 from proxy.http1.parties import LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.settings import HttpSettings
 from proxy.http1.upstream import Upstream
@@ -98,6 +99,7 @@ class DataPlane:
         self.tables = Tables(self.rows, self.udp.review)
         self.tables.breakers.emit = emit
         self.tables.ring = Bell(table).ring
+        self.mirrors = self.tables.mirrors = Mirrors(self.forwarder, self.tables.services)
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
@@ -330,6 +332,8 @@ class DataPlane:
             if service.pending:
                 serve(service)
         self.wake()
+        if self.mirrors.copies:
+            self.mirrors.turn()
         if self.log is not None:
             self.log.flush()
         self.ticker = self.loop.call_later(TICK, self.tick)

@@ -12,7 +12,7 @@ and last the services that are gone. Whatever a request meets on its way is ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from discovery.delta import Identity, ServiceChange, SnapshotChange, change_between, identity
@@ -37,6 +37,9 @@ from proxy.upstream.breakers import Breakers
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, nobody
 from proxy.upstream.queue import serve
 from proxy.upstream.split import ServiceSplit
+
+if TYPE_CHECKING:
+    from proxy.http1.mirror import Mirrors
 
 # Endpoints that one step deals with; each takes some microseconds.
 STEP = 16
@@ -110,6 +113,7 @@ class Tables:
         self.review = review
         self.draws = Draws(int(random_unit() * 2**53))
         self.breakers = Breakers(rows.table.shared(WORKER_SLOT), self.draws)
+        self.mirrors: Mirrors | None = None  # where copies of requests go; the data plane says
         self.snapshot = Snapshot()
         self.zone = ""
         self.services: dict[str, ServiceRuntime] = {}
@@ -377,7 +381,7 @@ class Tables:
         )
 
     def tools(self, slot: Slot) -> PhaseTools:
-        return PhaseTools(slot, self.rows.shared(slot), self.rows.table, self.draws)
+        return PhaseTools(slot, self.rows.shared(slot), self.rows.table, self.draws, self.mirrors)
 
     def retry_plan(self, policy: RetryPolicy | None, shared: Shared, was: RetryPlan | None) -> RetryPlan | None:
         """A policy has its budget in its own row, and keeps it while it stays what it `was`."""

@@ -73,6 +73,8 @@ class Attempts(Retries):
     def keep_body(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
         """Keep a piece of a request body as long as the request could be sent again and the limit allows."""
         exchange.body_bytes += count
+        if exchange.tap is not None:
+            exchange.tap.take(source, start, count)
         if not exchange.kept_all:
             return
         if not exchange.idempotent or exchange.body_bytes > self.settings.replay_body:
@@ -152,6 +154,9 @@ class Attempts(Retries):
 
     def queue(self, exchange: Exchange) -> None:
         """All connections the service may have are busy: wait, up to the limit and not longer than a connect may."""
+        if exchange.is_copy:
+            self.fail(exchange, replies.OVERFLOW, "")
+            return
         waiter = WaitingExchange(self, exchange)
         if not join(exchange.service, waiter):
             self.fail(exchange, replies.OVERFLOW, exchange.service.refused(PENDING_RESOURCE))

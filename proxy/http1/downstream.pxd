@@ -29,7 +29,7 @@ cdef class Downstream(ClientSide):
     cdef bint again
     cdef bint lingering
     cdef int framing
-    @cython.locals(got=Py_ssize_t, turns=int)
+    @cython.locals(got=Py_ssize_t, turns=int, exchange=Exchange)
     cpdef on_readable(self)
     @cython.locals(buffer=Buffer, heads=int, exchange=Exchange)
     cdef advance(self)

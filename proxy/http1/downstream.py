@@ -95,6 +95,11 @@ class Downstream(ClientSide):
                     self.leave()
                     return
                 break
+            exchange = self.exchange
+            if exchange is not None and self.held and self.peer_closed and (exchange.pause or exchange.waiting):
+                # Its request waits for something and its body has not been asked for, so nothing will read the end.
+                self.leave()
+                return
             if self.held or (self.exchange is None and self.pending()):
                 # Upstream or client first has to take what it was sent.
                 break

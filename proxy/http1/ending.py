@@ -88,10 +88,11 @@ class Ending:
             exchange.finished = self.reactor.micros()
         now = exchange.finished
         elapsed = now - exchange.started
-        exchange.listener.slot.add(ACTIVE, -1)
-        exchange.listener.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
-        if exchange.route is not None:
-            exchange.route.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
+        if not exchange.is_copy:
+            exchange.listener.slot.add(ACTIVE, -1)
+            exchange.listener.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
+            if exchange.route is not None:
+                exchange.route.slot.count_request(exchange.status, elapsed, exchange.bytes_in, exchange.bytes_out)
         service = exchange.service
         if service is not None:
             if exchange.entered:
@@ -111,7 +112,7 @@ class Ending:
         if exchange.holds is not None:
             for phase in exchange.holds:
                 phase.release(exchange)
-        if self.log is not None:
+        if self.log is not None and not exchange.is_copy:
             try:
                 self.log.write(exchange)
             except Exception as bug:
@@ -124,7 +125,8 @@ class Ending:
         if exchange.downstream.exchange is exchange:
             exchange.downstream.exchange = None
         exchange.downstream = None  # type: ignore[assignment]
-        self.give_head(head)
+        if exchange.tap is None:
+            self.give_head(head)
         if service is not None and service.pending:
             serve(service)
 
@@ -223,6 +225,10 @@ class Ending:
 
     def turn_away(self, exchange: Exchange, failure: Failure, detail: str, more: list[tuple[bytes, bytes]]) -> None:
         """The same with fields beside the failure's own."""
+        if exchange.is_copy:
+            exchange.status = failure.status
+            self.finish(exchange)
+            return
         exchange.add_flag(failure.flag)
         if detail:
             exchange.detail = detail

@@ -54,6 +54,7 @@ class Forwarder(Attempts):
                 if verdict is not None:
                     exchange.add_flag(verdict.flag)
                     if verdict.delay > 0.0:
+                        exchange.timeout = self.time_for(exchange)
                         self.pause(exchange, verdict.delay, PAUSE_PHASE)
                     else:
                         if verdict.detail:
@@ -94,6 +95,14 @@ class Forwarder(Attempts):
             left = exchange.timeout if exchange.paused_until == 0 else self.total_left(exchange, self.reactor.micros())
             exchange.downstream.set_timeout(left)
         self.assign(exchange)
+
+    def time_for(self, exchange: Exchange) -> float:
+        """Seconds that the whole request may take: what its route says, or the service as far as that is known."""
+        route = exchange.route
+        if route.timeout >= 0.0:
+            return route.timeout
+        service = exchange.service if exchange.service is not None else route.service
+        return service.timeout if service is not None else 0.0
 
     def choose(self, exchange: Exchange) -> Failure | None:
         """Service and version: the route's, or drawn."""

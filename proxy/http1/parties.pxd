@@ -60,6 +60,14 @@ cdef class LimitedAcceptor(Acceptor):
     cpdef not_accepted(self)
 
 
+@cython.final
+cdef class BodyTap:
+    cdef public int64_t most
+    cdef public int64_t total
+    cdef public Buffer kept
+    cpdef take(self, Buffer source, Py_ssize_t start, Py_ssize_t count)
+
+
 cdef class Exchange(RequestView):
     cdef public ClientSide downstream
     cdef public ServerSide upstream
@@ -114,6 +122,8 @@ cdef class Exchange(RequestView):
     cdef public int64_t waits_since
     cdef public int64_t most_body
     cdef public object body_guard
+    cdef public bint is_copy
+    cdef public BodyTap tap
     cdef public int64_t body_bytes
     cdef public int64_t bytes_in
     cdef public int64_t bytes_out

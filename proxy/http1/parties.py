@@ -138,6 +138,28 @@ class LimitedAcceptor(Acceptor):
         self.listener.unclaim()
 
 
+class BodyTap:
+    """Keeps a request body, as long as it has at most `most` bytes, for the copies that are made of the request."""
+
+    most: int
+    total: int
+    kept: Buffer | None
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.total = 0
+        self.kept = None
+
+    def take(self, source: Buffer, start: int, count: int) -> None:
+        self.total += count
+        if self.total > self.most:
+            self.kept = None
+            return
+        if self.kept is None:
+            self.kept = Buffer(count)
+        self.kept.append_range(source, start, count)
+
+
 class Exchange(RequestView):
     """One request with its answer, from the complete head to the one and only `finish`.
 
@@ -198,6 +220,8 @@ class Exchange(RequestView):
     waits_since: int  # when it was first put in the queue
     most_body: int  # bytes of the request's body; with `body_guard`, which says no
     body_guard: BodyLimitPhase | None
+    is_copy: bool  # of another request, for a service that mirrors it: nobody waits for its answer
+    tap: BodyTap | None  # takes the body for copies; the head is then shared with them
     body_bytes: int  # of the request, without framing
     bytes_in: int  # from the client, with framing
     bytes_out: int  # to the client, with framing
@@ -257,6 +281,8 @@ class Exchange(RequestView):
         self.waits_since = 0
         self.most_body = 0
         self.body_guard = None
+        self.is_copy = False
+        self.tap = None
         self.body_bytes = 0
         self.bytes_in = 0
         self.bytes_out = 0

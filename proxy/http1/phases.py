@@ -7,6 +7,8 @@ of a route's phases is built once, when the route is configured, by `request_pha
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from discovery.model import DirectResponse, Redirect, Route, Service
 from discovery.policies import RequestPolicies
 from mesh.draws import Draws
@@ -14,6 +16,9 @@ from mesh.edits import location
 from proxy.http1.parties import Exchange
 from proxy.http1.replies import Failure
 from proxy.kernel.cells import Shared, Slot, Table
+
+if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
+    from proxy.http1.mirror import Mirrors
 
 
 class Verdict:
@@ -97,18 +102,20 @@ class DirectAnswer(Phase):
 
 class PhaseTools:
     """What phases are made with: the worker's row of the route or service, the shared words of that row, where they
-    count what they refuse, the table itself, and random numbers."""
+    count what they refuse, the table itself, random numbers, and the worker's copies (None: nothing is mirrored)."""
 
     slot: Slot
     shared: Shared
     table: Table
     draws: Draws
+    mirrors: Mirrors | None
 
-    def __init__(self, slot: Slot, shared: Shared, table: Table, draws: Draws) -> None:
+    def __init__(self, slot: Slot, shared: Shared, table: Table, draws: Draws, mirrors: Mirrors | None = None) -> None:
         self.slot = slot
         self.shared = shared
         self.table = table
         self.draws = draws
+        self.mirrors = mirrors
 
 
 def policy_phases(policies: RequestPolicies, tools: PhaseTools, of_service: bool = False) -> list[Phase]:
@@ -118,7 +125,7 @@ def policy_phases(policies: RequestPolicies, tools: PhaseTools, of_service: bool
     1. who asks (access)  2. how much comes (max_body)  3. how often (rate_limit)  4. how many at the same time
     (max_concurrent)  5. trouble on purpose (fault): a delayed request holds its place  6. a copy (mirror)"""
     # Those build on the classes above.
-    from proxy.http1 import guards
+    from proxy.http1 import faults, guards, mirror
 
     phases: list[Phase] = []
     if policies.access is not None:
@@ -130,6 +137,10 @@ def policy_phases(policies: RequestPolicies, tools: PhaseTools, of_service: bool
     if policies.max_concurrent:
         concurrency = guards.ServiceConcurrencyPhase if of_service else guards.ConcurrencyPhase
         phases.append(concurrency(policies.max_concurrent, tools))
+    if policies.fault is not None:
+        phases.extend(faults.fault_phases(policies.fault, tools))
+    if policies.mirror is not None and tools.mirrors is not None:
+        phases.append(mirror.MirrorPhase(policies.mirror, tools))
     return phases
 
 

@@ -1,0 +1,69 @@
+"""Trouble on purpose, as phases of a route or a service: a delay, and an error instead of an answer.
+
+A delayed request holds no thread: its pause is a deadline on the client's connection, which ends with the client, or
+with the time that the route gives the whole request. Copies of requests are left alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from discovery.policies import Fault
+from mesh.draws import Draws
+from mesh.fault import abort_of, delay_of
+from proxy.http1.parties import Exchange
+from proxy.http1.phases import Phase, PhaseTools, Verdict
+from proxy.http1.replies import Failure
+from proxy.kernel.cells import Shared
+from proxy.stats.words import FAULT_ABORTS, FAULT_DELAYS
+
+
+class FaultPhase(Phase):
+    """`clock`: seconds of the epoch. It is asked for each request, because the end of an experiment is a time of day,
+    and the system's clock may be set."""
+
+    fault: Fault
+    draws: Draws
+    shared: Shared
+    clock: Callable[[], float]
+
+    def __init__(self, fault: Fault, tools: PhaseTools, clock: Callable[[], float] = time.time) -> None:
+        self.fault = fault
+        self.draws = tools.draws
+        self.shared = tools.shared
+        self.clock = clock
+
+
+class DelayPhase(FaultPhase):
+    def run(self, exchange: Exchange) -> Verdict | None:
+        if exchange.is_copy:
+            return None
+        seconds = delay_of(self.fault, self.draws, self.clock())
+        if seconds <= 0.0:
+            return None
+        self.shared.add(FAULT_DELAYS, 1)
+        verdict = Verdict(0, [], b"", "DI")
+        verdict.delay = seconds
+        return verdict
+
+
+class AbortPhase(FaultPhase):
+    def run(self, exchange: Exchange) -> Verdict | None:
+        if exchange.is_copy:
+            return None
+        status = abort_of(self.fault, self.draws, self.clock())
+        if status == 0:
+            return None
+        self.shared.add(FAULT_ABORTS, 1)
+        failure = Failure(status, "FI", "", "aborted on purpose: fault injection is configured here")
+        return Verdict.of(failure, "")
+
+
+def fault_phases(fault: Fault, tools: PhaseTools) -> list[Phase]:
+    phases: list[Phase] = []
+    if fault.delay is not None:
+        phases.append(DelayPhase(fault, tools))
+    if fault.abort is not None:
+        phases.append(AbortPhase(fault, tools))
+    return phases

@@ -15,7 +15,32 @@ from pathlib import Path
 import pytest
 from playbook import Client, Origin, Playbook, Server, service
 
-from discovery.model import AccessLog, Limits, LogFormat, PoolPolicy, Service, Settings, Timeouts
+from discovery.model import (
+    AccessLog,
+    Filters,
+    Limits,
+    LogFormat,
+    PoolPolicy,
+    Route,
+    Service,
+    Settings,
+    Timeouts,
+)
+from discovery.policies import (
+    Abort,
+    Affinity,
+    Balancing,
+    CircuitBreaker,
+    Delay,
+    Fault,
+    KeyKind,
+    LoadBalancingStrategy,
+    Mirror,
+    RateLimit,
+    RequestKey,
+    RequestPolicies,
+    RetryPolicy,
+)
 from proxy.stats import slots
 
 REQUESTS = [
@@ -49,18 +74,29 @@ ANSWERS = [
     b"garbage\r\n\r\n",
 ]
 
+FAILED = b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno"
+
 STEPS = 120
+POLICY_SEEDS = 25
+
+Make = Callable[..., tuple[tuple[Service, ...], tuple[Route, ...]]]
 
 
 class Chaos:
     """One random playbook."""
 
-    def __init__(self, book: Playbook, origins: tuple[Origin, ...], choose: random.Random) -> None:
+    def __init__(
+        self, book: Playbook, origins: tuple[Origin, ...], choose: random.Random, make: Make | None = None
+    ) -> None:
+        """`make`: a random configuration for these origins."""
         self.book = book
+        self.make = make or (lambda choose, *origins: ((app(choose, *origins),), ()))
         self.origins = origins
         self.random = choose
         self.clients: list[Client] = []
         self.servers: list[Server] = []
+        self.requests = REQUESTS
+        self.answers = ANSWERS
         self.waiting: dict[Client | Server, bytes] = {}  # what a side has begun and not finished to send
 
     def piece(self, side: Client | Server, whole: list[bytes]) -> None:
@@ -100,7 +136,7 @@ class Chaos:
 
     def configure(self) -> None:
         chosen = [origin for origin in self.origins if self.random.random() < 0.7]
-        self.book.apply((app(self.random, *chosen),))
+        self.book.apply(*self.make(self.random, *chosen))
 
     def step(self) -> None:
         kind = self.random.random()
@@ -110,9 +146,9 @@ class Chaos:
             self.book.clients.append(client)
             self.clients.append(client)
         elif kind < 0.45:
-            self.piece(self.random.choice(self.clients), REQUESTS)
+            self.piece(self.random.choice(self.clients), self.requests)
         elif kind < 0.75 and self.servers:
-            self.piece(self.random.choice(self.servers), ANSWERS)
+            self.piece(self.random.choice(self.servers), self.answers)
         elif kind < 0.80:
             self.end(self.clients)
         elif kind < 0.84 and self.servers:
@@ -150,6 +186,94 @@ def test_anything_in_any_order(make_origin: Callable[[], Origin], tmp_path: Path
         for side in [*chaos.clients, *chaos.servers]:
             side.close()
         book.until(lambda: all(each.relaying for each in book.downstreams()), "all connections closed")
+        book.until(
+            lambda: book.plane.forwarder.active == sum(each.relaying for each in book.downstreams()), "all ended"
+        )
+        finished = book.cell("listener/web", slots.REQUESTS)
+        assert finished == len(book.log_entries()) > 0
+
+
+def policies(choose: random.Random) -> RequestPolicies:
+    return RequestPolicies(
+        max_body=choose.choice([0, 0, 4, 1000]),
+        rate_limit=choose.choice(
+            [None, RateLimit(9, burst=9), RateLimit(9, burst=9, key=RequestKey(kind=KeyKind.CLIENT_IP))]
+        ),
+        max_concurrent=choose.choice([0, 0, 2]),
+        fault=choose.choice(
+            [None, Fault(delay=Delay(0.02, 50.0), abort=Abort(503, 20.0)), Fault(delay=Delay(3600.0, 10.0))]
+        ),
+        mirror=choose.choice([None, Mirror("shadow"), Mirror("app"), Mirror("shadow", max_body=10), Mirror("gone")]),
+    )
+
+
+def mesh(choose: random.Random, *origins: Origin) -> tuple[tuple[Service, ...], tuple[Route, ...]]:
+    """Two services with every policy there is, or some, and a route with more."""
+
+    def one(name: str) -> Service:
+        return service(
+            name,
+            *origins,
+            pool=PoolPolicy(
+                max_connections=choose.choice([0, 1, 2]),
+                max_total=choose.choice([0, 0, 2]),
+                max_pending=3,
+                idle_timeout=choose.choice([0.0, 60.0]),
+            ),
+            timeout=choose.choice([0.0, 0.0, 0.2]),
+            load_balancing=choose.choice(list(LoadBalancingStrategy)),
+            balancing=Balancing(panic_threshold_pct=choose.choice([0.0, 50.0])),
+            affinity=choose.choice([None, None, Affinity(name="hm"), Affinity(kind=KeyKind.HEADER, name="host")]),
+            retry=choose.choice(
+                [
+                    None,
+                    RetryPolicy(
+                        max_retries=choose.choice([1, 3]),
+                        retry_on=("5xx", "reset", "connect-failure", "gateway-error"),
+                        per_try_timeout=choose.choice([0.0, 0.05]),
+                        backoff=choose.choice([0.0, 0.01]),
+                        idempotency_key=True,
+                    ),
+                ]
+            ),
+            circuit_breaker=CircuitBreaker(
+                max_connections=choose.choice([0, 2]),
+                max_pending_requests=choose.choice([0, 1]),
+                max_requests=choose.choice([0, 3]),
+                max_retries=choose.choice([0, 1]),
+                consecutive_errors=choose.choice([0, 1, 2]),
+                base_ejection_time=choose.choice([0.01, 0.05, 30.0]),
+                half_open_requests=choose.choice([1, 5]),
+            ),
+            policies=policies(choose),
+        )
+
+    of_route = RequestPolicies() if choose.random() < 0.5 else policies(choose)
+    return (one("app"), one("shadow")), (Route(name="all", service="app", filters=Filters(policies=of_route)),)
+
+
+@pytest.mark.parametrize("seed", range(POLICY_SEEDS))
+def test_any_policies_in_any_order(make_origin: Callable[[], Origin], tmp_path: Path, seed: int) -> None:
+    choose = random.Random(seed)
+    log = tmp_path / "log"
+    settings = Settings(
+        access_log=AccessLog(path=str(log), format=LogFormat.JSON),
+        timeouts=Timeouts(linger=0.05, connect=0.2),
+        limits=Limits(replay_body=1000, interim_responses=2),
+    )
+    origins = tuple(make_origin() for _ in range(2))
+    services, routes = mesh(choose, *origins)
+    with Playbook(*services, routes=routes, origins=origins, settings=settings, log=log) as book:
+        chaos = Chaos(book, origins, choose, mesh)
+        chaos.requests, chaos.answers = REQUESTS[:9], [*ANSWERS[:10], *ANSWERS[8:9] * 3, FAILED, FAILED]
+        for _ in range(STEPS):
+            chaos.step()
+        for side in [*chaos.clients, *chaos.servers]:
+            side.close()
+        for origin in origins:
+            origin.close()
+        book.until(lambda: all(each.relaying for each in book.downstreams()), "all connections closed")
+        book.until(lambda: not book.plane.mirrors.copies, "all copies over")
         book.until(
             lambda: book.plane.forwarder.active == sum(each.relaying for each in book.downstreams()), "all ended"
         )

@@ -14,6 +14,7 @@ from discovery.policies import SOURCE_LIMITS, RetryPolicy
 from discovery.retry_on import WORDS
 from mesh.retry import DENIALS
 from proxy.config.load import load_text
+from proxy.stats.families import WORD_FAMILIES
 
 GUIDE = Path(__file__).parents[3] / "docs/guide/retries.md"
 TEXT = GUIDE.read_text()
@@ -43,6 +44,8 @@ def test_the_words_of_retry_on_are_all_of_them_with_their_meaning() -> None:
 
 
 def test_the_reasons_are_all_of_them() -> None:
+    family = next(each for each in WORD_FAMILIES if each.name in TEXT)
+    assert {value for value, _ in family.words} == set(DENIALS)
     listed = [name for cell in first_cells("Why not") for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(listed) == sorted(DENIALS)
 

@@ -201,7 +201,7 @@ def policies(choose: random.Random) -> RequestPolicies:
         ),
         max_concurrent=choose.choice([0, 0, 2]),
         fault=choose.choice(
-            [None, Fault(delay=Delay(0.02, 50.0), abort=Abort(503, 20.0)), Fault(delay=Delay(3600.0, 10.0))]
+            [None, Fault(delay=Delay(0.02, 50.0), abort=Abort(503, 20.0)), Fault(delay=Delay(0.3, 10.0))]
         ),
         mirror=choose.choice([None, Mirror("shadow"), Mirror("app"), Mirror("shadow", max_body=10), Mirror("gone")]),
     )

@@ -22,6 +22,7 @@ from raw_client import RawClient, Response
 from waiting import eventually
 
 from discovery import (
+    CircuitBreakerPolicy,
     Endpoint,
     HealthCheckConfig,
     HealthCheckProtocol,
@@ -210,8 +211,41 @@ def test_a_failed_request_is_retried_where_it_works(mesh: Mesh, backends: Callab
     bad.status = 503
     mesh.register("retried", good, bad)
     eventually(lambda: mesh.ask("retried").text == "good", "it is served")
-    assert [mesh.ask("retried").status for _ in range(4)] == [200] * 4
-    assert bad.seen, "it was never asked"
+    statuses = []
+
+    def is_asked() -> bool:
+        statuses.append(mesh.ask("retried").status)
+        return bool(bad.seen)
+
+    eventually(is_asked, "the one that fails is asked, too")
+    assert set(statuses) == {200}
+
+
+def test_a_circuit_opens_and_closes_again(mesh: Mesh, backends: Callable[..., list[Backend]]) -> None:
+    breaker = CircuitBreakerPolicy(
+        max_connections=100,
+        max_pending_requests=10,
+        max_requests=1000,
+        max_retries=3,
+        consecutive_errors_threshold=5,
+        interval_ms=10_000,
+        base_ejection_time_ms=300,
+    )
+    config = ServiceMeshConfig(enabled=True, mtls_enabled=False, tracing_enabled=True, circuit_breaker=breaker)
+    mesh.call(lambda sd: sd.configure_service_mesh("broken", config))
+    [one] = backends("one")
+    mesh.register("broken", one)
+    eventually(lambda: mesh.ask("broken").text == "one", "closed: requests are allowed")
+    one.status = 503
+    passed = [mesh.ask("broken") for _ in range(5)]
+    assert [(answer.status, answer.text) for answer in passed] == [(503, "status 503")] * 5
+    asked = len(one.seen)
+    refused = mesh.ask("broken")
+    assert (refused.status, refused.header("x-envoy-overloaded")) == (503, "true")
+    assert len(one.seen) == asked, "open: requests are rejected"
+    one.status = 0
+    eventually(lambda: mesh.ask("broken").status == 200, "half-open: it is tried again")
+    eventually(lambda: [mesh.ask("broken").status for _ in range(8)] == [200] * 8, "and closed")
 
 
 # --- versions and routes ----------------------------------------------------------------------------------------------

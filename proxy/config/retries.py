@@ -110,7 +110,7 @@ RETRIABLE_HEADERS = Key(
 def _build_retry(fields: Fields) -> RetryPolicy:
     words = fields.get(RETRY_ON, DEFAULTS.retry_on)
     backoff = fields.get(BACKOFF, DEFAULTS.backoff)
-    max_backoff = fields.get(MAX_BACKOFF, backoff * BACKOFF_SPAN)
+    max_backoff = fields.get(MAX_BACKOFF, round(backoff * BACKOFF_SPAN, 3))  # whole milliseconds, as all durations
     if max_backoff < backoff:
         fields.problem(f"is below the backoff, expected at least {format_duration(backoff)}", MAX_BACKOFF)
     headers = fields.get(RETRIABLE_HEADERS, ())

@@ -52,6 +52,7 @@ def test_a_policy_says_what_it_says_and_has_defaults(mesh: Callable[[str], Servi
         ("retry: { budget: 5 }", RetryPolicy(budget_pct=5.0)),
         ("retry: { retry_on: gateway-error }", RetryPolicy(retry_on=("gateway-error",))),
         ("retry: { backoff: 100ms }", RetryPolicy(backoff=0.1, max_backoff=1.0)),
+        ("retry: { backoff: 29ms }", RetryPolicy(backoff=0.029, max_backoff=0.29)),  # not 0.29000000000000004
     ],
 )
 def test_other_spellings(mesh: Callable[[str], Service], text: str, policy: RetryPolicy) -> None:

@@ -161,6 +161,10 @@ class Catalog:
         assert isinstance(change, NOT_DURABLE), "this has to be written down first"
         return self._apply((change,))
 
+    def touch(self, services: Iterable[str]) -> None:
+        """See Registry.touch."""
+        self._tell(self.registry.touch(services))
+
     def configure(self, settings: RegistrySettings) -> None:
         self._tell(self.registry.configure(settings, self.clock()))
 

@@ -239,6 +239,18 @@ class Registry:
             self.index = version
             self._snapshot = None
 
+    def touch(self, services: Iterable[str]) -> Applied:
+        """Something about these services is different that is not kept here, such as a circuit breaker: they count as
+        changed, so that whoever follows them is told."""
+        known = [found for name in services if (found := self._roster.services.get(name)) is not None]
+        if not known:
+            return Applied(self.index)
+        self.index += 1
+        self._snapshot = None
+        for record in known:
+            record.index = self.index
+        return Applied(self.index, frozenset(record.name for record in known), True)
+
     def check(
         self, groups: Iterable[Sequence[Change]], settings: RegistrySettings | None = None
     ) -> list[tuple[Edit, ...] | ChangeError]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from discovery.catalog import Catalog
 from discovery.changes import NotFound
 from discovery.health.checker import CheckStatus
-from discovery.model import Endpoint, EndpointState, HealthCheck, Service
+from discovery.model import EndpointState, HealthCheck, Service
 from discovery.records import EndpointView, HistoryEntry, ServiceView, Shadowed
 from mesh import breaker
 from proxy.admin import policies
@@ -166,7 +167,7 @@ def summaries(reading: Reading, services: Iterable[Service]) -> list[ServiceSumm
 def service_detail(reading: Reading, described: Described) -> ServiceDetail:
     view = described.view
     return ServiceDetail(
-        service=view.service,
+        service=_service_as_met(reading, view.service),
         sources=view.sources,
         origins=view.origins,
         shadowed=view.shadowed,
@@ -175,15 +176,16 @@ def service_detail(reading: Reading, described: Described) -> ServiceDetail:
     )
 
 
-class Wanted(NamedTuple):
-    """Which endpoints of a service: all of them, unless it says otherwise. `live`: an ejected one is not passing."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which endpoints of a service: all of them, unless it says otherwise."""
 
     passing: bool = False
     version: str | None = None
-    live: bool = True
 
-    def takes(self, endpoint: Endpoint, state: EndpointState) -> bool:
-        if self.passing and state is not EndpointState.HEALTHY:
+    def takes(self, view: EndpointView) -> bool:
+        endpoint = view.endpoint
+        if self.passing and endpoint.state is not EndpointState.HEALTHY:
             return False
         return self.version is None or endpoint.version == self.version
 
@@ -192,12 +194,30 @@ EVERY = Wanted()
 
 
 def endpoints(reading: Reading, described: Described, wanted: Wanted = EVERY) -> list[EndpointDetail]:
-    service = described.service.name
-    return [
-        _detail(reading, described, view)
-        for view in described.view.endpoints
-        if wanted.takes(view.endpoint, reading.state(service, view.endpoint) if wanted.live else view.endpoint.state)
-    ]
+    return [_detail(reading, described, view) for view in as_met(reading, described) if wanted.takes(view)]
+
+
+def as_met(reading: Reading, described: Described) -> list[EndpointView]:
+    """The endpoints of a service as requests meet them: healthy ones whose circuit breaker is open are ejected."""
+    return [_view_as_met(reading, described.service.name, view) for view in described.view.endpoints]
+
+
+def _view_as_met(reading: Reading, service: str, view: EndpointView) -> EndpointView:
+    if reading.state(service, view.endpoint) is view.endpoint.state:
+        return view
+    ejected = msgspec.structs.replace(view.endpoint, state=EndpointState.EJECTED)
+    reason = ejection(reading.breaker(service, view.endpoint), reading.now_ms)
+    return msgspec.structs.replace(view, endpoint=ejected, reason=reason)
+
+
+def _service_as_met(reading: Reading, service: Service) -> Service:
+    endpoints = tuple(
+        endpoint
+        if (state := reading.state(service.name, endpoint)) is endpoint.state
+        else msgspec.structs.replace(endpoint, state=state)
+        for endpoint in service.endpoints
+    )
+    return msgspec.structs.replace(service, endpoints=endpoints)
 
 
 def ejection(word: int, now_ms: int) -> str:
@@ -214,7 +234,7 @@ def endpoint_history(
     check: CheckStatus | None,
 ) -> EndpointHistory:
     return EndpointHistory(
-        endpoint=_detail(reading, described, view),
+        endpoint=_detail(reading, described, _view_as_met(reading, described.service.name, view)),
         health_check=view.endpoint.health_check or described.service.health_check,
         check=_check(check) if check is not None else None,
         history=[
@@ -264,10 +284,7 @@ def _summary(reading: Reading, service: Service) -> ServiceSummary:
 def _detail(reading: Reading, described: Described, view: EndpointView) -> EndpointDetail:
     endpoint = view.endpoint
     counted = endpoint_stats(reading, described.service, endpoint)
-    word, state = reading.breaker(described.service.name, endpoint), endpoint.state
-    seen = breaker.view(word, reading.now_ms)
-    if seen.state == breaker.STATE_NAMES[breaker.OPEN] and state is EndpointState.HEALTHY:
-        state = EndpointState.EJECTED
+    seen = breaker.view(reading.breaker(described.service.name, endpoint), reading.now_ms)
     return EndpointDetail(
         id=endpoint.id,
         address=endpoint.address,
@@ -277,8 +294,8 @@ def _detail(reading: Reading, described: Described, view: EndpointView) -> Endpo
         backup=endpoint.backup,
         priority=endpoint.priority,
         metadata=endpoint.metadata,
-        state=state.value,
-        reason=ejection(word, reading.now_ms) if state is EndpointState.EJECTED else view.reason,
+        state=endpoint.state.value,
+        reason=view.reason,
         since=described.wall(view.since),
         origin=view.origin,
         revision=view.revision,

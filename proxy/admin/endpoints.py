@@ -93,8 +93,7 @@ class Endpoints:
     async def listed(self, request: web.Request) -> web.Response:
         name = request.match_info["service"]
         parameters = Parameters(request, "passing", "version", "index", "wait")
-        # Nobody is woken when a breaker closes, so who follows the service is told what the registry knows.
-        wanted = _wanted(parameters)._replace(live="index" not in parameters.values)
+        wanted = _wanted(parameters)
         await self.api.waiting.news(self.api.catalog, Query.of(parameters.values), name)
         headers = index_headers(index_of(self.api.catalog, name))
         try:
@@ -155,7 +154,10 @@ class Endpoints:
         found = Described.of(self.api.catalog, name)
         endpoint = found.endpoint(id).endpoint
         now_ms = int(time.monotonic() * 1000)
-        return encoded(Unejected(circuits.close(view.table, view.slot_numbers, found.service, endpoint, now_ms)))
+        is_other = circuits.close(view.table, view.slot_numbers, found.service, endpoint, now_ms)
+        if is_other:
+            view.circuit_moved(name)
+        return encoded(Unejected(changed=is_other))
 
     async def _drain(self, request: web.Request, is_draining: bool) -> web.Response:
         name, id = request.match_info["service"], request.match_info["id"]

@@ -56,6 +56,10 @@ class AgentView(Protocol):
         """How the health checks of an endpoint go; None: it has none, or reports itself (TTL)."""
         ...
 
+    def circuit_moved(self, service: str) -> None:
+        """A circuit breaker of the service was moved by us: whoever follows the service is to be told."""
+        ...
+
     async def reload(self) -> ReloadResult:
         """Read the file again, check it, run its tests, and put it in force if all of that succeeded."""
         ...

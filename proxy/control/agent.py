@@ -49,10 +49,14 @@ from proxy.control.worker import HEARTBEAT, PlaneFactory
 from proxy.kernel.cells import Slot, Table
 from proxy.stats.allocator import SlotAllocator
 from proxy.stats.slots import AGENT_HEARTBEAT, WORKER_SLOT
+from proxy.upstream.breakers import EVENT_NAMES
 
 _IN_SERVICE_WITHIN = 30.0  # seconds for all workers to be in service after the start
 _ADMIN_LEAVES = 1.0  # from the last accepted admin connection to closing those that are open, when retiring
+_TELL_MOVED = 0.05  # from the first change of a breaker to those who follow its service; many are one change
 EXIT_FAILED = 1
+
+CIRCUIT_EVENTS = frozenset(EVENT_NAMES.values())
 
 
 class Closable(Protocol):
@@ -109,6 +113,7 @@ class Agent:
         self._is_retiring = False  # it has
         self._told: list[str] = []  # concerns about this machine, see proxy/control/startup.py
         self._failing: dict[int, Problem] = {}  # workers that keep ending
+        self._moved: set[str] = set()  # services with a breaker that has another state
         holder.news = self
 
     # --- what the admin API asks ----------------------------------------------------------------------------------
@@ -261,6 +266,7 @@ class Agent:
         if service is not None and circuits.check_succeeded(self.table, self.slot_numbers, service, endpoint, now_ms):
             fields = {"service": name, "endpoint": endpoint.id, "address": endpoint.address}
             self._log.info("endpoint half-open", **fields, reason="health check succeeded")
+            self.circuit_moved(name)
 
     def _tell_supervisor(self) -> None:
         timeouts = self.snapshot.settings.timeouts
@@ -384,6 +390,18 @@ class Agent:
 
     def _on_worker_event(self, worker: int, name: str, fields: Mapping[str, Any]) -> None:
         self._log.info(name, worker=worker, **fields)
+        if name in CIRCUIT_EVENTS:
+            self.circuit_moved(str(fields["service"]))
+
+    def circuit_moved(self, service: str) -> None:
+        """A circuit breaker of the service has another state: whoever follows the service is told, soon."""
+        if not self._moved:
+            self._loop.call_later(_TELL_MOVED, self._tell_moved)
+        self._moved.add(service)
+
+    def _tell_moved(self) -> None:
+        moved, self._moved = self._moved, set()
+        self.catalog.touch(moved)
 
     def _on_progress(self) -> None:
         """With no worker in service, new traffic should go elsewhere until one is."""

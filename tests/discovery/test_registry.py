@@ -110,6 +110,18 @@ def test_a_service_has_the_index_of_its_last_change_and_one_that_is_gone_that_of
 # --- sources --------------------------------------------------------------------------------------------------------
 
 
+def test_a_service_that_is_touched_counts_as_changed_and_is_the_same_object() -> None:
+    registry = Registry()
+    registry.commit((base(Service(name="web"), Service(name="api")),), 0.0)
+    before = registry.snapshot
+    applied = registry.touch(("web", "nobody"))
+    assert (applied.index, applied.services, applied.changed) == (2, {"web"}, True)
+    assert (registry.index_of("web"), registry.index_of("api"), registry.snapshot.version) == (2, 1, 2)
+    assert all(now is then for now, then in zip(registry.snapshot.services, before.services, strict=True))
+    assert not registry.touch(("nobody",)).changed
+    assert registry.index == 2
+
+
 def test_what_requests_have_to_pass_is_said_one_by_one() -> None:
     """Who limits a rate leaves alone who may ask."""
     registry = Registry()

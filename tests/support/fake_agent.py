@@ -127,6 +127,9 @@ class FakeAgent:
     def check_status(self, service: str, endpoint: str) -> CheckStatus | None:
         return None
 
+    def circuit_moved(self, service: str) -> None:
+        self.catalog.touch((service,))
+
     async def reload(self) -> ReloadResult:
         self.reload_calls += 1
         return self.reload_answer

@@ -32,12 +32,13 @@ from proxy.admin.api import Api, encoded
 from proxy.admin.blocking import Query, index_headers, index_of
 from proxy.admin.consul import views
 from proxy.admin.consul.registration import REPORT, Allowed, check_id_of, read_registration
-from proxy.admin.described import Described
+from proxy.admin.described import Described, as_met
 from proxy.admin.problems import Handler, Refusal
 from proxy.config.bodies import FILE_NAME
 from proxy.config.json_tree import parse_json
 from proxy.config.nodes import shown
 from proxy.config.reading import Reading
+from proxy.stats.reading import Reading as Numbers
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -299,9 +300,9 @@ class Consul:
             raise Refusal(400, f"'{shown(state)}' is not a status, expected {', '.join(CHECK_STATES)}")
         asked, place = self._asked(request), self._place(request)
         await self.api.waiting.news(self.api.catalog, asked.query)
-        wanted, found = CHECK_STATES[state], []
+        wanted, found, reading = CHECK_STATES[state], [], self.api.reading()
         for name in sorted(self.api.catalog.registry.services()):
-            service, shown_views, _ = self._views(name, asked, place)
+            service, shown_views, _ = self._views(name, asked, place, reading)
             checks = [check for view in shown_views for check in views.checks(service, view, place)]
             found += [check for check in checks if wanted is None or check["Status"] == wanted]
         return self._found(found, index_of(self.api.catalog))
@@ -311,13 +312,16 @@ class Consul:
         await self.api.waiting.news(self.api.catalog, asked.query, name)
         return name, self._place(request), asked
 
-    def _views(self, name: str, asked: Asked, place: views.Place) -> tuple[Service, list[EndpointView], int]:
+    def _views(
+        self, name: str, asked: Asked, place: views.Place, reading: Numbers | None = None
+    ) -> tuple[Service, list[EndpointView], int]:
         """A service that is not there has no endpoints; to ask for it is no error in Consul."""
         described = Described.find(self.api.catalog, name)
         index = index_of(self.api.catalog, name)
         if described is None:
             return Service(name=name), [], index
-        return described.service, [v for v in described.view.endpoints if asked.takes(v.endpoint, place)], index
+        met = as_met(reading or self.api.reading(), described)
+        return described.service, [view for view in met if asked.takes(view.endpoint, place)], index
 
     def _place(self, request: web.Request) -> views.Place:
         nodes = {node.name: node for node in self.api.catalog.registry.snapshot.nodes}

@@ -1,8 +1,8 @@
 """What Consul's clients are shown: services and endpoints in Consul's words.
 
-An endpoint's state becomes a status: healthy is passing, everything else is critical; a draining endpoint is in
-maintenance, which Consul tells by the id of a check. The node of an endpoint that names none is this instance. Fields
-that Consul has and we have not are there and empty, because clients written in Go and others take them for granted.
+An endpoint's state becomes a status: healthy is passing, everything else (ejected too) is critical; a draining endpoint
+is in maintenance, which Consul tells by the id of a check. The node of an endpoint that names none is this instance.
+Fields that Consul has and we have not are there and empty: clients written in Go and others take them for granted.
 Pure.
 """
 

@@ -122,6 +122,11 @@ class Mesh:
         text: str = self.hive.api("GET", f"/v1/services/{service}/endpoints/{id}").text
         return json.loads(text)["endpoint"]
 
+    def follow(self, index: int) -> tuple[int, list[str]]:
+        """Wait until `web` is other than it was at this index: the new one, and who takes requests."""
+        answer = self.hive.api("GET", f"/v1/services/web/endpoints?passing&index={index}&wait=9s")
+        return int(answer.headers["X-Hivemesh-Index"]), [each["id"] for each in json.loads(answer.text)]
+
     def metric(self, pattern: str) -> str:
         text: str = self.hive.api("GET", "/metrics").text
         return next(iter(re.findall(rf"^{pattern} (\S+)$", text, re.MULTILINE)), "")
@@ -140,12 +145,15 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 def test_an_ejected_endpoint_is_gone_everywhere_and_comes_back(mesh: Mesh) -> None:
     for _ in range(8):
         assert mesh.addresses() == [BAD, GOOD]
+    index = mesh.follow(0)[0]
     mesh.bad.status = 503
     statuses = [mesh.get() for _ in range(10)]
     assert statuses.count(503) == 5
     # Each of these is the very next answer of a worker: there is nothing to wait for.
     assert [mesh.addresses() for _ in range(16)] == [[GOOD]] * 16
     assert mesh.addresses(f"all.{WEB}") == [BAD, GOOD]
+    index, passing = mesh.follow(index)
+    assert passing == ["good"]
     bad = mesh.endpoint("web", "bad")
     assert (bad["state"], bad["breaker"]["state"], bad["breaker"]["ejections"]) == ("ejected", "open", 1)
     assert 0 < bad["breaker"]["left"] <= 3.3
@@ -157,6 +165,8 @@ def test_an_ejected_endpoint_is_gone_everywhere_and_comes_back(mesh: Mesh) -> No
     mesh.bad.status = 200
     eventually(lambda: mesh.endpoint("web", "bad")["breaker"]["state"] == "half-open", "the ejection is over")
     assert mesh.addresses() == [GOOD]
+    index, passing = mesh.follow(index)
+    assert passing == ["bad", "good"]
     eventually(lambda: mesh.get() == 200 and mesh.addresses() == [BAD, GOOD], "it has passed its trial")
     assert mesh.metric('hivemesh_circuit_state{endpoint="bad",service="web"}') == "0.0"
     assert mesh.metric(r'hivemesh_ejections_total{endpoint="bad",reason="consecutive_errors",service="web"}') == "1.0"

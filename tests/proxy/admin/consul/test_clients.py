@@ -67,13 +67,21 @@ def test_registrator_registers_looks_and_deregisters(server: AdminServer) -> Non
     assert "unknown service ID" in plain(server.put("/v1/agent/service/deregister/host:web:80"), 404)
 
 
-def test_an_ejection_is_not_told_to_clients_that_would_not_be_told_of_its_end(server: AdminServer) -> None:
+def test_an_ejected_instance_is_critical_for_as_long_as_it_is(server: AdminServer) -> None:
     ok(server.put("/v1/agent/service/register", {**WEB, "Check": None}))
     agent = server.agent
     agent.slot_numbers = {key: number for number, key in enumerate(keys_of(agent.snapshot), start=1)}
     agent.put_breaker(endpoint_key("web", "host:web:80", "10.0.0.1:80"), OPEN, until=100.0)
-    assert ok(server.get("/v1/services/web/endpoints"))[0]["state"] == "ejected"
-    assert passing(server) == ["host:web:80"]
+    assert passing(server) == []
+    [entry] = ok(server.get("/v1/health/service/web"))
+    assert [check["Status"] for check in entry["Checks"]] == ["critical"]
+    assert "circuit breaker open" in entry["Checks"][0]["Output"]
+    assert len(ok(server.get("/v1/health/state/critical"))) == 1
+    index = server.get("/v1/health/service/web?passing=1").headers["X-Consul-Index"]
+    ok(server.post("/v1/services/web/endpoints/host:web:80/uneject"))
+    reply = server.get(f"/v1/health/service/web?passing=1&index={index}&wait=10s")
+    assert [entry["Service"]["ID"] for entry in ok(reply)] == ["host:web:80"]
+    assert int(reply.headers["X-Consul-Index"]) > int(index)
 
 
 def test_a_ttl_check_is_told_by_its_service(server: AdminServer) -> None:

@@ -328,7 +328,7 @@ class DataPlane:
 
     def tick(self) -> None:
         self.reactor.turn()
-        for service in self.tables.breakers.look(self.tables.services.values(), self.reactor.now_ms):
+        for service in self.tables.breakers.look(self.tables.services, self.reactor.now_ms):
             if service.pending:
                 serve(service)
         self.wake()

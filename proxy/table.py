@@ -199,6 +199,7 @@ class Tables:
         self.balance(runtime, service)
         self.take_fields(runtime, service)
         self.services[service.name] = runtime
+        self.breakers.sweeps.follow(runtime)
         yield
 
     def change(self, each: ServiceChange, service: Service) -> Iterator[None]:

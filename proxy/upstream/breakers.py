@@ -10,7 +10,7 @@ logged, and wakes those who wait) whether there are requests or not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mesh.breaker import (
@@ -37,11 +37,14 @@ from mesh.draws import Draws
 from proxy.kernel.cells import Shared
 from proxy.stats.slots import PROBES
 from proxy.stats.words import BREAKER_WORD, BREAKERS_WORD, EJECTION_REASONS, EJECTIONS, EPOCH_WORD, RECOVERED_WORD
+from proxy.upstream.sweeps import Sweeps
 
 if TYPE_CHECKING:  # what has these breakers
     from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 
-Emit = Callable[[str, Mapping[str, str | int | float]], None]
+Fields = Mapping[str, str | int | float]
+Emit = Callable[[str, Fields], None]
+NO_FIELDS: Fields = {}
 
 # Places in EJECTION_REASONS.
 BY_ERRORS = 0
@@ -56,6 +59,7 @@ class Breakers:
         self.instance = instance
         self.draws = draws
         self.emit = emit
+        self.sweeps = Sweeps(self)
         self.seen = 0  # epoch of the instance
         self.open: set[EndpointRuntime] = set()  # those whose ejection has an end that is waited for
 
@@ -96,8 +100,8 @@ class Breakers:
 
     # --- events ---------------------------------------------------------------------------------------------------
 
-    def happened(self, endpoint: EndpointRuntime, event: int, now_ms: int) -> None:
-        """Something that a breaker goes by (mesh/breaker.py has the events)."""
+    def happened(self, endpoint: EndpointRuntime, event: int, now_ms: int, told: Fields = NO_FIELDS) -> None:
+        """Something that a breaker goes by (mesh/breaker.py has the events). `told`: what the log is to say of it."""
         shared, policy = endpoint.shared, endpoint.service.breaker
         draw = self.draws.unit()
         while True:
@@ -108,9 +112,9 @@ class Breakers:
             if shared.swap(BREAKER_WORD, word, after):
                 break
         if (word ^ after) & STATE_MASK:
-            self.changed(endpoint, word, after, event, now_ms)
+            self.changed(endpoint, word, after, event, now_ms, told)
 
-    def changed(self, endpoint: EndpointRuntime, word: int, after: int, event: int, now_ms: int) -> None:
+    def changed(self, endpoint: EndpointRuntime, word: int, after: int, event: int, now_ms: int, told: Fields) -> None:
         """This worker has changed the state of a breaker."""
         shared, service = endpoint.shared, endpoint.service
         fields: dict[str, str | int | float] = {
@@ -139,25 +143,26 @@ class Breakers:
         service.shared.add(EPOCH_WORD, 1)
         if self.instance is not None:
             self.instance.add(BREAKERS_WORD, 1)
-        self.emit(EVENT_NAMES[state], fields)
+        self.emit(EVENT_NAMES[state], {**fields, **told})
 
     # --- the passing of time --------------------------------------------------------------------------------------
 
-    def look(self, services: Iterable[ServiceRuntime], now_ms: int) -> list[ServiceRuntime]:
-        """Find out what has changed, and let ejections end. Result: services with changes, in whose queues there may
-        be some who can go now, or have nothing to wait for any more."""
+    def look(self, services: Mapping[str, ServiceRuntime], now_ms: int) -> list[ServiceRuntime]:
+        """Find out what has changed, let ejections end, compare endpoints. Result: services with changes, in whose
+        queues there may be some who can go now, or have nothing to wait for any more."""
         changed = []
         if self.instance is not None:
             epoch = self.instance.load(BREAKERS_WORD)
             if epoch != self.seen:
                 self.seen = epoch
-                changed = [service for service in services if self.look_at(service)]
+                changed = [service for service in services.values() if self.look_at(service)]
         for endpoint in list(self.open) if self.open else ():
             if endpoint.removed or endpoint.shared.load(BREAKER_WORD) & STATE_MASK != OPEN:
                 self.open.discard(endpoint)
             elif until_of(endpoint.shared.load(BREAKER_WORD)) <= now_ms:
                 self.open.discard(endpoint)
                 self.happened(endpoint, MOMENT, now_ms)
+        self.sweeps.look(services, now_ms)
         return changed
 
     def look_at(self, service: ServiceRuntime) -> bool:

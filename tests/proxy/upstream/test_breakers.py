@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from breakers import REQUEST, SERVICE_ROW, START, Instance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discovery.model import Endpoint, PoolPolicy, Service
+from discovery.model import Endpoint
 from discovery.policies import CircuitBreaker
 from mesh.balance import RoundRobin
 from mesh.breaker import (
@@ -32,80 +32,9 @@ from mesh.breaker import (
     times_of,
 )
 from mesh.draws import Draws
-from mesh.request import SampleRequest
-from proxy.kernel.cells import Table
 from proxy.stats import slots, words
 from proxy.upstream.breakers import Breakers
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open, pick_admitted
-
-REQUEST = SampleRequest()
-START = 1_000_000  # milliseconds
-POLICY = CircuitBreaker(ejection_jitter_pct=0.0)
-SERVICE_ROW = 1
-
-
-class Instance:
-    """Workers with the same endpoints. `now` is the time of all of them (milliseconds)."""
-
-    def __init__(self, policy: CircuitBreaker = POLICY, workers: int = 2, endpoints: int = 2) -> None:
-        fd = os.memfd_create("statistics")
-        os.ftruncate(fd, slots.table_size(workers, 8))
-        self.table = Table(fd, workers, 8)
-        os.close(fd)
-        self.now = START
-        self.events: list[tuple[str, Mapping[str, Any]]] = []
-        self.services = [self.service(worker, policy, endpoints) for worker in range(workers)]
-        self.tick()
-
-    def service(self, worker: int, policy: CircuitBreaker, endpoints: int) -> ServiceRuntime:
-        breakers = Breakers(
-            self.table.shared(slots.WORKER_SLOT), Draws(worker), lambda name, fields: self.events.append((name, fields))
-        )
-        service = ServiceRuntime(
-            Service(name="app", circuit_breaker=policy),
-            self.table.slot(worker, SERVICE_ROW),
-            self.table.shared(SERVICE_ROW),
-            None,
-            breakers,
-        )
-        for number in range(endpoints):
-            row = SERVICE_ROW + 1 + number
-            endpoint = Endpoint(id="abcdef"[number], address=f"127.0.0.1:{number + 1}")
-            made = EndpointRuntime(
-                service, endpoint, PoolPolicy(), self.table.slot(worker, row), self.table.shared(row)
-            )
-            service.endpoints[endpoint.id, endpoint.address] = made
-        service.balancer = RoundRobin(list(service.endpoints.values()))
-        return service
-
-    def endpoint(self, worker: int = 0, number: int = 0) -> EndpointRuntime:
-        return list(self.services[worker].endpoints.values())[number]
-
-    def fail(self, times: int = 5, worker: int = 0, number: int = 0) -> None:
-        for _ in range(times):
-            self.endpoint(worker, number).attempt_over(FAILED, False, self.now)
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += int(seconds * 1000)
-
-    def tick(self, worker: int = 0) -> list[ServiceRuntime]:
-        service = self.services[worker]
-        return service.breakers.look([service], self.now)
-
-    def pick(self, worker: int = 0) -> str:
-        balancer = self.services[worker].balancer
-        assert balancer is not None
-        found = pick_admitted(balancer, REQUEST, None, self.now * 1000)
-        return "-" if found is None else found.endpoint.id
-
-    def named(self, name: str) -> list[Mapping[str, Any]]:
-        return [fields for each, fields in self.events if each == name]
-
-    def counted(self, row: int, reason: int) -> int:
-        return self.table.shared(row).load(words.EJECTIONS + reason)
-
-    def probes(self, number: int = 0) -> int:
-        return self.endpoint(0, number).slot.total(slots.PROBES)
+from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted
 
 
 def test_errors_seen_by_different_workers_add_up_and_open_it_for_all() -> None:

@@ -27,6 +27,7 @@ KERNELS = [
 
 COMPILED = [
     "mesh/balance.py",
+    "mesh/bonds.py",
     "mesh/breaker.py",
     "mesh/buckets.py",
     "mesh/conditions.py",
@@ -35,6 +36,7 @@ COMPILED = [
     "mesh/request.py",
     "mesh/retry.py",
     "mesh/router.py",
+    "mesh/split.py",
     "mesh/streams.py",
     "proxy/log.py",
     "proxy/accesslog.py",

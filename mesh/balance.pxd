@@ -25,6 +25,8 @@ cdef class Balancer:
     cpdef take_out(self, Candidate candidate)
     cpdef left(self, Py_ssize_t index)
     cpdef replace(self, list candidates)
+    @cython.locals(candidate=Candidate)
+    cpdef bint has_usable(self, list tried, int64_t now_ms) except -1
     cpdef Candidate pick(self, RequestView request, list tried, int64_t now)
 
 

@@ -77,6 +77,19 @@ class Balancer:
         """Many candidates have left; these stay, in the same order."""
         self.candidates = candidates
 
+    def has_usable(self, tried: list[Candidate] | None, now_ms: int) -> bool:
+        """Whether there is an endpoint that takes requests and is not in `tried`. Asking moves no rotation on. Mostly
+        the first is one, so this is cheap however many there are."""
+        for candidate in self.candidates:
+            if (
+                candidate.usable
+                and candidate.weight > 0
+                and (tried is None or candidate not in tried)
+                and not candidate.is_ejected(now_ms)
+            ):
+                return True
+        return False
+
     def pick(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Candidate | None:
         """The endpoint for `request`, one that is not in `tried` while there is another; None when none is usable.
         `now`: microseconds of the monotonic clock."""

@@ -2,7 +2,8 @@
 
 A draw is a number from [0, 1) that the caller makes; the shares lie side by side on that line, each as wide as its
 weight. A share of weight 0 has no width and is never drawn. When the drawn share has no usable endpoint its requests
-are spread over the usable shares, again by weight, and the choice says so.
+are spread over the usable shares, again by weight, and the choice says so. Where in its share a number fell (`within`)
+is as evenly spread as the number itself, so one number does for all choices that follow from it.
 Never makes random numbers itself, so that a given number always gives the same share.
 """
 
@@ -24,16 +25,16 @@ class SplitError(ValueError):
 
 
 class Choice(NamedTuple):
-    """A share and how it was come by. `failed_over`: the draw fell on another one, which has no usable endpoint."""
+    """A share and how it was come by. `failed_over`: the draw fell on another one, which has no usable endpoint. `rest`
+    is what is left of the number: another one from [0, 1), independent of the choice."""
 
     share: TrafficSplit
     failed_over: bool
+    rest: float
 
 
 class Split:
     """Shares with their weights summed up; a draw is one search among the sums."""
-
-    __slots__ = ("_sums", "shares", "total")
 
     def __init__(self, shares: Sequence[TrafficSplit]) -> None:
         """SplitError when a weight is negative or none is positive."""
@@ -45,27 +46,32 @@ class Split:
             raise SplitError("no share has a weight above 0")
         self._sums = list(accumulate(share.weight for share in self.shares))
         self.total = self._sums[-1]
+        self._width = self.total
 
     def draw(self, random: float) -> TrafficSplit:
         """The share that `random`, from [0, 1), falls on."""
         return self.shares[self._index(random)]
 
-    def draw_usable(self, random: float, usable: Callable[[TrafficSplit], bool]) -> Choice | None:
-        """The drawn share if it is usable, otherwise one of the usable ones by weight; None when none is.
-
-        The second choice needs no second random number: where in the drawn share the number fell is as evenly spread
-        as the number itself.
-        """
+    def within(self, random: float) -> float:
+        """Where in its share `random` falls, from [0, 1)."""
         index = self._index(random)
-        drawn = self.shares[index]
-        if usable(drawn):
-            return Choice(drawn, False)
-        others = [share for other, share in enumerate(self.shares) if other != index and usable(share)]
+        weight = self.shares[index].weight
+        found = (random * self._width - (self._sums[index] - weight)) / weight
+        return min(max(found, 0.0), LARGEST_DRAW)
+
+    def draw_usable(self, random: float, usable: Callable[[TrafficSplit], bool]) -> Choice | None:
+        """The drawn share if it is usable, otherwise one of the usable ones by weight; None when none is."""
+        drawn = self.draw(random)
+        rest = self.within(random)
+        return Choice(drawn, False, rest) if usable(drawn) else self.instead_of(drawn, rest, usable)
+
+    def instead_of(self, drawn: TrafficSplit, random: float, usable: Callable[[TrafficSplit], bool]) -> Choice | None:
+        """One of the usable shares but `drawn`, by weight; None when there is none."""
+        others = [share for share in self.shares if share is not drawn and usable(share)]
         if not others:
             return None
-        start = self._sums[index] - drawn.weight
-        within = (random * self.total - start) / drawn.weight
-        return Choice(Split(others).draw(min(max(within, 0.0), LARGEST_DRAW)), True)
+        split = Split(others)
+        return Choice(split.draw(random), True, split.within(random))
 
     def shares_pct(self) -> list[tuple[TrafficSplit, float]]:
         """Each share that can be drawn and how much of the traffic it gets, in percent."""
@@ -75,7 +81,7 @@ class Split:
         if not 0.0 <= random < 1.0:
             raise ValueError(f"a draw is a number from 0 up to but not including 1, not {random}")
         # The product may round up to the total itself; the last share ends there.
-        return min(bisect_right(self._sums, random * self.total), len(self.shares) - 1)
+        return min(bisect_right(self._sums, random * self._width), len(self.shares) - 1)
 
 
 def name_of(share: TrafficSplit) -> str:

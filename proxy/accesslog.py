@@ -153,6 +153,9 @@ class AccessLog:
         elif exchange.version:
             out.append(b'","version":"')
             out.append_json(exchange.version.encode())
+        if exchange.wanted:
+            out.append(b'","drawn":"')
+            out.append_json(exchange.wanted.encode())
         out.append(b'","attempts":')
         out.append_decimal(exchange.attempts)
         if exchange.retries:

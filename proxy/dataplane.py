@@ -100,6 +100,7 @@ class DataPlane:
         self.tables.breakers.emit = emit
         self.tables.ring = Bell(table).ring
         self.mirrors = self.tables.mirrors = Mirrors(self.forwarder, self.tables.services)
+        self.forwarder.draws = self.tables.draws
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )

@@ -12,12 +12,13 @@ and last the services that are gone. Whatever a request meets on its way is ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from discovery.delta import Identity, ServiceChange, SnapshotChange, change_between, identity
-from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Snapshot, StreamRoute
-from discovery.policies import RetryPolicy
+from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Snapshot, StreamRoute, TrafficSplit
+from discovery.policies import Affinity, RetryPolicy
 from mesh.balance import Balancer
 from mesh.domains import Domains, domain_route
 from mesh.draws import Draws
@@ -25,6 +26,7 @@ from mesh.edits import NO_EDIT, compile_request_edit
 from mesh.retry import RetryBudget, RetryPlan
 from mesh.strategies import make_balancer
 from mesh.streams import StreamRouter
+from mesh.subsets import SubsetRule
 from proxy.http1.parties import ListenerRuntime, RouteRuntime
 from proxy.http1.phases import PhaseTools, request_phases, service_phases
 from proxy.kernel.cells import Shared, Slot, Table
@@ -38,7 +40,8 @@ from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, nobody
 from proxy.upstream.queue import serve
 from proxy.upstream.split import ServiceSplit
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where they are configured
+    from mesh.affinity import Stickiness
     from proxy.http1.mirror import Mirrors
 
 # Endpoints that one step deals with; each takes some microseconds.
@@ -114,6 +117,7 @@ class Tables:
         self.draws = Draws(int(random_unit() * 2**53))
         self.breakers = Breakers(rows.table.shared(WORKER_SLOT), self.draws)
         self.mirrors: Mirrors | None = None  # where copies of requests go; the data plane says
+        self.secret = ""  # what cookies are signed with
         self.snapshot = Snapshot()
         self.zone = ""
         self.services: dict[str, ServiceRuntime] = {}
@@ -142,8 +146,18 @@ class Tables:
         changed = [(each, each.now) for each in change.services if each.was is not None and each.now is not None]
         gone = [each.name for each in change.services if each.now is None]
         wanted = {listener.name: listener for listener in snapshot.listeners}
+        is_signed_anew = self.secret != snapshot.settings.secret
+        self.secret = snapshot.settings.secret
         # The others are made anew below, and need no care until then.
-        lasting = {name: listener for name, listener in wanted.items() if self.applied.get(name) is listener}
+        lasting = {
+            name: listener
+            for name, listener in wanted.items()
+            if self.applied.get(name) is listener and not is_signed_anew
+        }
+        if is_signed_anew:
+            for runtime in self.services.values():
+                self.bind(runtime, runtime.service)
+                yield
         order = _Order(snapshot)
         if snapshot.settings.zone != self.zone:
             self.zone = snapshot.settings.zone
@@ -274,9 +288,37 @@ class Tables:
                 self.crowded.add(runtime)
         else:
             self.shared.discard(runtime)
+        runtime.make_balancer = partial(self.balancer_for, service)
+        self.bind(runtime, service)
+
+    def bind(self, runtime: ServiceRuntime, service: Service) -> None:
+        """What ties clients to endpoints and versions of a service."""
         runtime.split = (
-            ServiceSplit(service.traffic_split, service.name, self.services) if service.traffic_split else None
+            ServiceSplit(
+                service.traffic_split,
+                service.name,
+                self.services,
+                self.stickiness(f"service/{service.name}", service.sticky_split, service.traffic_split),
+                is_nested=True,
+            )
+            if service.traffic_split
+            else None
         )
+        affinity = service.affinity
+        if affinity is None:
+            runtime.affinities = None
+            return
+        from mesh.affinity import affinities_for
+
+        if runtime.affinities is None or not runtime.affinities.is_of(affinity, self.secret):
+            runtime.affinities = affinities_for(service.name, affinity, self.secret, runtime.endpoints.values())
+
+    def stickiness(self, owner: str, affinity: Affinity | None, shares: Sequence[TrafficSplit]) -> Stickiness | None:
+        if affinity is None:
+            return None
+        from mesh.affinity import stickiness_for
+
+        return stickiness_for(owner, affinity, self.secret, shares)
 
     # --- endpoints ------------------------------------------------------------------------------------------------
 
@@ -293,6 +335,8 @@ class Tables:
         if was.version != endpoint.version:
             self.exchange_version(runtime, was.version, [there], ())
             self.exchange_version(runtime, endpoint.version, (), [there])
+        if was.version != endpoint.version or was.metadata != endpoint.metadata:
+            runtime.subsets.exchange([there], [there])
         if was.state is not endpoint.state:
             self.review(there)
 
@@ -303,6 +347,7 @@ class Tables:
         runtime.versions = {
             version: self.balancer_for(service, some) for version, some in by_version.items() if version
         }
+        runtime.subsets.clear()
 
     def balancer_for(self, service: Service, candidates: Sequence[EndpointRuntime]) -> Balancer:
         # Workers begin at different endpoints, or all of them would send their first request to the same one.
@@ -317,6 +362,9 @@ class Tables:
             return
         assert runtime.balancer is not None
         runtime.balancer.exchange(gone, new)
+        runtime.subsets.exchange(gone, new)
+        if runtime.affinities is not None:
+            runtime.affinities.exchange(gone, new)
         gone_by, new_by = _by_version(gone), _by_version(new)
         for version in gone_by.keys() | new_by.keys():
             self.exchange_version(runtime, version, gone_by.get(version, ()), new_by.get(version, ()))
@@ -379,6 +427,7 @@ class Tables:
             self.rows.row(route_key(listener.name, route.name)),
             self.services.get(route.service) if route.service else None,
             ServiceSplit(route.split, route.service, self.services) if route.split else None,
+            self.draws,
         )
 
     def tools(self, slot: Slot) -> PhaseTools:
@@ -399,7 +448,11 @@ class Tables:
         runtime.slot = self.rows.row(route_key(listener.name, route.name))
         runtime.service = self.services.get(route.service) if route.service else None
         runtime.version = route.version
-        runtime.split = ServiceSplit(route.split, route.service, self.services) if route.split else None
+        runtime.split = None
+        if route.split:
+            sticky = self.stickiness(f"route/{route.name}", route.sticky_split, route.split)
+            runtime.split = ServiceSplit(route.split, route.service, self.services, sticky)
+        runtime.subset = SubsetRule(route.subset) if route.subset is not None else None
         runtime.phases = request_phases(route, self.tools(runtime.slot))
         runtime.request_edits = field_edits(compile_request_edit(route.filters.request_headers))
         runtime.response_edits = field_edits(compile_request_edit(route.filters.response_headers))

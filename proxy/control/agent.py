@@ -43,6 +43,7 @@ from proxy.control.kept import Kept
 from proxy.control.local import connect_local
 from proxy.control.reload import Load, Reloader
 from proxy.control.rollout import Refused, Rollout, bind_places
+from proxy.control.secret import new_secret, with_secret
 from proxy.control.sockets import BindError
 from proxy.control.watch import FileWatch
 from proxy.control.worker import HEARTBEAT, PlaneFactory
@@ -165,7 +166,7 @@ class Agent:
     async def _run(self) -> int:
         start = await self._holder.started
         kept = self._kept(start)
-        self.config = kept.config or await self._first_config()
+        self.config = with_secret(kept.config or await self._first_config(), new_secret())
         count = max(1, self.config.workers)
         self.table = Table(TABLE_DESCRIPTOR, count)
         self._beat(self.table.slot(0, WORKER_SLOT))

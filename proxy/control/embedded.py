@@ -26,6 +26,7 @@ from proxy.control import sockets
 from proxy.control.fleet import Fleet, Place
 from proxy.control.local import connect_local
 from proxy.control.rollout import Refused, Rollout
+from proxy.control.secret import new_secret, signing_with
 from proxy.control.worker import PlaneFactory, Worker
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator
@@ -40,6 +41,7 @@ class Embedded:
         self.events: list[tuple[str, Mapping[str, Any]]] = []  # what the data plane reported
         self.table: Table
         self._source = source
+        self._secret = new_secret()
         self._registry = Registry()
         self._ephemeral = ephemeral
         self._plane = plane
@@ -80,7 +82,7 @@ class Embedded:
 
     async def apply(self, source: Source) -> Snapshot:
         """Put another configuration in force. Raises Refused, and then what was in force stays."""
-        snapshot = _snapshot(source)
+        snapshot = signing_with(_snapshot(source), self._secret)
         if self._ephemeral:
             listeners = tuple(
                 msgspec.structs.replace(listener, address=_with_any_port(listener.address))

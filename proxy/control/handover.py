@@ -28,7 +28,14 @@ from proxy.control.sockets import Bound
 FORMAT = 1
 
 # What an agent and a worker must have in common to work together: the messages between them and the table they share.
-_CONTRACT = ("discovery/model.py", "discovery/delta.py", "proxy/control/messages.py", "proxy/stats/slots.py")
+_CONTRACT = (
+    "discovery/model.py",
+    "discovery/policies.py",
+    "discovery/delta.py",
+    "proxy/control/messages.py",
+    "proxy/stats/slots.py",
+    "proxy/stats/words.py",
+)
 _ROOT = Path(__file__).resolve().parents[2]
 
 Json = dict[str, Any]

@@ -21,6 +21,7 @@ from discovery.model import Config, Snapshot
 from proxy.admin.view import ReloadResult
 from proxy.config.problems import Loaded, Problem
 from proxy.control.rollout import Refused
+from proxy.control.secret import with_secret
 
 Load = Callable[[str], Awaitable[Loaded]]
 
@@ -135,7 +136,7 @@ def with_running(config: Config, running: Config) -> tuple[Config, tuple[Problem
         if new != old
     )
     in_force = msgspec.structs.replace(
-        config,
+        with_secret(config, running.snapshot.settings.secret),
         workers=workers,
         admin=msgspec.structs.replace(config.admin, address=running.admin.address),
         metrics_address=running.metrics_address,

@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from mesh.balance cimport Balancer, Candidate
+from mesh.bonds cimport Bond
 from mesh.retry cimport RetryPlan
 from proxy.http1.parties cimport ClientSide, Exchange, RouteRuntime, ServerSide
 from proxy.http1.retries cimport Retries
@@ -17,15 +18,18 @@ cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNE
 cdef int RETRY_SUCCESSES
 cdef double SOON, FOREVER
 cdef int MOST_ATTEMPTS, MICROS, PAUSE_PHASE, FAILED, PROBE, UNKNOWN, WORKED
+cdef int AFFINITY_BROKEN, REFUSED
 
 
 cdef class Attempts(Retries):
     @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide, plan=RetryPlan,
-                   connect=double, waited=bint, now=int64_t, probing=bint)
+                   connect=double, waited=bint, now=int64_t, probing=bint, bond=Bond)
     cpdef assign(self, Exchange exchange)
     cdef begin_attempt(self, Exchange exchange, EndpointRuntime endpoint, bint probing)
-    @cython.locals(service=ServiceRuntime)
+    @cython.locals(service=ServiceRuntime, balancer=Balancer)
     cpdef Balancer balancer_of(self, Exchange exchange)
+    @cython.locals(tried=list, now_ms=int64_t, target=EndpointRuntime)
+    cdef EndpointRuntime pick_bound(self, Exchange exchange, Balancer balancer, Bond bond, int64_t now)
     cdef bint replayable(self, Exchange exchange)
     cdef attach(self, Exchange exchange, ServerSide server)
     @cython.locals(route=RouteRuntime, forward_as=ForwardAs)
@@ -36,7 +40,7 @@ cdef class Attempts(Retries):
     cpdef double head_timeout(self, Exchange exchange, int64_t since) except -1.0
     cpdef connected(self, Exchange exchange, ServerSide server)
     cpdef proceed(self, Exchange exchange)
-    @cython.locals(stays_open=bint, outcome=int)
+    @cython.locals(stays_open=bint, outcome=int, bond=Bond)
     cpdef response_started(self, Exchange exchange, Head head)
     @cython.locals(client=ClientSide)
     cpdef complete(self, Exchange exchange, ServerSide server, bint reusable)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import errno
 
 from mesh.balance import Balancer, Candidate
-from mesh.breaker import FAILED, PROBE, UNKNOWN, WORKED
+from mesh.bonds import Bond
+from mesh.breaker import FAILED, PROBE, REFUSED, UNKNOWN, WORKED
 from mesh.replay import Sent, may_repeat
 from mesh.retry import ATTEMPTS, EXHAUSTED
 from proxy.http1 import replies
@@ -33,9 +34,10 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
-from proxy.stats.words import CONNECTIONS_RESOURCE, PENDING_RESOURCE, RETRY_SUCCESSES
+from proxy.stats.words import AFFINITY_BROKEN, CONNECTIONS_RESOURCE, PENDING_RESOURCE, RETRY_SUCCESSES
 from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import Waiter, is_free, join, serve
+from proxy.upstream.split import both
 
 # Attempts of one request that fail before anything was sent, or on a stale connection. A request that has met this
 # many dead endpoints is not helped by a further one.
@@ -55,7 +57,16 @@ class WaitingExchange(Waiter):
     def may_go(self) -> bool:
         exchange = self.exchange
         forwarder = self.forwarder
-        return is_free(exchange.service, forwarder.balancer_of(exchange), exchange.tried, forwarder.reactor.now_ms)
+        balancer = forwarder.balancer_of(exchange)
+        now_ms = forwarder.reactor.now_ms
+        bond = exchange.bond
+        if bond is not None and balancer is not None:
+            target = bond.target(balancer, exchange.tried, now_ms)
+            if target is not None:
+                return not target.full and exchange.service.has_room()
+            if bond.forbids(exchange.tried):
+                return True
+        return is_free(exchange.service, balancer, exchange.tried, now_ms)
 
     def go(self) -> bool:
         client = self.exchange.downstream
@@ -86,10 +97,37 @@ class Attempts(Retries):
         exchange.kept.append_range(source, start, count)
 
     def balancer_of(self, exchange: Exchange) -> Balancer | None:
+        """The balancer of the endpoints that the request may go to; None when there are none."""
         service = exchange.service
-        if exchange.version:
-            return service.versions.get(exchange.version)
-        return service.balancer
+        subset = exchange.route.subset
+        balancer = service.versions.get(exchange.version) if exchange.version else service.balancer
+        if subset is None or service.balancer is None:
+            return balancer
+        return service.subsets.balancer(
+            subset, exchange, exchange.version, service.balancer, balancer, service.make_balancer
+        )
+
+    def pick_bound(self, exchange: Exchange, balancer: Balancer, bond: Bond, now: int) -> EndpointRuntime | None:
+        """The endpoint that the client belongs to, or else one that the balancer picks; None when it has to be the
+        first and that takes no requests."""
+        if exchange.route.subset is not None and bond.candidate not in balancer.candidates:
+            bond.exclude()
+        tried = exchange.tried
+        now_ms = now // 1000
+        # The candidates of a service's balancers are its endpoints.
+        target: EndpointRuntime | None = bond.target(balancer, tried, now_ms)  # type: ignore[assignment]
+        if bond.is_broken and not bond.is_told:
+            bond.is_told = True
+            exchange.add_flag("ab")
+            exchange.service.shared.add(AFFINITY_BROKEN, 1)
+        if target is not None:
+            if target.admit(now_ms) != REFUSED:
+                return target
+            # It has no place for a probe after all.
+            tried = [target] if tried is None else [*tried, target]
+        if bond.forbids(tried):
+            return None
+        return pick_admitted(balancer, exchange, tried, now)
 
     def replayable(self, exchange: Exchange) -> bool:
         """Whether the request may go on a connection that could turn out to be closed."""
@@ -101,14 +139,21 @@ class Attempts(Retries):
             exchange.received if exchange.attempts == 0 and not exchange.fresh_only else self.reactor.micros()
         )
         balancer = self.balancer_of(exchange)
+        bond = exchange.bond
         endpoint: EndpointRuntime | None = None
         if balancer is not None:
             # Who had to wait was received long ago, and breakers go by the time.
             waited = exchange.waits_since != 0 or exchange.paused_until != 0
             now = self.reactor.micros() if waited else exchange.assigned
-            endpoint = pick_admitted(balancer, exchange, exchange.tried, now)
+            if bond is None:
+                endpoint = pick_admitted(balancer, exchange, exchange.tried, now)
+            else:
+                endpoint = self.pick_bound(exchange, balancer, bond, now)
         if endpoint is None:
-            self.fail(exchange, replies.BREAKER_OPEN if is_breaker_open(balancer) else replies.NO_ENDPOINT, "")
+            if bond is not None and bond.forbids(exchange.tried):
+                self.fail(exchange, replies.NO_ENDPOINT, "the endpoint that the client belongs to takes no requests")
+            else:
+                self.fail(exchange, replies.BREAKER_OPEN if is_breaker_open(balancer) else replies.NO_ENDPOINT, "")
             return
         probing = endpoint.admission == PROBE
         stream = None
@@ -280,6 +325,12 @@ class Attempts(Retries):
         # meant to stay open does not keep the news back that long, and a probe its place.
         if outcome == FAILED or exchange.probing or stays_open:
             self.report(exchange, outcome)
+        bond = exchange.bond
+        if bond is not None:
+            answering: EndpointRuntime = exchange.endpoint  # type: ignore[assignment]  # it is, or there was no head
+            line = bond.line_for(answering, exchange.first_byte // 1000)
+            if line is not None:
+                exchange.cookies = both(exchange.cookies, line)
         if exchange.retries:
             self.retry_over(exchange)
             if not exchange.denied:
@@ -397,14 +448,13 @@ class Attempts(Retries):
 
     def has_other(self, exchange: Exchange, tried: list[Candidate] | None) -> bool:
         balancer = self.balancer_of(exchange)
+        if balancer is None:
+            return False
+        bond = exchange.bond
         now_ms = self.reactor.now_ms
-        return balancer is not None and any(
-            candidate.usable
-            and candidate.weight > 0
-            and (tried is None or candidate not in tried)
-            and not candidate.is_ejected(now_ms)
-            for candidate in balancer.candidates
-        )
+        if bond is not None and bond.target(balancer, tried, now_ms) is None and bond.forbids(tried):
+            return False
+        return balancer.has_usable(tried, now_ms)
 
     def total_timeout(self, exchange: Exchange) -> None:
         """The client side's deadline: the route's total, the longest wait for a connection, or the end of a pause."""

@@ -302,7 +302,8 @@ class Downstream(ClientSide):
         edits = exchange.route.response_edits
         tx = self.reactor.tx
         tx.clear()
-        write_response_head(tx, head, edits, framing, connection, head.status == 101 or head.status == 426)
+        is_upgrade = head.status == 101 or head.status == 426
+        write_response_head(tx, head, edits, framing, connection, is_upgrade, exchange.cookies)
 
     def response_data(self, exchange: Exchange, source: Buffer, start: int, count: int) -> None:
         tx = self.reactor.tx

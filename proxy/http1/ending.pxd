@@ -1,6 +1,8 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from mesh.bonds cimport Bond
+from mesh.draws cimport Draws
 from proxy.accesslog cimport AccessLog
 from proxy.http1.intake cimport read_request
 from proxy.http1.parties cimport ClientSide, Exchange, ListenerRuntime, RouteRuntime, ServerSide
@@ -8,7 +10,7 @@ from proxy.http1.phases cimport Phase
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport ForwardAs
-from proxy.kernel.entropy cimport new_request_id
+from proxy.kernel.entropy cimport new_request_id, random_unit
 from proxy.kernel.netio cimport Reactor
 from proxy.kernel.scan cimport Head
 from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
@@ -25,6 +27,7 @@ cdef class Ending:
     cdef public Slot worker_slot
     cdef public bint draining
     cdef public long active
+    cdef public Draws draws
     cdef ForwardAs forward_as
     cdef list spare_heads
     cpdef Head take_head(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh.breaker import FAILED, UNKNOWN, WORKED
+from mesh.draws import Draws
 from proxy.accesslog import AccessLog
 from proxy.http1 import replies
 from proxy.http1.intake import read_request
@@ -18,7 +19,7 @@ from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
 from proxy.kernel.cells import Slot
 from proxy.kernel.emit import ForwardAs
-from proxy.kernel.entropy import new_request_id
+from proxy.kernel.entropy import new_request_id, random_unit
 from proxy.kernel.netio import Reactor
 from proxy.kernel.scan import Head
 from proxy.stats.slots import ACTIVE
@@ -48,6 +49,7 @@ class Ending:
     worker_slot: Slot
     draining: bool
     active: int  # exchanges begun and not finished
+    draws: Draws  # the worker's
     forward_as: ForwardAs
     spare_heads: list[Head]
 
@@ -66,6 +68,7 @@ class Ending:
         self.log = log
         self.draining = False
         self.active = 0
+        self.draws = Draws(int(random_unit() * 2**53))
         self.forward_as = ForwardAs()
         self.spare_heads = []
 
@@ -238,6 +241,10 @@ class Ending:
         fields, body = replies.render_failure(
             failure, self.settings.name, exchange.detail, exchange.request_id, accept, exchange.attempts
         )
+        bond = exchange.bond
+        if bond is not None and bond.is_strict and bond.is_lost:
+            # The endpoint never comes back, so neither shall this answer.
+            fields.append((b"Set-Cookie", bond.affinities.farewell(bond)))
         self.answer(exchange, failure.status, fields + more, body, failure.close)
 
     def answer(

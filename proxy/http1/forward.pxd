@@ -1,10 +1,10 @@
 cimport cython
 
+from mesh.bonds cimport Bond
 from proxy.http1.attempts cimport Attempts
 from proxy.http1.intake cimport read_request
 from proxy.http1.parties cimport Exchange, RouteRuntime
 from proxy.http1.phases cimport Phase, Verdict
-from proxy.kernel.entropy cimport random_unit
 from proxy.upstream.endpoint cimport ServiceRuntime
 
 
@@ -18,5 +18,5 @@ cdef class Forwarder(Attempts):
     cpdef proceed(self, Exchange exchange)
     @cython.locals(route=RouteRuntime, service=ServiceRuntime, left=double)
     cdef enter(self, Exchange exchange)
-    @cython.locals(route=RouteRuntime, service=ServiceRuntime)
+    @cython.locals(route=RouteRuntime, service=ServiceRuntime, bond=Bond)
     cdef object choose(self, Exchange exchange)

@@ -16,7 +16,6 @@ from proxy.http1.codes import IDEMPOTENT_METHODS
 from proxy.http1.intake import read_request
 from proxy.http1.parties import PAUSE_PHASE, Exchange, RouteRuntime
 from proxy.http1.replies import Failure
-from proxy.kernel.entropy import random_unit
 from proxy.stats.slots import ACTIVE
 from proxy.stats.words import REQUESTS_RESOURCE
 from proxy.upstream.queue import serve
@@ -113,11 +112,20 @@ class Forwarder(Attempts):
         if split is None and service is not None and not version:
             split = service.split
         if split is not None:
-            drawn = split.draw_usable(random_unit(), self.reactor.now_ms)
+            drawn = split.draw_for(exchange, self.draws, self.reactor.now_ms)
             service = drawn.service
             version = drawn.version
+            exchange.bond = drawn.bond
+            exchange.cookies = drawn.line
             if drawn.failed_over:
                 exchange.add_flag("fo")
+                exchange.wanted = drawn.wanted
+        elif service is not None and service.affinities is not None:
+            bond = exchange.bond = service.affinities.bond(exchange)
+            if bond is not None and bond.candidate is not None:
+                bound = bond.candidate.endpoint
+                if version and bound.version != version:
+                    bond.exclude()
         if service is None:
             return replies.BAD_BACKEND
         exchange.service = service

@@ -27,7 +27,6 @@ from proxy.http1.parties import BodyTap, ClientSide, Exchange, RouteRuntime
 from proxy.http1.phases import Phase, PhaseTools, Verdict
 from proxy.kernel.cells import Shared
 from proxy.kernel.emit import FieldEdits
-from proxy.kernel.entropy import random_unit
 from proxy.stats.words import MIRRORED, MIRRORS_DROPPED
 from proxy.upstream.endpoint import ServiceRuntime
 
@@ -113,6 +112,7 @@ class MirrorPhase(Phase):
         found.service = None
         found.version = ""
         found.split = None
+        found.subset = None
         found.phases = ()
         found.request_edits = self.edits_for(route.request_edits)
         found.response_edits = None
@@ -214,7 +214,7 @@ class Mirrors:
         service = self.services.get(mirror.service)
         version = mirror.version
         if service is not None and not version and service.split is not None:
-            drawn = service.split.draw_usable(random_unit(), forwarder.reactor.now_ms)
+            drawn = service.split.draw(copy, forwarder.draws.unit(), forwarder.reactor.now_ms)
             service = drawn.service
             version = drawn.version
         if service is None or forwarder.draining:

@@ -1,6 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from mesh.bonds cimport Bond
 from mesh.request cimport RequestView
 from mesh.retry cimport RetryPlan
 from mesh.router cimport Router
@@ -26,6 +27,7 @@ cdef class RouteRuntime:
     cdef public ServiceRuntime service
     cdef public str version
     cdef public object split
+    cdef public object subset
     cdef public tuple phases
     cdef public FieldEdits request_edits
     cdef public FieldEdits response_edits
@@ -77,7 +79,10 @@ cdef class Exchange(RequestView):
     cdef public ServiceRuntime service
     cdef public EndpointRuntime endpoint
     cdef public list tried
+    cdef public Bond bond
     cdef public str version
+    cdef public str wanted
+    cdef public bytes cookies
     cdef public bytes target
     cdef public bytes authority
     cdef public bytes host_sent

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from discovery.model import Protocol, Route, UrlRewrite
 from mesh.balance import Candidate
+from mesh.bonds import Bond
 from mesh.request import RequestView
 from mesh.retry import RetryPlan
 from mesh.router import Router
@@ -34,6 +35,7 @@ NO_ROUTES = Router([])
 NO_STREAMS = StreamRouter([])
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
+    from mesh.subsets import SubsetRule
     from proxy.http1.guards import BodyLimitPhase
     from proxy.http1.phases import Phase
     from proxy.upstream.queue import Waiter
@@ -54,6 +56,7 @@ class RouteRuntime:
     service: ServiceRuntime | None  # None when the route names none that exists
     version: str  # "" for any
     split: ServiceSplit | None
+    subset: SubsetRule | None
     phases: tuple[Phase, ...]
     request_edits: FieldEdits | None
     response_edits: FieldEdits | None
@@ -174,7 +177,10 @@ class Exchange(RequestView):
     service: ServiceRuntime  # None until the route or a split gave one
     endpoint: EndpointRuntime | None  # of the present attempt, or the last
     tried: list[Candidate] | None  # endpoints that failed this request
+    bond: Bond | None  # what it says of the endpoint that it belongs to; None without affinity
     version: str
+    wanted: str  # what was drawn of a split, in words, when it had no usable endpoint
+    cookies: bytes | None  # complete Set-Cookie lines for the answer of an endpoint
     target: bytes | None  # None while the target goes on as it came
     # None while the Host field says it all: what X-Forwarded-Host and Host are to be instead.
     authority: bytes | None
@@ -236,7 +242,10 @@ class Exchange(RequestView):
         self.service = None  # type: ignore[assignment]
         self.endpoint = None
         self.tried = None
+        self.bond = None
         self.version = ""
+        self.wanted = ""
+        self.cookies = None
         self.target = None
         self.authority = None
         self.host_sent = None

@@ -30,7 +30,7 @@ cdef class ForwardAs:
 cpdef write_request_head(
     Buffer out, Head head, bytes target, bytes host, ForwardAs forward, FieldEdits edits, bint upgrade)
 cpdef write_response_head(
-    Buffer out, Head head, FieldEdits edits, int framing, bytes connection, bint upgrade)
+    Buffer out, Head head, FieldEdits edits, int framing, bytes connection, bint upgrade, bytes lines=*)
 cpdef bytes continue_trace(bytes traceparent)
 cpdef write_chunk(Buffer out, Buffer source, Py_ssize_t start, Py_ssize_t count)
 cpdef write_fields(Buffer out, list pairs)

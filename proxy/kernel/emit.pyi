@@ -35,7 +35,13 @@ def write_request_head(
     upgrade: bool,
 ) -> None: ...
 def write_response_head(
-    out: Buffer, head: Head, edits: FieldEdits | None, framing: int, connection: bytes | None, upgrade: bool
+    out: Buffer,
+    head: Head,
+    edits: FieldEdits | None,
+    framing: int,
+    connection: bytes | None,
+    upgrade: bool,
+    lines: bytes | None = None,
 ) -> None: ...
 def write_chunk(out: Buffer, source: Buffer, start: int, count: int) -> None: ...
 def write_fields(out: Buffer, pairs: list[tuple[bytes, bytes]]) -> None: ...

@@ -275,11 +275,13 @@ cpdef write_request_head(
     out.put(b"\r\n", 2)
 
 
-cpdef write_response_head(Buffer out, Head head, FieldEdits edits, int framing, bytes connection, bint upgrade):
+cpdef write_response_head(
+    Buffer out, Head head, FieldEdits edits, int framing, bytes connection, bint upgrade, bytes lines=None
+):
     """Append the response head for a client.
 
     framing: one of the FRAMING constants. connection: value of a Connection field, or None. upgrade: whether the
-    response's Upgrade field goes along (101, 426).
+    response's Upgrade field goes along (101, 426). lines: complete field lines of ours, or None.
     """
     cdef uint64_t skip = HOP_BY_HOP | (ONE << F_ALT_SVC)
     out.reserve(head.size + 96)
@@ -302,6 +304,8 @@ cpdef write_response_head(Buffer out, Head head, FieldEdits edits, int framing, 
         put_line(out, b"Connection", 10, PyBytes_AS_STRING(connection), PyBytes_GET_SIZE(connection))
     if edits is not None:
         put_bytes(out, edits.append)
+    if lines is not None:
+        put_bytes(out, lines)
     out.put(b"\r\n", 2)
 
 

@@ -113,7 +113,7 @@ class TcpForwarder:
             return
         client.route = route
         record.route = route.route
-        drawn = route.choose(self.reactor.now_ms)
+        drawn = route.choose(record, self.reactor.now_ms)
         service = drawn.service
         if drawn.failed_over:
             record.add_flag("fo")

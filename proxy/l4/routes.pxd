@@ -1,8 +1,9 @@
 cimport cython
 from libc.stdint cimport int64_t
 
+from mesh.draws cimport Draws
+from mesh.request cimport RequestView
 from proxy.kernel.cells cimport Slot
-from proxy.kernel.entropy cimport random_unit
 from proxy.upstream.endpoint cimport ServiceRuntime
 
 
@@ -12,5 +13,6 @@ cdef class StreamRouteRuntime:
     cdef public Slot slot
     cdef public ServiceRuntime service
     cdef public object split
+    cdef public Draws draws
     @cython.locals(service=ServiceRuntime, version=str)
-    cpdef object choose(self, int64_t now_ms)
+    cpdef object choose(self, RequestView stream, int64_t now_ms)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from discovery.model import StreamRoute
+from mesh.draws import Draws
+from mesh.request import RequestView
 from proxy.kernel.cells import Slot
-from proxy.kernel.entropy import random_unit
 from proxy.upstream.endpoint import ServiceRuntime
 from proxy.upstream.split import Drawn, ServiceSplit
 
@@ -14,19 +15,25 @@ class StreamRouteRuntime:
     none that exists."""
 
     def __init__(
-        self, route: StreamRoute, slot: Slot, service: ServiceRuntime | None, split: ServiceSplit | None
+        self,
+        route: StreamRoute,
+        slot: Slot,
+        service: ServiceRuntime | None,
+        split: ServiceSplit | None,
+        draws: Draws,
     ) -> None:
         self.route = route
         self.version = route.version
         self.slot = slot
         self.service = service
         self.split = split
+        self.draws = draws
 
-    def choose(self, now_ms: int) -> Drawn:
+    def choose(self, stream: RequestView, now_ms: int) -> Drawn:
         """Service and version: the route's, or drawn."""
         service = self.service
         version = self.version
         split = self.split
         if split is None and service is not None and not version:
             split = service.split
-        return split.draw_usable(random_unit(), now_ms) if split is not None else Drawn(service, version, False)
+        return split.draw_for(stream, self.draws, now_ms) if split is not None else Drawn(service, version)

@@ -127,7 +127,7 @@ class UdpForwarder:
         if route is None:
             return self.refuse(server, record, lost, "NR", "no route matches")
         record.route = route.route
-        drawn = route.choose(self.reactor.now_ms)
+        drawn = route.choose(record, self.reactor.now_ms)
         service = drawn.service
         if drawn.failed_over:
             record.add_flag("fo")

@@ -77,6 +77,9 @@ cdef class ServiceRuntime:
     cdef public Balancer balancer
     cdef public dict versions
     cdef public object split
+    cdef public object affinities
+    cdef public object subsets
+    cdef public object make_balancer
     cdef public object proxy_header
     cdef public dict endpoints
     cdef public object pending

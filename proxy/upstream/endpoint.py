@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
@@ -21,6 +21,7 @@ from mesh.draws import Draws
 from mesh.replay import may_use_idle
 from mesh.request import RequestView
 from mesh.retry import RetryPlan
+from mesh.subsets import Subsets
 from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Address, Stream
 from proxy.stats.slots import (
@@ -38,7 +39,8 @@ from proxy.stats.words import BREAKER_WORD, PENDING_RESOURCE, REJECTIONS, REQUES
 from proxy.upstream.breakers import Breakers
 from proxy.upstream.habits import IdleHabit
 
-if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
+if TYPE_CHECKING:  # what stands above this module, or is imported where it is configured
+    from mesh.affinity import Affinities
     from proxy.http1.phases import Phase
     from proxy.upstream.queue import Waiter
     from proxy.upstream.split import ServiceSplit
@@ -285,6 +287,9 @@ class ServiceRuntime:
     balancer: Balancer | None  # of all versions together; None until the first endpoints are there
     versions: dict[str, Balancer]
     split: ServiceSplit | None
+    affinities: Affinities | None  # which endpoint a client belongs to
+    subsets: Subsets  # of its endpoints by metadata, for routes that ask
+    make_balancer: Callable[[Sequence[Candidate]], Balancer]  # for some of the endpoints
     proxy_header: ProxyHeader | None  # what a connection to its endpoints begins with
     endpoints: dict[tuple[str, str], EndpointRuntime]  # by id and address
     pending: deque[Waiter]  # proxy/upstream/queue.py
@@ -326,6 +331,9 @@ class ServiceRuntime:
         self.timeout = service.timeout
         self.limit(service)
         self.split = None
+        self.affinities = None
+        self.subsets = Subsets()
+        self.make_balancer = Balancer
         self.proxy_header = None
 
     def limit(self, service: Service) -> None:
@@ -343,6 +351,8 @@ class ServiceRuntime:
         self.balancer = None
         self.versions = {}
         self.split = None
+        self.affinities = None
+        self.subsets = Subsets()
 
     def enter(self) -> bool:
         """Count one more request under way, if all workers together may have it: ours is published first, then all are

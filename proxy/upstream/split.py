@@ -1,47 +1,180 @@
-"""Traffic splits at run time: a draw among services and versions that have an endpoint to offer."""
+"""Traffic splits at run time: a draw among services and versions that have an endpoint to offer.
+
+a client that is bound to an endpoint (affinity) goes where that is, whatever the weights say
+otherwise one number decides: the client's own (a sticky split), or a random one
+    -> a share -> if it has no usable endpoint, another one (failover)
+    -> a share of a route that names no version: the split of that service, by what is left of the number
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from discovery.model import TrafficSplit
-from mesh.split import Split
+from mesh.bonds import Bond, is_able, mix, unit_of
+from mesh.draws import Draws
+from mesh.request import RequestView
+from mesh.split import Split, name_of
+from proxy.stats.words import FAILOVERS
 from proxy.upstream.endpoint import ServiceRuntime
+
+if TYPE_CHECKING:  # imported where a split is sticky
+    from mesh.affinity import Stickiness
 
 
 class Drawn(NamedTuple):
-    """What a split gave: `failed_over` when the share that was drawn has no usable endpoint."""
+    """What a split gave. `failed_over` when the share that was drawn, `wanted` in words, has no usable endpoint.
+    `bond` is what the request says of the endpoint that it belongs to, as far as `service` has an affinity, and `line`
+    the Set-Cookie line of a sticky split, if the client needs one."""
 
     service: ServiceRuntime | None
     version: str
-    failed_over: bool
+    failed_over: bool = False
+    wanted: str = ""
+    bond: Bond | None = None
+    line: bytes | None = None
 
 
 class ServiceSplit:
-    """A traffic split over services at run time."""
+    """The split of a route, or of the service `own`."""
 
-    def __init__(self, shares: tuple[TrafficSplit, ...], own: str, services: Mapping[str, ServiceRuntime]) -> None:
+    def __init__(
+        self,
+        shares: Sequence[TrafficSplit],
+        own: str,
+        services: Mapping[str, ServiceRuntime],
+        sticky: Stickiness | None = None,
+        *,
+        is_nested: bool = False,
+    ) -> None:
+        """`is_nested`: it is a service's, and a share without a version is all of that service's endpoints."""
         self.split = Split(shares)
         self.own = own
         self.services = services
+        self.sticky = sticky
+        self.is_nested = is_nested
+        self.names = tuple(dict.fromkeys(share.service or own for share in shares))
+        # Also those of weight 0: who is bound to an endpoint of theirs stays there (GEP-1619, Traffic Splitting).
+        self.reach = frozenset((share.service or own, share.version) for share in shares)
+
+    # --- what there is --------------------------------------------------------------------------------------------
 
     def service_of(self, share: TrafficSplit) -> ServiceRuntime | None:
         return self.services.get(share.service or self.own)
 
+    def inner(self, service: ServiceRuntime | None, version: str) -> ServiceSplit | None:
+        """The split that decides further, for a share of this one."""
+        return service.split if service is not None and not version and not self.is_nested else None
+
     def is_usable(self, share: TrafficSplit, now_ms: int) -> bool:
         service = self.service_of(share)
-        return service is not None and has_usable(service, share.version, now_ms)
+        if service is None:
+            return False
+        inner = self.inner(service, share.version)
+        if inner is not None:
+            return inner.has_usable(now_ms)
+        return has_usable(service, share.version, now_ms)
 
-    def draw_usable(self, random: float, now_ms: int) -> Drawn:
-        choice = self.split.draw_usable(random, lambda share: self.is_usable(share, now_ms))
-        share = self.split.draw(random) if choice is None else choice.share
-        return Drawn(self.service_of(share), share.version, choice is not None and choice.failed_over)
+    def has_usable(self, now_ms: int) -> bool:
+        return any(self.is_usable(share, now_ms) for share in self.split.shares)
+
+    def reaches(self, service: ServiceRuntime, version: str) -> bool:
+        """Whether some share leads to endpoints of this version."""
+        if (service.name, version) in self.reach:
+            return True
+        if (service.name, "") not in self.reach:
+            return False
+        inner = self.inner(service, "")
+        return inner is None or inner.reaches(service, version)
+
+    def is_bonding(self) -> bool:
+        """Whether requests of a service that this leads to may belong to endpoints."""
+        services = self.services
+        for name in self.names:
+            service = services.get(name)
+            if service is not None and service.affinities is not None:
+                return True
+        return False
+
+    # --- drawing --------------------------------------------------------------------------------------------------
+
+    def draw_for(self, request: RequestView, draws: Draws, now_ms: int) -> Drawn:
+        """Where `request` goes: to the endpoint that it belongs to, or else where a number falls."""
+        random = draws.unit()
+        if not self.is_bonding():
+            return self.draw(request, random, now_ms)
+        bonds: dict[str, Bond] = {}
+        for name in self.names:
+            service = self.services.get(name)
+            if service is None or service.affinities is None:
+                continue
+            bond = service.affinities.bond(request)
+            if bond is None:
+                continue
+            candidate = bond.candidate
+            if candidate is not None and not self.reaches(service, candidate.endpoint.version):
+                bond.exclude()
+            elif candidate is not None and (bond.is_strict or is_able(candidate, now_ms)):
+                return Drawn(service, candidate.endpoint.version, bond=bond)
+            elif bond.is_lost and bond.is_strict:
+                return Drawn(service, "", bond=bond)
+            if bond.is_keyed and len(self.names) == 1:
+                # Whoever belongs to an endpoint belongs to its version as well.
+                random = unit_of(mix(bond.key))
+            bonds[name] = bond
+        drawn = self.draw(request, random, now_ms)
+        return drawn if drawn.service is None else drawn._replace(bond=bonds.get(drawn.service.name))
+
+    def draw(self, request: RequestView, random: float, now_ms: int) -> Drawn:
+        """What `random`, from [0, 1), falls on; or the number that is the client's own, if the split is sticky."""
+        split = self.split
+        sticky = self.sticky
+        had: TrafficSplit | None = None
+        if sticky is not None:
+            own = sticky.draw(request)
+            random = random if own is None else own
+            had = sticky.share(request)
+        share = split.draw(random) if had is None else had
+        wanted: TrafficSplit | None = None
+        service = self.service_of(share)
+        rest = -1.0  # what is left of the number, once somebody needs it
+        if not self.is_usable(share, now_ms):
+            rest = split.within(random) if had is None else random
+            choice = split.instead_of(share, rest, lambda each: self.is_usable(each, now_ms))
+            if choice is not None:
+                count_failover(service)
+                wanted, share, rest = share, choice.share, choice.rest
+                service = self.service_of(share)
+        line = sticky.line(share, request) if sticky is not None and share is not had else None
+        inner = self.inner(service, share.version)
+        if inner is not None:
+            drawn = inner.draw(request, rest if rest >= 0.0 else split.within(random), now_ms)
+            if line is None and wanted is None:
+                return drawn
+            line = both(line, drawn.line)
+            if wanted is None:
+                return drawn._replace(line=line)
+            return drawn._replace(failed_over=True, wanted=name_of(wanted), line=line)
+        words = "" if wanted is None else name_of(wanted)
+        return Drawn(service, share.version, wanted is not None, words, None, line)
+
+
+def both(lines: bytes | None, line: bytes | None) -> bytes | None:
+    """Set-Cookie lines of two who do not know of each other."""
+    if lines is None or line is None:
+        return line if lines is None else lines
+    from mesh.affinity import joined
+
+    return joined(lines, line)
 
 
 def has_usable(service: ServiceRuntime, version: str, now_ms: int) -> bool:
     balancer = service.versions.get(version) if version else service.balancer
-    return balancer is not None and any(
-        candidate.usable and candidate.weight > 0 and not candidate.is_ejected(now_ms)
-        for candidate in balancer.candidates
-    )
+    return balancer is not None and balancer.has_usable(None, now_ms)
+
+
+def count_failover(service: ServiceRuntime | None) -> None:
+    """A share that leads to `service` was drawn and has no usable endpoint."""
+    if service is not None:
+        service.shared.add(FAILOVERS, 1)

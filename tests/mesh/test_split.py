@@ -73,7 +73,19 @@ def test_a_draw_outside_its_range_is_an_error(draw: float) -> None:
 
 def test_a_usable_share_keeps_its_requests() -> None:
     choice = Split([V1, V2]).draw_usable(0.1, lambda share: True)
-    assert choice == (V1, False)
+    assert choice is not None and (choice.share, choice.failed_over) == (V1, False)
+
+
+@pytest.mark.parametrize("down", [(), ("v1",), ("v1", "v2")])
+def test_what_is_left_of_a_number_is_even_and_independent_of_the_choice(down: tuple[str, ...]) -> None:
+    draws, rng, split = 30_000, random.Random(13), Split([V1, V2, V3])
+    left: dict[str, Counter[int]] = {}
+    for _ in range(draws):
+        choice = split.draw_usable(rng.random(), lambda share: share.version not in down)
+        assert choice is not None and 0.0 <= choice.rest < 1.0
+        left.setdefault(choice.share.version, Counter())[int(choice.rest * 4)] += 1
+    for quarters in left.values():
+        assert all(within_chance(quarters[quarter], quarters.total(), 0.25) for quarter in range(4))
 
 
 def test_requests_of_an_unusable_share_go_to_the_others_by_weight_and_say_so() -> None:

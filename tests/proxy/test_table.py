@@ -188,7 +188,7 @@ def draws(applied: Applied) -> dict[str, int]:
     assert split is not None
     counts: dict[str, int] = {}
     for step in range(100):
-        drawn = split.draw_usable(step / 100, 0)
+        drawn = split.draw(SampleRequest(), step / 100, 0)
         key = drawn.version + (" failed over" if drawn.failed_over else "")
         counts[key] = counts.get(key, 0) + 1
     return counts
@@ -230,10 +230,10 @@ def test_a_route_may_split_between_services() -> None:
     route = applied.route()
     assert route.split is not None
     both = applied.tables.services
-    assert [route.split.draw_usable(draw, 0).service for draw in (0.1, 0.9)] == [both["app"], both["other"]]
+    assert [route.split.draw(SampleRequest(), draw, 0).service for draw in (0.1, 0.9)] == [both["app"], both["other"]]
     # One of them loses its endpoints; the other takes its part.
     applied.apply((app("a"), Service(name="other")), (listener,))
-    drawn = applied.route().split.draw_usable(0.9, 0)
+    drawn = applied.route().split.draw(SampleRequest(), 0.9, 0)
     assert (drawn.service, drawn.failed_over) == (both["app"], True)
 
 

@@ -136,7 +136,7 @@ def test_a_bug_in_the_log_costs_the_line_only(origin: Origin) -> None:
 class FailingDraw:
     """A share of a split that cannot be drawn."""
 
-    def draw_usable(self, random: float, now_ms: int) -> Any:
+    def draw_for(self, stream: Any, draws: Any, now_ms: int) -> Any:
         raise OurBug("a draw")
 
 

@@ -10,7 +10,8 @@ What is compared, key by key; what `expect` leaves out is not:
 
 "Can go to" is every share of the split with a weight above 0, because a draw would make a test fail now and then. A
 share or route without a version goes where the service's traffic_split says, and without that to the versions of its
-endpoints with a weight above 0. A test without a listener must hold on every listener of HTTP requests.
+endpoints with a weight above 0. A test without a listener must hold on every listener of HTTP requests. Who the client
+is, is not asked: affinity and sticky splits choose among the same services and versions. A subset counts for the status.
 Sends nothing anywhere.
 """
 
@@ -36,6 +37,7 @@ from mesh.domains import routes_of
 from mesh.paths import PathError, normalise
 from mesh.request import SampleRequest
 from mesh.router import RouteError, Router
+from mesh.subsets import SubsetRule
 from proxy.config.problems import Problem
 
 NO_ROUTE = 404
@@ -98,7 +100,9 @@ def decide(request: RequestSample, router: Router, services: dict[str, Service],
     if route.filters.redirect is not None:
         return Outcome(route=route, status=route.filters.redirect.status)
     targets = tuple(dict.fromkeys(_targets(route, services)))
-    return Outcome(route=route, targets=targets, status=0 if _endpoint_of(targets, services) else NO_ENDPOINT)
+    rule = SubsetRule(route.subset) if route.subset is not None else None
+    is_served = any(_has_endpoint(services[name], version, rule, view) for name, version in targets)
+    return Outcome(route=route, targets=targets, status=0 if is_served else NO_ENDPOINT)
 
 
 # --- what a request can become ------------------------------------------------------------------------------------
@@ -139,13 +143,12 @@ def _versions(name: str, version: str, services: dict[str, Service]) -> Iterator
         yield name, ""  # the service itself, when it has no endpoint yet
 
 
-def _endpoint_of(targets: tuple[tuple[str, str], ...], services: dict[str, Service]) -> Endpoint | None:
-    """An endpoint that takes requests for one of `targets`."""
-    for name, version in targets:
-        for endpoint in services[name].endpoints:
-            if endpoint.weight and version in ("", endpoint.version):
-                return endpoint
-    return None
+def _has_endpoint(service: Service, version: str, rule: SubsetRule | None, view: SampleRequest) -> bool:
+    """Whether some endpoint of that version takes the request."""
+    endpoints = [each for each in service.endpoints if version in ("", each.version)]
+    if rule is not None:
+        endpoints = rule.members(view, endpoints)
+    return any(each.weight for each in endpoints)
 
 
 # --- comparing ----------------------------------------------------------------------------------------------------

@@ -153,3 +153,41 @@ def test_listeners_without_routes_are_tested_by_domain(config: Callable[..., Con
           - { request: "GET http://c.local/", expect: { status: 404 } }
         """
     assert run(config(text)) == ()
+
+
+SUBSETS = """\
+listeners:
+  - name: web
+    address: :8080
+    routes:
+      - { name: strict, match: { path: /strict }, service: web, subset: { headers: { zone: x-zone } } }
+      - { name: loose, match: { path: /loose }, service: web, subset: { headers: { zone: x-zone }, fallback: any } }
+services:
+  web:
+    affinity: { cookie: hm, broken: fail }
+    sticky_split: { client_ip: true }
+    endpoints:
+      - { address: "127.0.0.1:1", version: v1, metadata: { zone: a } }
+      - { address: "127.0.0.1:2", version: v2, weight: 0, metadata: { zone: b } }
+    traffic_split: [ { version: v1, weight: 1 }, { version: v2, weight: 1 } ]
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "zone", "is_served"),
+    [
+        ("/strict", "a", True),
+        ("/strict", "b", False),  # its one endpoint takes nothing
+        ("/strict", "c", False),
+        ("/loose", "b", True),  # v1 has no such endpoint at all
+        ("/loose", "c", True),
+    ],
+)
+def test_a_subset_counts_and_who_the_client_is_does_not(
+    path: str, zone: str, is_served: bool, config: Callable[..., Config]
+) -> None:
+    for version in ("v1", "v2"):
+        request = f'{{ url: "http://x{path}", headers: {{ x-zone: {zone}, cookie: "hm=anything" }} }}'
+        test = f"{{ request: {request}, expect: {{ service: web, version: {version}, status: 503 }} }}"
+        problems = [problem.message for problem in run(config(f"{SUBSETS}tests: [ {test} ]"))]
+        assert (problems == []) is not is_served

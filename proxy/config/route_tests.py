@@ -10,8 +10,9 @@ What is compared, key by key; what `expect` leaves out is not:
 
 "Can go to" is every share of the split with a weight above 0, because a draw would make a test fail now and then. A
 share or route without a version goes where the service's traffic_split says, and without that to the versions of its
-endpoints with a weight above 0. A test without a listener must hold on every listener of HTTP requests. Who the client
-is, is not asked: affinity and sticky splits choose among the same services and versions. A subset counts for the status.
+endpoints with a weight above 0. A test without a listener must hold on every listener of HTTP requests. Nobody asks
+who the client is: affinity and sticky splits choose among the same services and versions. A subset counts for the
+status.
 Sends nothing anywhere.
 """
 

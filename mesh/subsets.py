@@ -59,7 +59,6 @@ class SubsetRule:
             return ()
         return self.default if self.subset.fallback is SubsetFallback.DEFAULT else None
 
-
     def members(self, request: RequestView, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
         """Those of `endpoints` that the request may go to: the same answer as that of `Subsets`, for whoever asks but
         once."""

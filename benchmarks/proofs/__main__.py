@@ -34,6 +34,7 @@ PROOFS: Final = {
     "postgres": "postgres",
     "redis": "redis",
     "health": "health",
+    "limits": "limits",
 }
 
 

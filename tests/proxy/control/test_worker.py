@@ -413,3 +413,10 @@ def test_parts_of_an_agent_that_is_gone_mean_nothing(bench: Bench) -> None:
 
     assert bench.plane.snapshot == of("b")
     assert bench.plane.slots == {"service/b": 1}
+
+
+def test_a_worker_that_is_woken_wakes_its_data_plane_until_it_is_closed(bench: Bench) -> None:
+    bench.worker.wake()
+    bench.worker.close()
+    bench.worker.wake()
+    assert bench.plane.calls == ["wake", "close"]

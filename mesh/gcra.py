@@ -23,6 +23,13 @@ def take(word: int, now: int, interval: int, burst: int) -> int | None:
     return due + interval
 
 
+def known(word: int, now: int, interval: int, burst: int, slack: int) -> int:
+    """The word, or a full bucket (0) where it is none that this rate can have left: it is another rate's, from before a
+    change, and whoever waited for it could wait for as long as that one's interval. `slack`: by how much the clocks of
+    those who share the bucket may differ."""
+    return 0 if word > now + interval * (burst + 1) + slack else word
+
+
 def wait(word: int, now: int, interval: int, burst: int) -> int:
     """How long from `now` until `take` would say yes; 0: at once."""
     return max(0, word - now - interval * burst)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from discovery.policies import RetryPolicy
 from discovery.retry_on import parse_retry_on
-from mesh.gcra import take
+from mesh.gcra import known, take
 from mesh.replay import BODY_NOT_KEPT, BYTES_SENT, NO_ENDPOINT_LEFT, OTHER_BYTES_SENT, RESPONSE_STARTED, Repeat
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 MICROS = 1_000_000
 NANOS = 1_000
+
+# By how much the clocks of workers that share a floor may differ (nanoseconds).
+SLACK = 1_000_000_000
 
 # The window of the budget is so many pieces; what it forgets, it forgets one piece at a time.
 PIECES = 10
@@ -161,7 +164,8 @@ class RetryBudget:
             return False
         while True:
             word = self.words.load(self.word)
-            after = take(word, now * NANOS, self.interval, self.burst)
+            due = known(word, now * NANOS, self.interval, self.burst, SLACK)
+            after = take(due, now * NANOS, self.interval, self.burst)
             if after is None:
                 return False
             if self.words.swap(self.word, word, after):

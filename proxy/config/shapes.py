@@ -198,6 +198,9 @@ class Choice(ScalarShape[E]):
             return found
         return super().read(node, path, reading)
 
+    def parse(self, text: str) -> E:
+        raise ValueError(f"expected {self.expected}, got an empty text")
+
     def schema(self, defs: Schema) -> Schema:
         # YAML 1.1 readers, most editors among them, see the word off as false.
         words: list[Json] = [*self.words, *self.aliases]

@@ -90,7 +90,9 @@ class RateLimitPhase(Phase):
         self.interval = min(max(1, -int(-limit.per * NANOS // limit.requests)), LONGEST)
         self.tolerance = min(self.interval * limit.burst, LONGEST)
         self.shared = tools.shared
-        self.scope = tools.slot.number
+        # A limit that was changed begins anew: what another rate has left says nothing of this one.
+        policy = hash((limit.requests, limit.per, limit.burst)) & 0x7FFF_FFFF
+        self.scope = policy << 16 | tools.slot.number
         self.keyed = None if limit.key.kind is KeyKind.ROUTE else KeyedLimits(tools.table)
 
     def run(self, exchange: Exchange) -> Verdict | None:
@@ -110,12 +112,14 @@ class RateLimitPhase(Phase):
     def take(self, now: int) -> int:
         """From the one bucket. 0, or how long until there will be one."""
         shared = self.shared
-        burst = self.limit.burst
+        # Not the policy's own: a long interval times a large burst is beyond any time that a word can hold.
+        burst = self.tolerance // self.interval
         while True:
             word = shared.load(RATE_WORD)
-            taken = gcra.take(word, now, self.interval, burst)
+            due = gcra.known(word, now, self.interval, burst, NANOS)
+            taken = gcra.take(due, now, self.interval, burst)
             if taken is None:
-                return gcra.wait(word, now, self.interval, burst)
+                return gcra.wait(due, now, self.interval, burst)
             if shared.swap(RATE_WORD, word, taken):
                 return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.gcra import left, take, wait
+from mesh.gcra import known, left, take, wait
 
 INTERVAL = 100
 
@@ -65,3 +65,22 @@ def test_wait_and_left_say_what_take_does(times: list[int], interval: int, burst
             many += 1
         assert left(word, now, interval, burst) == many
         word = take(word, now, interval, burst) or word
+
+
+@given(arrivals, st.integers(1, 400), st.integers(0, 10))
+def test_a_word_of_this_rate_is_known(times: list[int], interval: int, burst: int) -> None:
+    word = 0
+    for now in times:
+        assert known(word, now, interval, burst, 0) == word
+        word = take(word, now, interval, burst) or word
+
+
+def test_a_word_of_another_rate_is_a_full_bucket() -> None:
+    hourly = take(0, 1000, 3_600_000, 0)
+    assert hourly is not None
+    assert take(hourly, 2000, INTERVAL, 0) is None
+    assert known(hourly, 2000, INTERVAL, 0, 50) == 0
+    # Clocks that differ are no other rate.
+    ahead = take(0, 2040, INTERVAL, 0)
+    assert ahead is not None
+    assert known(ahead, 2000, INTERVAL, 0, 50) == ahead

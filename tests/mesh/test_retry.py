@@ -252,7 +252,7 @@ def test_all_workers_share_the_floor() -> None:
 def test_a_worker_that_is_faster_takes_it_away() -> None:
     words = Words()
     budget = budget_of(RetryPolicy(budget_floor=1.0), words)
-    words.interfere = [5 * SECOND * 1000]
+    words.interfere = [2 * SECOND * 1000]
     assert not budget.take(SECOND)
 
 

@@ -133,6 +133,7 @@ def test_a_subset(route: Callable[[str], Route]) -> None:
             "load_balancing: { hash_on: client_ip }",
             "load_balancing.hash_on: means nothing to round_robin, expected 'strategy: maglev or ring_hash' or no such",
         ),
+        ('load_balancing: { strategy: "" }', "load_balancing.strategy: expected round_robin or weighted_round_robin"),
         ("load_balancing: { strategy: maglev, decay: 1s }", "load_balancing.decay: means nothing to maglev, expected"),
         (
             "load_balancing: { strategy: maglev, bounded_load: 0.9 }",

@@ -177,6 +177,39 @@ def test_each_key_has_a_bucket_of_its_own(
             assert ask(book, asked).response().status == 429
 
 
+@both
+@pytest.mark.parametrize("key", [RequestKey(kind=KeyKind.ROUTE), RequestKey(kind=KeyKind.CLIENT_IP)])
+def test_a_limit_that_is_relaxed_counts_from_then_on(origin: Origin, where: str, key: RequestKey) -> None:
+    """One an hour, and then ten a second: nobody waits for the end of that hour."""
+    hourly = RequestPolicies(rate_limit=RateLimit(requests=1, per=3600.0, key=key))
+    relaxed = RequestPolicies(rate_limit=RateLimit(requests=10, per=1.0, key=key))
+    with guarded(origin, where, hourly, pool=NEW_EACH) as book:
+        client = ask(book)
+        origin.accept().answer()
+        assert client.response().status == 200
+        assert ask(book).response().status == 429
+        of_service = relaxed if where == "service" else RequestPolicies()
+        of_route = relaxed if where == "route" else RequestPolicies()
+        book.apply(
+            (service("app", origin, policies=of_service, pool=NEW_EACH),),
+            (Route(name="all", service="app", filters=Filters(policies=of_route)),),
+        )
+        client = ask(book)
+        origin.accept().answer()
+        assert client.response().status == 200
+
+
+def test_a_burst_that_outlasts_any_clock(origin: Origin) -> None:
+    """What the bucket holds stays a time: the largest burst of the longest interval is beyond 64 bits."""
+    limit = RateLimit(requests=1, per=7 * 86_400.0, burst=1_000_000_000)
+    with guarded(origin, "route", RequestPolicies(rate_limit=limit)) as book:
+        shared = book.table.shared(book.numbers[ROUTE])
+        shared.swap(words.RATE_WORD, 0, 2**64 - 1)
+        client = ask(book)
+        origin.accept().answer()
+        assert client.response().status == 200
+
+
 def test_requests_without_the_header_share_one_bucket(origin: Origin) -> None:
     limit = RateLimit(requests=1, per=100.0, key=RequestKey(kind=KeyKind.HEADER, name="x-user"))
     with guarded(origin, "route", RequestPolicies(rate_limit=limit)) as book:

@@ -8,7 +8,7 @@ from proxy.kernel.netio cimport Reactor
 from proxy.l4.ends cimport ClientEnd, ServerEnd
 from proxy.l4.routes cimport StreamRouteRuntime
 from proxy.streamlog cimport StreamRecord
-from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime, pick_admitted
+from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 
 
 cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNECTS, OVERFLOWS, REPLAYS

@@ -21,6 +21,7 @@ from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
 from proxy.kernel.netio import Reactor
 from proxy.l4.ends import ClientEnd, ServerEnd
+from proxy.l4.picking import may_go, pick_for
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.preface.proxy_protocol import write
 from proxy.stats.slots import (
@@ -33,8 +34,8 @@ from proxy.stats.slots import (
     REPLAYS,
 )
 from proxy.stats.words import CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open, pick_admitted
-from proxy.upstream.queue import Waiter, is_free, join, leave, serve
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open
+from proxy.upstream.queue import Waiter, join, leave, serve
 
 # Endpoints that a connection meets at most. One that has met so many dead ones is not helped by a further one.
 MOST_ATTEMPTS = 5
@@ -54,7 +55,9 @@ class WaitingClient(Waiter):
 
     def may_go(self) -> bool:
         forwarder = self.forwarder
-        return is_free(self.service, forwarder.balancer_of(self.client), self.client.tried, forwarder.reactor.now_ms)
+        client = self.client
+        now_ms = forwarder.reactor.now_ms
+        return may_go(self.service, forwarder.balancer_of(client), client.record, client.tried, now_ms)
 
     def go(self) -> bool:
         client = self.client
@@ -144,8 +147,9 @@ class TcpForwarder:
         record.assigned = self.reactor.micros()
         balancer = self.balancer_of(client)
         endpoint: EndpointRuntime | None = None
-        if balancer is not None:
-            endpoint = pick_admitted(balancer, record, client.tried, record.assigned)
+        service = client.service
+        if balancer is not None and service is not None:
+            endpoint = pick_for(service, balancer, record, client.tried, record.assigned)
         if endpoint is None:
             if client.tried is not None:
                 self.fail(client, "UF", record.detail)

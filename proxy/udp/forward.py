@@ -22,6 +22,7 @@ from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
 from proxy.kernel.datagrams import Batch, client_of
 from proxy.kernel.netio import Reactor
+from proxy.l4.picking import pick_for
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.slots import (
     ACTIVE,
@@ -33,7 +34,7 @@ from proxy.stats.slots import (
 )
 from proxy.stats.words import CONNECTIONS_RESOURCE, REQUESTS_RESOURCE
 from proxy.streamlog import UDP, StreamRecord
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open, pick_admitted
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open
 from proxy.upstream.queue import serve
 
 if TYPE_CHECKING:  # what stands above this module, and is only called from here
@@ -190,7 +191,7 @@ class UdpForwarder:
         balancer = service.versions.get(record.version) if record.version else service.balancer
         tried: list[Candidate] = []
         while balancer is not None and record.attempts < MOST_ATTEMPTS:
-            endpoint = pick_admitted(balancer, record, tried, self.reactor.micros())
+            endpoint = pick_for(service, balancer, record, tried, self.reactor.micros())
             if endpoint is None:
                 break
             probing = endpoint.admission == PROBE

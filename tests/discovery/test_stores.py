@@ -32,6 +32,7 @@ from discovery.changes import (
 )
 from discovery.model import Endpoint, EndpointState, Node, Route, Service
 from discovery.overlay import Edit
+from discovery.policies import Affinity, Mirror, RateLimit, RequestPolicies, RetryPolicy
 from discovery.registry import Applied, Registry
 from discovery.store import CannotOpen
 from discovery.store.memory import MemoryStore
@@ -86,6 +87,10 @@ def test_everything_the_api_said_is_there_after_a_restart(tmp_path: Path) -> Non
         await catalog.change(put("e1", ttl=10.0), put("e2"), put("e3"))
         await catalog.change(PutPolicies(service=Service(name="app", timeout=3.0), fields=("timeout",)))
         await catalog.change(PutPolicies(service=Service(name="app", domain="app.test"), fields=("domain",)))
+        guarded = RequestPolicies(rate_limit=RateLimit(requests=5), mirror=Mirror(service="app", version="v2"))
+        policies = Service(name="app", affinity=Affinity(name="hm"), retry=RetryPolicy(), policies=guarded)
+        fields = ("affinity", "retry", "policies.rate_limit", "policies.mirror")
+        await catalog.change(PutPolicies(service=policies, fields=fields))
         await catalog.change(SetDrain(service="app", id="e2"), RemoveEndpoint(service="app", id="e3", revision=7))
         await catalog.change(PutNode(node=Node(name="n1")), PutNode(node=Node(name="n2")), RemoveNode(name="n2"))
         await catalog.change(*(PutRoute(route=Route(name=name, service="app")) for name in ("r1", "r2", "r3")))
@@ -97,6 +102,7 @@ def test_everything_the_api_said_is_there_after_a_restart(tmp_path: Path) -> Non
 
         after = catalog.registry
         assert after.snapshot.services == before.snapshot.services
+        assert after.snapshot.services[0].policies == guarded
         assert after.snapshot.nodes == before.snapshot.nodes == (Node(name="n1"),)
         assert after.records() == before.records(), "in the same order, which that of routes depends on"
         assert after.index >= index

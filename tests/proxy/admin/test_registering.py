@@ -12,9 +12,10 @@ import pytest
 from admin_server import DEADLINE, AdminServer, Reply
 from fake_agent import FakeAgent, shop
 
-from discovery.model import AdminSettings, RegistrySettings, Service
+from discovery.model import AdminSettings, RegistrySettings, Route, Service
 from discovery.policies import (
     SOURCE_LIMITS,
+    Access,
     Affinity,
     Balancing,
     KeyKind,
@@ -24,6 +25,8 @@ from discovery.policies import (
     RequestKey,
     RequestPolicies,
     RetryPolicy,
+    Subset,
+    SubsetFallback,
 )
 
 ENDPOINT = "/v1/services/cart/endpoints/c1"
@@ -334,9 +337,38 @@ def test_a_route_of_the_api_comes_before_those_of_the_file(server: AdminServer) 
     assert [entry["route"]["name"] for entry in ok(server.get("/v1/routes"))] == ["api", "default"]
 
 
+def test_a_route_of_the_api_has_policies_of_its_own(server: AdminServer) -> None:
+    body = {
+        "name": "beta",
+        "split": [{"service": "web"}, {"service": "api"}],
+        "sticky_split": {"cookie": "trial", "ttl": "1h"},
+        "subset": {"metadata": {"stage": "prod"}, "fallback": "any"},
+        "retry": {"max_retries": 2, "timeout_ms": 500},
+        "filters": [{"rate_limit": {"requests": 5, "key": "header:X-Key"}}, {"access": {"deny": ["10.0.0.0/8"]}}],
+    }
+    ok(server.post("/v1/routes", body))
+    route = msgspec.convert(ok(server.get("/v1/routes/beta"))["route"], Route)
+    assert route.sticky_split == Affinity(name="trial", ttl=3600.0)
+    assert route.subset == Subset(metadata={"stage": "prod"}, fallback=SubsetFallback.ANY)
+    assert route.retry == RetryPolicy(max_retries=2, per_try_timeout=0.5)
+    assert route.filters.policies == RequestPolicies(
+        rate_limit=RateLimit(requests=5, key=RequestKey(kind=KeyKind.HEADER, name="x-key")),
+        access=Access(deny=("10.0.0.0/8",)),
+    )
+    refused(server.get("/v1/routes/nope"), 404, "not-found")
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
-    [({"service": "nope"}, "service"), ({"listener": "nope"}, "listener"), ({"match": {"paht": "/"}}, "match.paht")],
+    [
+        ({"service": "nope"}, "service"),
+        ({"listener": "nope"}, "listener"),
+        ({"match": {"paht": "/"}}, "match.paht"),
+        ({"subset": {}}, "subset"),
+        ({"sticky_split": {"cookie": "a"}}, "sticky_split"),
+        ({"filters": [{"mirror": {"service": "nope"}}]}, "filters[0].mirror.service"),
+        ({"timeout": "1s", "retry": {"per_try_timeout": "1s"}}, "retry"),
+    ],
 )
 def test_a_route_that_leads_nowhere_is_refused(server: AdminServer, change: dict[str, Any], field: str) -> None:
     assert (

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from discovery.model import Config
-from proxy.config.effective import HIDDEN, effective
+from proxy.config.effective import HIDDEN, HIDDEN_SECRET, effective
 from proxy.config.load import load, load_text
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -44,6 +44,19 @@ def test_secrets_are_hidden(config: Callable[..., Config]) -> None:
     shown = effective(config("admin: { address: ':1', token: s3cret }"))
     assert shown["admin"] == {"address": "0.0.0.0:1", "token": HIDDEN, "allow_command_checks": False}
     assert "s3cret" not in json.dumps(shown)
+
+
+def test_the_secret_of_cookies_is_hidden_too(config: Callable[..., Config]) -> None:
+    shown = effective(config("secret: only-for-this-one-test"))
+    assert shown["secret"] == HIDDEN_SECRET
+    assert "only-for-this" not in json.dumps(shown)
+
+
+@pytest.mark.parametrize("secret", ["too-short", "with spaces in it, but long"])
+def test_a_bad_secret_is_not_repeated(problems: Callable[..., list[str]], secret: str) -> None:
+    [problem] = problems(f"secret: {secret}")
+    assert "expected" in problem
+    assert secret not in problem
 
 
 def test_it_speaks_the_words_of_the_file(config: Callable[..., Config]) -> None:

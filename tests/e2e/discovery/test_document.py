@@ -291,3 +291,14 @@ def test_requests_are_routed_by_path_header_and_weight(mesh: Mesh, backends: Cal
     for name in dict.fromkeys(names):
         mesh.call(lambda sd, name=name: sd.remove_routing_rule(name))
     eventually(lambda: mesh.ask("any", "/api/v2").status == 404, "without a rule there is no route")
+
+
+def test_requests_are_routed_by_metadata(mesh: Mesh, backends: Callable[..., list[Backend]]) -> None:
+    prod, canary = backends("prod", "canary")
+    mesh.register("staged", prod, stage="prod")
+    mesh.register("staged", canary, stage="canary")
+    rule = RoutingRule(path_prefix="/canary", service_name="staged", metadata={"stage": "canary"})
+    name = mesh.call(lambda sd: sd.add_routing_rule(rule))
+    eventually(lambda: mesh.ask("any", "/canary").text == "canary", "by metadata")
+    assert {mesh.ask("any", "/canary").text for _ in range(6)} == {"canary"}
+    mesh.call(lambda sd: sd.remove_routing_rule(name))

@@ -244,6 +244,10 @@ class AccessLog:
         self.write_quoted(exchange.authority or head.raw_host())
         self.write_quoted(exchange.endpoint.address.text.encode() if exchange.endpoint is not None else None)
         # Behind what Envoy's line has, and only where there is something to say.
+        if exchange.wanted:
+            out.append(b' drawn="')
+            out.append_json(exchange.wanted.encode())
+            out.append(b'"')
         if exchange.retries:
             out.append(b" retries=")
             out.append_decimal(exchange.retries)

@@ -32,8 +32,8 @@ TRACE = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 # Every field there is, in the order in which they are written.
 FIELDS = [
     "ts", "duration_ms", "request_id", "trace_id", "method", "scheme", "host", "path", "protocol", "status",
-    "upstream_status", "flags", "flag_details", "route", "rule_source", "service", "version", "endpoint", "attempts",
-    "retries", "retry_denied", "probe", "bytes_in", "bytes_out", "client", "t_recv", "t_queue", "t_connect",
+    "upstream_status", "flags", "flag_details", "route", "rule_source", "service", "version", "endpoint", "drawn",
+    "attempts", "retries", "retry_denied", "probe", "bytes_in", "bytes_out", "client", "t_recv", "t_queue", "t_connect",
     "t_first_byte", "t_total", "user_agent",
 ]  # fmt: skip
 
@@ -116,6 +116,7 @@ def test_all_fields_of_an_answered_request() -> None:
         bytes_out=9,
         retries=2,
         probing=True,
+        wanted="app@v1",
     )
     entry = entry_of(exchange)
     assert list(entry) == FIELDS
@@ -139,6 +140,7 @@ def test_all_fields_of_an_answered_request() -> None:
         "service": "app",
         "version": "v2",
         "endpoint": "10.0.0.1:80",
+        "drawn": "app@v1",
         "attempts": 3,
         "retries": 2,
         "retry_denied": "attempts",
@@ -159,7 +161,7 @@ def test_a_request_that_met_no_route_leaves_out_what_there_is_not() -> None:
     entry = entry_of(finished(status=404, flags="NR", detail="no route matches this request"))
     assert entry["flags"] == "NR"
     absent = {"upstream_status", "route", "rule_source", "service", "version", "endpoint"}
-    absent |= {"retries", "retry_denied", "probe"}
+    absent |= {"drawn", "retries", "retry_denied", "probe"}
     assert not absent & set(entry)
     assert not {"t_queue", "t_connect", "t_first_byte"} & set(entry)
 
@@ -237,8 +239,8 @@ def test_the_text_format_is_the_one_of_envoy() -> None:
 
 
 def test_text_lines_say_behind_that_what_policies_did() -> None:
-    found = text_of(served(retries=2, denied="budget", probing=True, flags="URX"))
-    assert (found["flags"], found["more"]) == ("URX", " retries=2 retry_denied=budget probe=true")
+    found = text_of(served(wanted="v1", retries=2, denied="budget", probing=True, flags="fo,URX"))
+    assert (found["flags"], found["more"]) == ("fo,URX", ' drawn="v1" retries=2 retry_denied=budget probe=true')
 
 
 def test_what_there_is_not_is_a_dash() -> None:

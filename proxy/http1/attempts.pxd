@@ -23,7 +23,7 @@ cdef int AFFINITY_BROKEN, REFUSED
 
 cdef class Attempts(Retries):
     @cython.locals(endpoint=EndpointRuntime, stream=PooledStream, service=ServiceRuntime, balancer=Balancer, server=ServerSide, plan=RetryPlan,
-                   connect=double, waited=bint, now=int64_t, probing=bint, bond=Bond)
+                   connect=double, waited=bint, at_once=bint, now=int64_t, probing=bint, bond=Bond)
     cpdef assign(self, Exchange exchange)
     cdef begin_attempt(self, Exchange exchange, EndpointRuntime endpoint, bint probing)
     @cython.locals(service=ServiceRuntime, balancer=Balancer)

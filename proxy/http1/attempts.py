@@ -135,16 +135,15 @@ class Attempts(Retries):
 
     def assign(self, exchange: Exchange) -> None:
         """Give the exchange an endpoint and a connection."""
-        exchange.assigned = (
-            exchange.received if exchange.attempts == 0 and not exchange.fresh_only else self.reactor.micros()
-        )
+        # A first attempt that had not to wait begins when the request was received, and needs no look at the clock.
+        waited = exchange.waits_since != 0 or exchange.paused_until != 0
+        at_once = exchange.attempts == 0 and not exchange.fresh_only and not waited
+        exchange.assigned = exchange.received if at_once else self.reactor.micros()
         balancer = self.balancer_of(exchange)
         bond = exchange.bond
         endpoint: EndpointRuntime | None = None
         if balancer is not None:
-            # Who had to wait was received long ago, and breakers go by the time.
-            waited = exchange.waits_since != 0 or exchange.paused_until != 0
-            now = self.reactor.micros() if waited else exchange.assigned
+            now = exchange.assigned
             if bond is None:
                 endpoint = pick_admitted(balancer, exchange, exchange.tried, now)
             else:

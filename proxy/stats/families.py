@@ -591,7 +591,7 @@ WORD_FAMILIES: tuple[WordFamily, ...] = (
     WordFamily(
         "hivemesh_retries_denied_total",
         Scope.SERVICE,
-        "Failed requests that a retry policy applies to and that were not sent again, by why (docs/guide/retries.md)",
+        "Failed requests that were not sent again, by why (docs/guide/retries.md)",
         tuple((reason, words.RETRY_DENIALS + place) for place, reason in enumerate(words.RETRY_DENIAL_REASONS)),
         "reason",
         _has_retry,

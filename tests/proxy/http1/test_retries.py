@@ -10,7 +10,7 @@ import pytest
 from playbook import Client, Origin, Playbook, Server, service
 
 from discovery.model import AccessLog, Limits, LogFormat, Route, Settings
-from discovery.policies import CircuitBreaker, RetryPolicy
+from discovery.policies import CircuitBreaker, Delay, Fault, RequestPolicies, RetryPolicy
 from proxy.stats import slots, words
 
 MakeOrigin = Callable[[], Origin]
@@ -516,6 +516,19 @@ def test_a_client_that_is_slow_with_its_body_does_not_use_up_the_time_of_the_att
         assert upstream.read_exactly(2) == b"ab"
         upstream.send(DONE)
         assert client.response().status == 200
+
+
+def test_a_pause_before_the_first_attempt_is_no_part_of_it(case: MakeCase) -> None:
+    slow = RequestPolicies(fault=Fault(delay=Delay(duration=0.15)))
+    with case(policy("5xx", per_try_timeout=0.1), policies=slow, deadline_header=True) as it:
+        client = it.ask()
+        upstream = it.asked()
+        request = upstream.request()
+        assert 50 < int(request.header(DEADLINE) or "") <= 100
+        wait(it, 0.05)
+        upstream.send(DONE)
+        assert client.response().status == 200
+        assert it.entry()["attempts"] == 1
 
 
 def wait(it: Case, seconds: float) -> None:

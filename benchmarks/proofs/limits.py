@@ -2,8 +2,8 @@
 
 Two workers. An origin that takes 100 ms and a service that may have 50 requests under way are offered four times of
 what that can do; the origin counts how many it has at the same time. Then rates, of a route and of clients, are offered
-four times of theirs. Last, one worker holds every connection that a service may have, idle, and the other has a
-request: it is let in at once, back and forth.
+four times of theirs. Then one worker holds every connection that a service may have, idle, and the other has a request:
+it is let in at once, back and forth. Last, both have more requests than there may be connections, all the time.
 
 The load is open: a request is sent when it is due, whatever became of those before it. `short` machines are shared with
 other tests, so there only counts are claimed, and no time.
@@ -19,6 +19,7 @@ import os
 import re
 import time
 from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,12 @@ def prove(evidence: Evidence, folder: Path) -> None:
     with Part(origin, port) as serving, Hive(config(web, port), folder) as hive:
         overload(evidence, web, 1.0 if evidence.short else 20.0)
         rates(evidence, web, 0.6 if evidence.short else 3.0)
-        handing(evidence, hive, web, 5 if evidence.short else 200)
+        crowds = crowd(hive, web)
+        handing(evidence, hive, crowds, 5 if evidence.short else 200)
+        sharing(evidence, crowds, 0.6 if evidence.short else 5.0)
+        for clients in crowds.values():
+            for client in clients:
+                client.close()
         evidence.claim("the log has no bug", not hive.bugs(), hive.bugs()[:3] or "none")
         served = serving.finish()
         evidence.claim(
@@ -74,6 +80,7 @@ def config(web: int, port: int) -> dict[str, Any]:
                 "routes": [
                     {"name": "slow", "match": {"path_prefix": "/slow"}, "service": "slow"},
                     {"name": "few", "match": {"path_prefix": "/few"}, "service": "few"},
+                    {"name": "three", "match": {"path_prefix": "/three"}, "service": "three"},
                     {"name": "one", "match": {"path_prefix": "/one"}, "service": "fast", "filters": limited("route")},
                     {
                         "name": "each",
@@ -92,6 +99,10 @@ def config(web: int, port: int) -> dict[str, Any]:
             "few": {
                 "endpoints": endpoints(port),
                 "mesh": {"circuit_breaker": {"max_connections": IDLE, "max_pending_requests": 0}},
+            },
+            "three": {
+                "endpoints": endpoints(port),
+                "mesh": {"circuit_breaker": {"max_connections": 3, "max_pending_requests": 0}},
             },
             "fast": {"endpoints": endpoints(port)},
         },
@@ -153,22 +164,33 @@ def judge_rate(evidence: Evidence, whose: str, told: dict[str, Any]) -> None:
     )
 
 
-def handing(evidence: Evidence, hive: Hive, web: int, turns: int) -> None:
-    """`IDLE` clients of one worker, one of the other. All connections are opened by the first and then idle."""
+Crowds = dict[int, list[http.client.HTTPConnection]]
+
+
+def crowd(hive: Hive, web: int) -> Crowds:
+    """`IDLE` connections of clients to each of the workers."""
     workers = hive.workers()
-    crowds: dict[int, list[http.client.HTTPConnection]] = {worker: [] for worker in workers}
+    crowds: Crowds = {worker: [] for worker in workers}
     for _ in range(200):
         client = http.client.HTTPConnection(HOST, web, timeout=WAIT_LIMIT)
-        assert ask(client, "/one") in (200, 429)
-        crowds[holder_of(client.sock.getsockname()[1], workers)].append(client)
-        if all(len(crowd) >= IDLE for crowd in crowds.values()):
-            break
-    else:
-        raise ProofError("one worker gets all connections")
+        ask(client, "/one")
+        holder = holder_of(client.sock.getsockname()[1], workers)
+        if len(crowds[holder]) < IDLE:
+            crowds[holder].append(client)
+        else:
+            client.close()
+        if all(len(clients) == IDLE for clients in crowds.values()):
+            return crowds
+    raise ProofError("one worker gets all connections")
+
+
+def handing(evidence: Evidence, hive: Hive, crowds: Crowds, turns: int) -> None:
+    """All connections are opened by one worker and then idle; the other has a request."""
+    workers = list(crowds)
     times: list[float] = []
     pooled: list[float] = []
     for first, second in itertools.islice(itertools.cycle([workers, workers[::-1]]), turns):
-        hold_all(crowds[first][:IDLE])
+        hold_all(crowds[first])
         # The answers are here before the connections are idle.
         eventually(lambda: hive.metric("hivemesh_pool_connections", service="few", state="idle") == IDLE, "idle", 5.0)
         for took in (times, pooled):  # the second finds the connection of the first
@@ -177,9 +199,6 @@ def handing(evidence: Evidence, hive: Hive, web: int, turns: int) -> None:
             took.append(time.monotonic() - began)
             if status != 200:
                 raise ProofError(f"a request that needs a connection of the other worker was answered {status}")
-    for crowd in crowds.values():
-        for client in crowd:
-            client.close()
     found = ", ".join(
         f"{percentile(sorted(each), share) * 1000:.2f} ms {what} at the {place}"
         for each, what in ((times, "with it"), (pooled, "without"))
@@ -198,6 +217,32 @@ def handing(evidence: Evidence, hive: Hive, web: int, turns: int) -> None:
             more < HANDED_WITHIN,
             f"{more * 1000:.2f} ms",
         )
+
+
+def sharing(evidence: Evidence, crowds: Crowds, seconds: float) -> None:
+    """Three connections for eight clients of two workers, so that one of the three has to change hands."""
+    served = dict.fromkeys(crowds, 0)
+    refused: Counter[int] = Counter()
+    deadline = time.monotonic() + seconds
+
+    def go_on(worker: int, client: http.client.HTTPConnection) -> None:
+        while time.monotonic() < deadline:
+            status = ask(client, "/three/slow")
+            if status == 200:
+                served[worker] += 1
+            else:
+                refused[status] += 1
+
+    with ThreadPoolExecutor(2 * IDLE) as pool:
+        running = [pool.submit(go_on, worker, client) for worker, clients in crowds.items() for client in clients]
+    for each in running:
+        each.result()
+    least, most = sorted(served.values())
+    evidence.claim(
+        "two workers with more requests than connections get the same of them, within a third",
+        not refused and least > 0 and 3 * (most - least) <= most,
+        f"{least} and {most} answers in {seconds:g} s, {dict(refused) or 'none refused'}",
+    )
 
 
 def hold_all(clients: list[http.client.HTTPConnection]) -> None:

@@ -35,6 +35,7 @@ PROOFS: Final = {
     "redis": "redis",
     "health": "health",
     "limits": "limits",
+    "breaker": "breaker",
 }
 
 

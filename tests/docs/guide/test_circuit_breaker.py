@@ -1,4 +1,4 @@
-"""docs/guide/circuit-breaker.md: its example has the defaults that it says, and its states and limits are the code's."""
+"""docs/guide/circuit-breaker.md: its example has the defaults that it says, and its states are the code's."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ PROMISE: Final = "endpoints may die at any moment: what may be repeated does not
 ENDPOINTS: Final = 4
 CLIENTS: Final = 8
 CLIENT_LIMIT: Final = 20.0
+NO_LIMITS: Final = {"max_connections": 0, "max_pending_requests": 0, "max_requests": 0, "max_retries": 0}
 
 # Seconds for which an endpoint lives and is dead, at most.
 LIVES: Final = 1.5
@@ -90,7 +91,10 @@ def prove(evidence: Evidence, folder: Path) -> None:
 def config(web: int, ports: list[int]) -> dict[str, Any]:
     return {
         "listeners": [{"name": "web", "address": f"{HOST}:{web}", "routes": [{"name": "all", "service": "app"}]}],
-        "services": {"app": {"endpoints": endpoints(*ports)}},
+        # Breakers are off: what is shown is what happens to requests that meet a dead endpoint.
+        "services": {
+            "app": {"endpoints": endpoints(*ports), "mesh": {"circuit_breaker": {"consecutive_errors": 0, **NO_LIMITS}}}
+        },
     }
 
 

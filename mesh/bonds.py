@@ -10,7 +10,7 @@ goes moves only the clients that it gains or loses.
 A bond is broken when its endpoint takes no requests: it is gone, unhealthy, ejected, draining or of weight 0. One that
 is merely full is waited for, and one that has failed a request is passed over for that request only.
 mesh/affinity.py makes bonds; here is what the request path asks, compiled. The hash wraps at 64 bits, which is why this
-module, alone, is compiled without checks for overflow.
+module is compiled without checks for overflow.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 
+cdef uint64_t MASK, STEP, MIX_1, MIX_2
 cdef double UNIT
 
 

@@ -1,13 +1,17 @@
+# cython: overflowcheck=False
 """Random numbers for rules: an object that is passed in, so that a test or a question can say what is drawn.
 
 splitmix64 (Steele, Lea, Flood 2014): one multiplication chain per number, good enough for spreading load, useless as a
-secret. Ids and signatures get theirs from the kernel of the operating system instead.
+secret. Ids and signatures get theirs from the kernel of the operating system instead. The numbers wrap at 64 bits,
+which is why this module is compiled without checks for overflow.
 """
 
 from __future__ import annotations
 
 MASK = 0xFFFF_FFFF_FFFF_FFFF
 STEP = 0x9E37_79B9_7F4A_7C15
+MIX_1 = 0xBF58_476D_1CE4_E5B9
+MIX_2 = 0x94D0_49BB_1331_11EB
 UNIT = 2.0**-53
 
 
@@ -23,8 +27,8 @@ class Draws:
         """64 random bits."""
         self.state = (self.state + STEP) & MASK
         mixed = self.state
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D0_49BB_1331_11EB) & MASK
+        mixed = ((mixed ^ (mixed >> 30)) * MIX_1) & MASK
+        mixed = ((mixed ^ (mixed >> 27)) * MIX_2) & MASK
         return mixed ^ (mixed >> 31)
 
     def unit(self) -> float:

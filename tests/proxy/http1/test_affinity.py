@@ -11,7 +11,7 @@ import pytest
 from playbook import Client, Origin, Playbook, service
 
 from discovery.model import EndpointState, PoolPolicy, Route, Service, Settings, TrafficSplit
-from discovery.policies import Affinity, BrokenAffinity, KeyKind, Subset, SubsetFallback
+from discovery.policies import Affinity, BrokenAffinity, CircuitBreaker, KeyKind, Subset, SubsetFallback
 from mesh.draws import Draws
 from mesh.request import SampleRequest
 from proxy.stats import words
@@ -290,6 +290,32 @@ def test_by_header_a_strict_client_is_refused(origins: tuple[Origin, ...]) -> No
         assert browser.get() in "abc" and browser.status == 200
 
 
+def test_a_client_whose_endpoint_is_ejected_by_its_own_request_moves_at_once(origins: tuple[Origin, ...]) -> None:
+    whole = app(origins, COOKIE, circuit_breaker=CircuitBreaker(consecutive_errors=1))
+    with Playbook(whole, origins=origins, settings=SETTINGS) as book:
+        browser = Browser(book)
+        first = browser.get()
+        origins["abc".index(first)].close()
+        book.settle()
+        second = browser.get()
+        assert second != first and browser.last.startswith("hm=")
+        assert {browser.get() for _ in range(4)} == {second}
+        assert broken(book) == 1
+
+
+def test_a_strict_client_whose_endpoint_is_ejected_is_refused_with_uh(origins: tuple[Origin, ...]) -> None:
+    breaker = CircuitBreaker(consecutive_errors=1)
+    whole = app(origins, replace_broken(COOKIE), circuit_breaker=breaker)
+    with Playbook(whole, origins=origins, settings=SETTINGS) as book:
+        browser = Browser(book)
+        first = browser.get()
+        origins["abc".index(first)].close()
+        book.settle()
+        answers = [(browser.get(), browser.status) for _ in range(3)]
+        assert answers[-1][1] == 503 and "(UH" in answers[-1][0]
+        assert Browser(book).get() in set("abc") - {first}
+
+
 # --- affinity and splits ------------------------------------------------------------------------------------------
 
 SPLIT = (TrafficSplit(version="v1", weight=50), TrafficSplit(version="v2", weight=50))
@@ -537,3 +563,19 @@ def test_ten_thousand_draws_are_as_the_weights_say(origins: tuple[Origin, ...]) 
             (drawn.service.name, drawn.version)
             for drawn in (split.draw_for(SampleRequest(), again, 0) for _ in range(10_000))
         )
+
+
+def test_a_version_whose_endpoints_are_ejected_fails_over(origins: tuple[Origin, ...]) -> None:
+    breaker = CircuitBreaker(consecutive_errors=1)
+    whole = versions(app(origins, None, traffic_split=SPLIT, circuit_breaker=breaker), a="v1", b="v2", c="v2")
+    with Playbook(whole, origins=origins, settings=SETTINGS) as book:
+        browser = Browser(book)
+        origins[0].close()
+        book.settle()
+        statuses = []
+        for _ in range(40):
+            browser.get()
+            statuses.append(browser.status)
+        # The one that found out had no other endpoint of its version.
+        assert statuses.count(502) == 1 and statuses.count(200) == 39
+        assert book.table.shared(book.numbers["service/app"]).load(words.FAILOVERS) > 0

@@ -408,3 +408,13 @@ def test_no_order_of_workers_and_outcomes_has_more_probes_under_way_than_the_lim
     assert race.most <= race.limit
     assert race.memory.cells == [0] * len(race.memory.cells)
     assert times_of(race.memory.words[words.BREAKER_WORD]) >= 1
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_worker_held_up_anywhere_on_its_way_to_a_probe_is_not_one_too_many(limit: int) -> None:
+    """Wherever it stands still while the other one goes on to its end, and whenever that began."""
+    for before in range(45):
+        for steps in range(1, 14):
+            race = Race(2, limit, [[WORKED], [WORKED] * 3], [1] * before + [0] * steps + [1] * 200)
+            assert race.probes <= limit, (before, steps)
+            assert race.memory.cells == [0, 0]

@@ -59,6 +59,15 @@ class Curl:
         return line.rpartition("\t")[2]
 
 
+def all_take_part(hive: Hive) -> None:
+    """Each endpoint has been checked for the first time, and both workers know: none moves a client any more."""
+
+    def states() -> set[str]:
+        return {each["state"] for each in json.loads(hive.admin("GET", "/v1/services/app/endpoints")[1])}
+
+    eventually(lambda: states() == {"healthy"} and len(per_worker(hive)) == 3, "all endpoints take requests")
+
+
 def per_worker(hive: Hive, cookie: str = "", count: int = 40) -> Counter[str]:
     """Who answers on many connections."""
     found: Counter[str] = Counter()
@@ -75,6 +84,7 @@ def test_a_cookie_holds_over_workers_agents_and_upgrades_and_moves_when_its_endp
     tmp_path: Path, origins: dict[str, HttpOrigin]
 ) -> None:
     with Hive(tmp_path, config(origins, affinity={"cookie": "hm"})) as hive:
+        all_take_part(hive)
         curl = Curl(hive, tmp_path / "jar")
         first = curl.get()
         cookie = curl.cookie()
@@ -111,6 +121,7 @@ def test_a_header_and_an_address_lead_to_one_endpoint_in_every_worker(
 ) -> None:
     settings = config(origins, affinity={"header": "cookie"})  # any header will do
     with Hive(tmp_path, settings) as hive:
+        all_take_part(hive)
         places = [per_worker(hive, f"user={number}", 8) for number in range(6)]
         assert all(len(found) == 1 for found in places)
         assert len({next(iter(found)) for found in places}) > 1
@@ -126,6 +137,7 @@ def test_two_workers_split_as_the_weights_say(tmp_path: Path, origins: dict[str,
     for endpoint, version in zip(settings["services"]["app"]["endpoints"], ("v1", "v2", "v2"), strict=True):
         endpoint["version"] = version
     with Hive(tmp_path, settings) as hive:
+        all_take_part(hive)
         count = 2000
         found: Counter[str] = Counter()
         for _ in range(8):

@@ -35,6 +35,7 @@ cdef class Mirrors:
     cdef object services
     cdef readonly list due
     cdef readonly dict copies
+    cdef dict loads
     cdef readonly int64_t bytes
     @cython.locals(tap=BodyTap, kept=Buffer, size=int64_t, service=ServiceRuntime, client=ClientSide, nobody=NoClient, copy=Exchange)
     cpdef bint add(self, Exchange original, MirrorPhase phase) except -1

@@ -30,7 +30,8 @@ from proxy.kernel.emit import FieldEdits
 from proxy.stats.words import MIRRORED, MIRRORS_DROPPED
 from proxy.upstream.endpoint import ServiceRuntime
 
-# Copies under way in a worker, and the bytes of bodies kept for them.
+# Copies under way in a worker for one service, and the bytes of bodies kept for them. One that hangs takes nothing from
+# the others.
 MOST_COPIES = 1000
 MOST_BYTES = 64 * 1024 * 1024
 
@@ -143,7 +144,8 @@ class Mirrors:
         self.forwarder = forwarder
         self.services = services
         self.due: list[tuple[Exchange, MirrorPhase]] = []
-        self.copies: dict[Exchange, int] = {}  # under way, in the order in which they began; bytes kept for each
+        self.copies: dict[Exchange, str] = {}  # under way, in the order in which they began; for which service
+        self.loads: dict[str, tuple[int, int]] = {}  # by service: copies made and not over, and bytes kept for them
         self.bytes = 0
 
     def add(self, original: Exchange, phase: MirrorPhase) -> bool:
@@ -152,9 +154,11 @@ class Mirrors:
         tap = original.tap
         kept = tap.kept if tap is not None else None
         size = kept.length() if kept is not None else 0
-        if self.forwarder.draining or len(self.copies) + len(self.due) >= MOST_COPIES or self.bytes + size > MOST_BYTES:
+        name = phase.mirror.service
+        count, held = self.loads.get(name, (0, 0))
+        if self.forwarder.draining or count >= MOST_COPIES or held + size > MOST_BYTES:
             return False
-        service = self.services.get(phase.mirror.service)
+        service = self.services.get(name)
         if service is None:
             return False
         client = original.downstream
@@ -186,6 +190,7 @@ class Mirrors:
         copy.body_bytes = size
         copy.idempotent = (IDEMPOTENT_METHODS >> original.head.method_id & 1) != 0
         copy.route = phase.route_for(original.route)
+        self.loads[name] = (count + 1, held + size)
         self.bytes += size
         if not self.due:
             self.forwarder.reactor.call_soon(self.send)
@@ -197,7 +202,7 @@ class Mirrors:
         due, self.due = self.due, []
         for copy, phase in due:
             copy.started = copy.received = self.forwarder.reactor.micros()
-            self.copies[copy] = copy.body_bytes
+            self.copies[copy] = phase.mirror.service
             copy.hold(phase)
             self.forwarder.active += 1
             try:
@@ -234,7 +239,15 @@ class Mirrors:
 
     def over(self, copy: Exchange) -> None:
         """A copy has been answered, or was given up."""
-        self.bytes -= self.copies.pop(copy, 0)
+        name = self.copies.pop(copy, None)
+        if name is None:
+            return
+        count, held = self.loads[name]
+        if count > 1:
+            self.loads[name] = (count - 1, held - copy.body_bytes)
+        else:
+            del self.loads[name]
+        self.bytes -= copy.body_bytes
 
     def turn(self) -> None:
         """Give up what takes too long; asked every moment."""

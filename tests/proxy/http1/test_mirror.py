@@ -324,6 +324,33 @@ def test_the_number_of_copies_is_bounded(make_origin: MakeOrigin, monkeypatch: p
         book.until(lambda: is_idle(book), "the copies over")
 
 
+def test_a_shadow_that_hangs_takes_no_copies_from_another(
+    make_origin: MakeOrigin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin, hangs, works = make_origin(), make_origin(), make_origin()
+    monkeypatch.setattr(driver, "MOST_COPIES", 2)
+    with Playbook(
+        service("app", origin, policies=RequestPolicies(mirror=Mirror("works"))),
+        service("hangs", hangs),
+        service("works", works),
+        origins=(origin, hangs, works),
+        routes=(Route(name="all", service="app", filters=Filters(policies=RequestPolicies(mirror=Mirror("hangs")))),),
+    ) as book:
+        client = book.client()
+        for turn in range(4):
+            client.ask()
+            (origin.connections[0] if turn else origin.accept()).answer()
+            assert client.response().status == 200
+            book.settle()
+            (works.connections[0] if turn else works.accept()).answer()
+            book.settle()
+        assert counted(book) == (2, 2)
+        assert counted(book, "service") == (4, 0)
+        for _ in range(2):
+            hangs.accept().answer()
+        book.until(lambda: is_idle(book), "the copies over")
+
+
 def test_the_bytes_of_copies_are_bounded(make_origin: MakeOrigin, monkeypatch: pytest.MonkeyPatch) -> None:
     origin, shadow = make_origin(), make_origin()
     monkeypatch.setattr(driver, "MOST_BYTES", 250)

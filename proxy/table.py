@@ -11,6 +11,7 @@ and last the services that are gone. Whatever a request meets on its way is ther
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -48,6 +49,10 @@ if TYPE_CHECKING:  # imported where they are configured
 STEP = 16
 
 AnyRouteRuntime = RouteRuntime | StreamRouteRuntime
+
+
+# In force before the first one.
+NOTHING = Snapshot()
 
 
 class Follower(Protocol):
@@ -118,7 +123,7 @@ class Tables:
         self.breakers = Breakers(rows.table.shared(WORKER_SLOT), self.draws)
         self.mirrors: Mirrors | None = None  # where copies of requests go; the data plane says
         self.secret = ""  # what cookies are signed with
-        self.snapshot = Snapshot()
+        self.snapshot = NOTHING
         self.zone = ""
         self.services: dict[str, ServiceRuntime] = {}
         self.shared: set[ServiceRuntime] = set()
@@ -228,7 +233,9 @@ class Tables:
             if there is not None:
                 known.append((there, endpoint))
             else:
-                fresh[identity(endpoint)] = self.endpoint_for(runtime, service, endpoint)
+                there = fresh[identity(endpoint)] = self.endpoint_for(runtime, service, endpoint)
+                if there.usable:
+                    there.came_back(int(time.monotonic() * 1000))
             if count % STEP == 0:
                 yield
         runtime.endpoints.update(fresh)
@@ -327,6 +334,8 @@ class Tables:
         made = EndpointRuntime(runtime, endpoint, service.pool, row, self.rows.shared(row))
         if not made.is_closed():
             self.breakers.open.add(made)  # others have ejected it before it was known here
+        # What is there when the process starts does not start slowly: nobody else would take the load meanwhile.
+        made.is_first = made.is_first and self.snapshot is NOTHING
         return made
 
     def update(self, runtime: ServiceRuntime, there: EndpointRuntime, endpoint: Endpoint) -> None:

@@ -19,6 +19,7 @@ cdef int RETRY_SUCCESSES
 cdef double SOON, FOREVER
 cdef int MOST_ATTEMPTS, MICROS, PAUSE_PHASE, FAILED, PROBE, UNKNOWN, WORKED
 cdef int AFFINITY_BROKEN, REFUSED
+cdef int PANIC_PICKS
 
 
 cdef class Attempts(Retries):
@@ -40,7 +41,7 @@ cdef class Attempts(Retries):
     cpdef double head_timeout(self, Exchange exchange, int64_t since) except -1.0
     cpdef connected(self, Exchange exchange, ServerSide server)
     cpdef proceed(self, Exchange exchange)
-    @cython.locals(stays_open=bint, outcome=int, bond=Bond)
+    @cython.locals(stays_open=bint, outcome=int, bond=Bond, endpoint=EndpointRuntime, penalty=int64_t)
     cpdef response_started(self, Exchange exchange, Head head)
     @cython.locals(client=ClientSide)
     cpdef complete(self, Exchange exchange, ServerSide server, bint reusable)

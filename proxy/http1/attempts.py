@@ -17,6 +17,7 @@ from mesh.bonds import Bond
 from mesh.breaker import FAILED, PROBE, REFUSED, UNKNOWN, WORKED
 from mesh.replay import Sent, may_repeat
 from mesh.retry import ATTEMPTS, EXHAUSTED
+from mesh.sampling import penalty_us
 from proxy.http1 import replies
 from proxy.http1.codes import CONTENT_TYPE
 from proxy.http1.parties import PAUSE_PHASE, Exchange, ServerSide
@@ -34,7 +35,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
-from proxy.stats.words import AFFINITY_BROKEN, CONNECTIONS_RESOURCE, PENDING_RESOURCE, RETRY_SUCCESSES
+from proxy.stats.words import AFFINITY_BROKEN, CONNECTIONS_RESOURCE, PANIC_PICKS, PENDING_RESOURCE, RETRY_SUCCESSES
 from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted
 from proxy.upstream.queue import Waiter, is_free, join, serve
 from proxy.upstream.split import both
@@ -144,10 +145,14 @@ class Attempts(Retries):
         endpoint: EndpointRuntime | None = None
         if balancer is not None:
             now = exchange.assigned
+            balancer.panicked = False
             if bond is None:
                 endpoint = pick_admitted(balancer, exchange, exchange.tried, now)
             else:
                 endpoint = self.pick_bound(exchange, balancer, bond, now)
+            if balancer.panicked:
+                exchange.add_flag("pa")
+                exchange.service.shared.add(PANIC_PICKS, 1)
         if endpoint is None:
             if bond is not None and bond.forbids(exchange.tried):
                 self.fail(exchange, replies.NO_ENDPOINT, "the endpoint that the client belongs to takes no requests")
@@ -320,6 +325,10 @@ class Attempts(Retries):
         # One with a length has an end.
         stays_open = head.status == 101 or (head.content_length < 0 and self.is_event_stream(head))
         outcome = exchange.service.outcome_of(head.status)
+        endpoint = exchange.endpoint
+        if endpoint is not None and endpoint.measured:
+            penalty = penalty_us(head.get(b"retry-after")) if outcome == FAILED or head.status == 429 else 0
+            endpoint.observe(exchange.first_byte - exchange.assigned, penalty, exchange.first_byte)
         # A response that breaks off is an error of its endpoint, so that one has worked is known at its end. What is
         # meant to stay open does not keep the news back that long, and a probe its place.
         if outcome == FAILED or exchange.probing or stays_open:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from mesh.breaker import FAILED, UNKNOWN, WORKED
 from mesh.draws import Draws
+from mesh.sampling import penalty_us
 from proxy.accesslog import AccessLog
 from proxy.http1 import replies
 from proxy.http1.intake import read_request
@@ -138,6 +139,8 @@ class Ending:
         endpoint = exchange.endpoint
         if endpoint is not None and not exchange.reported:
             exchange.reported = True
+            if outcome == FAILED and endpoint.measured and not exchange.answered:
+                endpoint.observe(0, penalty_us(None), self.reactor.micros())
             endpoint.attempt_over(outcome, exchange.probing, self.reactor.now_ms)
 
     def stop_waiting(self, exchange: Exchange) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from discovery.model import Settings
 from mesh.balance import Balancer
 from mesh.breaker import FAILED, PROBE, UNKNOWN, WORKED
+from mesh.sampling import penalty_us
 from proxy.accesslog import AccessLog
 from proxy.kernel.cells import Slot
 from proxy.kernel.netio import Reactor
@@ -33,7 +34,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     REPLAYS,
 )
-from proxy.stats.words import CONNECTIONS_RESOURCE, PENDING_RESOURCE, REQUESTS_RESOURCE
+from proxy.stats.words import CONNECTIONS_RESOURCE, PANIC_PICKS, PENDING_RESOURCE, REQUESTS_RESOURCE
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open
 from proxy.upstream.queue import Waiter, join, leave, serve
 
@@ -149,7 +150,11 @@ class TcpForwarder:
         endpoint: EndpointRuntime | None = None
         service = client.service
         if balancer is not None and service is not None:
+            balancer.panicked = False
             endpoint = pick_for(service, balancer, record, client.tried, record.assigned)
+            if balancer.panicked:
+                record.add_flag("pa")
+                service.shared.add(PANIC_PICKS, 1)
         if endpoint is None:
             if client.tried is not None:
                 self.fail(client, "UF", record.detail)
@@ -201,6 +206,8 @@ class TcpForwarder:
         slot = server.endpoint.slot
         slot.add(CONNECTS, 1)
         slot.add(CONNECT_MICROSECONDS, record.connected - record.assigned)
+        if server.endpoint.measured:
+            server.endpoint.observe(record.connected - record.assigned, 0, record.connected)
         server.clear_timeout()
         self.report(client, server.endpoint, WORKED)
         header = server.endpoint.service.proxy_header
@@ -223,6 +230,8 @@ class TcpForwarder:
         record = client.record
         endpoint = server.endpoint
         endpoint.slot.add(CONNECT_TIMEOUTS if error == errno.ETIMEDOUT else CONNECT_FAILURES, 1)
+        if endpoint.measured:
+            endpoint.observe(0, penalty_us(None), self.reactor.micros())
         self.report(client, endpoint, FAILED)
         self.part(client)
         server.close()

@@ -32,7 +32,7 @@ from proxy.stats.slots import (
     OVERFLOWS,
     WORKER_UDP_SESSIONS,
 )
-from proxy.stats.words import CONNECTIONS_RESOURCE, REQUESTS_RESOURCE
+from proxy.stats.words import CONNECTIONS_RESOURCE, PANIC_PICKS, REQUESTS_RESOURCE
 from proxy.streamlog import UDP, StreamRecord
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, is_breaker_open
 from proxy.upstream.queue import serve
@@ -191,9 +191,13 @@ class UdpForwarder:
         balancer = service.versions.get(record.version) if record.version else service.balancer
         tried: list[Candidate] = []
         while balancer is not None and record.attempts < MOST_ATTEMPTS:
+            balancer.panicked = False
             endpoint = pick_for(service, balancer, record, tried, self.reactor.micros())
             if endpoint is None:
                 break
+            if balancer.panicked:
+                record.add_flag("pa")
+                service.shared.add(PANIC_PICKS, 1)
             probing = endpoint.admission == PROBE
             if not endpoint.make_room():
                 if probing:

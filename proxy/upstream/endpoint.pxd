@@ -1,7 +1,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from mesh.balance cimport Balancer, Candidate
+from mesh.balance cimport Balancer, Candidate, Changes
 from mesh.request cimport RequestView
 from mesh.retry cimport RetryPlan
 from proxy.kernel.cells cimport Shared, Slot
@@ -14,6 +14,7 @@ cdef int ADMITTED, FAILED, FAILURE, REFUSED, SUCCESS, UNKNOWN, WORKED
 cdef int BREAKER_WORD, PROBES, MOST_REFUSALS
 cdef uint64_t CLOSED, STATE_MASK
 cdef int PENDING_RESOURCE, REQUESTS_RESOURCE, RETRIES_RESOURCE
+cdef int RECOVERED_WORD, TOLD_WITHIN_MS
 
 
 cdef class PooledStream(Stream):
@@ -44,7 +45,10 @@ cdef class EndpointRuntime(Candidate):
     cpdef PooledStream take(self, bint replayable, int64_t now_us)
     cpdef bint give(self, PooledStream stream, int64_t now_us)
     cpdef bint make_room(self)
+    cdef public bint is_first
     cpdef int64_t load(self) except -1
+    cpdef int64_t recovered_ms(self) except -1
+    cpdef bint is_draining(self) except -1
     @cython.locals(word=uint64_t)
     cpdef int admit(self, int64_t now_ms) except -1
     @cython.locals(word=uint64_t)
@@ -84,6 +88,7 @@ cdef class ServiceRuntime:
     cdef public dict endpoints
     cdef public object pending
     cdef public bint serving
+    cdef public Changes changes
     cdef public set crowded
     cdef public double timeout
     cdef public long max_pending

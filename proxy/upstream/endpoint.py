@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
 from discovery.policies import CircuitBreaker
-from mesh.balance import Balancer, Candidate
+from mesh.balance import Balancer, Candidate, Changes
 from mesh.breaker import ADMITTED, CLOSED, FAILED, FAILURE, REFUSED, STATE_MASK, SUCCESS, UNKNOWN, WORKED
 from mesh.draws import Draws
 from mesh.replay import may_use_idle
@@ -35,7 +35,14 @@ from proxy.stats.slots import (
     PROBES,
     RETRIES_ACTIVE,
 )
-from proxy.stats.words import BREAKER_WORD, PENDING_RESOURCE, REJECTIONS, REQUESTS_RESOURCE, RETRIES_RESOURCE
+from proxy.stats.words import (
+    BREAKER_WORD,
+    PENDING_RESOURCE,
+    RECOVERED_WORD,
+    REJECTIONS,
+    REQUESTS_RESOURCE,
+    RETRIES_RESOURCE,
+)
 from proxy.upstream.breakers import Breakers
 from proxy.upstream.habits import IdleHabit
 
@@ -61,6 +68,9 @@ def smaller(first: int, second: int) -> int:
 
 # Endpoints that a request asks for admission; each refusal means that another request was faster by microseconds.
 MOST_REFUSALS = 8
+
+# A change of an endpoint's state is known to all workers within this time (milliseconds).
+TOLD_WITHIN_MS = 2000
 
 
 class PooledStream(Stream):
@@ -90,6 +100,7 @@ class EndpointRuntime(Candidate):
     habit: IdleHabit
     removed: bool
     admission: int  # what `admit` said last
+    is_first: bool  # the next time that it may be used is no coming back
 
     limit: int  # of `open`; 0 for none
     max_idle: int
@@ -97,7 +108,8 @@ class EndpointRuntime(Candidate):
     def __init__(
         self, service: ServiceRuntime, endpoint: Endpoint, policy: PoolPolicy, slot: Slot, shared: Shared
     ) -> None:
-        super().__init__(endpoint)
+        super().__init__(endpoint, service.changes)
+        self.usable = False
         self.service = service
         self.address = Address(endpoint.address)
         self.slot = slot
@@ -107,10 +119,13 @@ class EndpointRuntime(Candidate):
         self.habit = IdleHabit()
         self.removed = False
         self.admission = ADMITTED
+        self.is_first = True
         self.update(endpoint, policy)
 
     def update(self, endpoint: Endpoint, policy: PoolPolicy) -> None:
         """Take over what a new configuration says of the same endpoint."""
+        was = self.endpoint
+        was_usable = self.usable
         self.endpoint = endpoint
         self.weight = endpoint.weight
         self.backup = endpoint.backup
@@ -124,8 +139,31 @@ class EndpointRuntime(Candidate):
             self.close_idle()
         while len(self.idle) > self.max_idle:
             self.idle[0].close()
-        self.learn(time.monotonic())
+        now = time.monotonic()
+        self.learn(now)
         self.look_full()
+        if was.weight != endpoint.weight or was.priority != endpoint.priority or was.backup != endpoint.backup:
+            self.changes.note(self)
+        elif was.metadata != endpoint.metadata:
+            self.changes.note(self)  # its zone
+        if self.usable and not was_usable:
+            if not self.is_first:
+                self.came_back(int(now * 1000))
+            self.is_first = False
+
+    def came_back(self, now_ms: int) -> None:
+        """It may be used again, or for the first time while others are: its slow start begins, if there is one. All
+        workers are told and the first one writes it down."""
+        shared = self.shared
+        before = shared.load(RECOVERED_WORD)
+        if now_ms - before > TOLD_WITHIN_MS:
+            shared.swap(RECOVERED_WORD, before, now_ms)
+
+    def recovered_ms(self) -> int:
+        return self.shared.load(RECOVERED_WORD)
+
+    def is_draining(self) -> bool:
+        return self.removed or self.endpoint.state is EndpointState.DRAINING
 
     def load(self) -> int:
         return self.slot.total(ACTIVE)
@@ -261,6 +299,7 @@ class EndpointRuntime(Candidate):
         self.removed = True
         self.usable = False
         self.close_idle()
+        self.changes.forget(self)
 
     def close_idle(self) -> None:
         """Nobody is to use this endpoint now: a connection that waits for a request has nothing to wait for, and what
@@ -298,6 +337,7 @@ class ServiceRuntime:
     max_pending: int  # waiting for a connection, of this worker
     yields_until: float  # seconds of the monotonic clock: until then a free place is left to other workers
     ring: Callable[[], None]  # wakes the other workers, so that they look at what they and we wait for
+    changes: Changes  # of its endpoints, for its balancers
     serving: bool  # the queue is being looked through
     # Services of this worker that wait within `max_total`, itself included: nobody tells when another worker's
     # connection ends, so their queues are looked at again and again.
@@ -323,6 +363,7 @@ class ServiceRuntime:
         self.ring = nobody
         self.yields_until = 0.0
         self.endpoints = {}
+        self.changes = Changes()
         self.versions = {}
         self.pending = deque()
         self.serving = False
@@ -353,6 +394,7 @@ class ServiceRuntime:
         self.split = None
         self.affinities = None
         self.subsets = Subsets()
+        self.changes.notes = []
 
     def enter(self) -> bool:
         """Count one more request under way, if all workers together may have it: ours is published first, then all are
@@ -467,6 +509,9 @@ def pick_admitted(
         endpoint: EndpointRuntime | None = balancer.pick(request, tried, now_us)  # type: ignore[assignment]
         if endpoint is None or (tried is not None and endpoint in tried):
             return None
+        if balancer.panicked:
+            endpoint.admission = ADMITTED  # breakers are not asked then
+            return endpoint
         if endpoint.admit(now_ms) != REFUSED:
             return endpoint
         tried = [endpoint] if tried is None else [*tried, endpoint]

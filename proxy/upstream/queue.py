@@ -93,17 +93,7 @@ def is_free(service: ServiceRuntime, balancer: Balancer | None, tried: list[Cand
     """Whether an endpoint that the balancer would choose has a connection or room for one, or there is none to wait
     for. One that was `tried` or is ejected is not waited for, and a backup only where there is nothing else: whoever
     went because of those would have to join again, and hold up those behind."""
-    if balancer is None:
-        return True
-    fresh = [
-        candidate
-        for candidate in balancer.candidates
-        if candidate.usable
-        and candidate.weight > 0
-        and (tried is None or candidate not in tried)
-        and not candidate.is_ejected(now_ms)
-    ]
-    awaited = [candidate for candidate in fresh if not candidate.backup] or fresh
+    awaited = balancer.awaited(tried, now_ms) if balancer is not None else None
     if not awaited:
         return True
     return service.has_room() and any(not candidate.full for candidate in awaited)

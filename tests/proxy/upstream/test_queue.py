@@ -180,7 +180,7 @@ def test_one_that_was_tried_is_not_waited_for() -> None:
 def test_a_backup_is_waited_for_only_where_there_is_nothing_else() -> None:
     queue = Queue()
     primary, backup = queue.endpoints
-    backup.backup = True
+    backup.update(Endpoint(id="1", address="10.0.0.1:2", backup=True), queue.policy)
     fill(primary)
     assert not is_free(queue.service, queue.balancer, None, 0)
     assert queue.balancer.pick(None, None, 0) is primary  # type: ignore[arg-type]

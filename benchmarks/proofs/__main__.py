@@ -36,6 +36,7 @@ PROOFS: Final = {
     "health": "health",
     "limits": "limits",
     "breaker": "breaker",
+    "balancing": "balancing",
 }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from candidates import round_robin
 
 from discovery.model import Endpoint
 from discovery.policies import Affinity, BrokenAffinity, KeyKind
 from mesh.affinity import Affinities, CookieBond, affinities_for
-from mesh.balance import Balancer, Candidate, RoundRobin
+from mesh.balance import Balancer, Candidate
 from mesh.bonds import Bond, hash_of, mix, unit_of
 from mesh.request import SampleRequest
 
@@ -57,7 +58,7 @@ def test_a_request_without_the_header_belongs_nowhere() -> None:
 
 def test_the_address_of_a_client_decides_where_that_is_asked_for() -> None:
     some = candidates(5)
-    made, balancer = affinities(some, Affinity(kind=KeyKind.CLIENT_IP)), RoundRobin(some)
+    made, balancer = affinities(some, Affinity(kind=KeyKind.CLIENT_IP)), round_robin(some)
     found = {}
     for n in range(100):
         request = SampleRequest(client=b"10.1.1.%d" % n)
@@ -71,7 +72,7 @@ def test_the_address_of_a_client_decides_where_that_is_asked_for() -> None:
 
 def test_clients_are_spread_by_weight() -> None:
     some = [Candidate(Endpoint(id=f"e{n}", address=f"10.0.0.{n}:80", weight=n)) for n in (0, 1, 2, 5)]
-    made, balancer = affinities(some), RoundRobin(some)
+    made, balancer = affinities(some), round_robin(some)
     counts = Counter(place(made, balancer, n).endpoint.id for n in range(8000))
     assert counts["e0"] == 0
     for weight in (1, 2, 5):
@@ -81,15 +82,15 @@ def test_clients_are_spread_by_weight() -> None:
 def test_the_order_of_the_endpoints_does_not_matter_and_services_differ() -> None:
     some = candidates(6)
     made = affinities(some)
-    turned = RoundRobin(some[3:] + some[:3])
-    assert all(place(made, RoundRobin(some), n) is place(made, turned, n) for n in range(50))
+    turned = round_robin(some[3:] + some[:3])
+    assert all(place(made, round_robin(some), n) is place(made, turned, n) for n in range(50))
     other = affinities(some, service="other")
     assert any(place(made, turned, n) is not place(other, turned, n) for n in range(50))
 
 
 def test_an_endpoint_that_leaves_moves_its_own_clients_only() -> None:
     some = candidates(8)
-    made, balancer = affinities(some), RoundRobin(some)
+    made, balancer = affinities(some), round_robin(some)
     before = {n: place(made, balancer, n) for n in range(400)}
     gone = some[3]
     balancer.exchange([gone], [])
@@ -111,7 +112,7 @@ def make_unable(candidate: Candidate, how: str) -> None:
 
 def test_clients_of_an_unusable_endpoint_go_to_one_other_each_and_come_back() -> None:
     some = candidates(5)
-    made, balancer = affinities(some), RoundRobin(some)
+    made, balancer = affinities(some), round_robin(some)
     home = place(made, balancer, "ann")
     home.usable = False
     bond = bond_of(made, "ann")
@@ -126,7 +127,7 @@ def test_clients_of_an_unusable_endpoint_go_to_one_other_each_and_come_back() ->
 def test_a_strict_bond_goes_nowhere_else() -> None:
     some = candidates(5)
     strict = Affinity(kind=KeyKind.HEADER, name="x-user", broken=BrokenAffinity.FAIL)
-    made, balancer = affinities(some, strict), RoundRobin(some)
+    made, balancer = affinities(some, strict), round_robin(some)
     home = place(made, balancer, "ann")
     home.usable = False
     bond = bond_of(made, "ann")
@@ -136,7 +137,7 @@ def test_a_strict_bond_goes_nowhere_else() -> None:
 
 def test_backups_are_used_when_there_is_no_primary() -> None:
     some = [*candidates(3), Candidate(Endpoint(id="spare", address="10.9.9.9:80", backup=True))]
-    made, balancer = affinities(some), RoundRobin(some)
+    made, balancer = affinities(some), round_robin(some)
     assert {place(made, balancer, n).endpoint.id for n in range(100)} == {"e0", "e1", "e2"}
     for each in some[:3]:
         each.usable = False
@@ -145,7 +146,7 @@ def test_backups_are_used_when_there_is_no_primary() -> None:
 
 def test_a_retry_goes_elsewhere_without_breaking_the_bond() -> None:
     some = candidates(5)
-    made, balancer = affinities(some), RoundRobin(some)
+    made, balancer = affinities(some), round_robin(some)
     home = place(made, balancer, "ann")
     bond = bond_of(made, "ann")
     other = bond.target(balancer, [home], 0)
@@ -170,7 +171,7 @@ def value_of(made: Affinities, candidate: Candidate) -> bytes:
 
 def test_a_cookie_leads_to_its_endpoint() -> None:
     some = candidates(3)
-    made, balancer = affinities(some, COOKIE), RoundRobin(some)
+    made, balancer = affinities(some, COOKIE), round_robin(some)
     for candidate in some:
         bond = made.bond(with_cookie(value_of(made, candidate)))
         assert bond is not None and bond.target(balancer, None, 0) is candidate
@@ -179,7 +180,7 @@ def test_a_cookie_leads_to_its_endpoint() -> None:
 
 def test_a_client_without_a_cookie_gets_one_for_whoever_answers() -> None:
     some = candidates(3)
-    made, balancer = affinities(some, COOKIE), RoundRobin(some)
+    made, balancer = affinities(some, COOKIE), round_robin(some)
     bond = made.bond(SampleRequest())
     assert bond is not None and bond.target(balancer, None, 0) is None and not bond.forbids(None)
     assert bond.line_for(some[1], 0) == made.line(some[1], bond)
@@ -188,7 +189,7 @@ def test_a_client_without_a_cookie_gets_one_for_whoever_answers() -> None:
 @pytest.mark.parametrize("how", ["unusable", "weight 0"])
 def test_a_broken_bond_is_replaced(how: str) -> None:
     some = candidates(3)
-    made, balancer = affinities(some, COOKIE), RoundRobin(some)
+    made, balancer = affinities(some, COOKIE), round_robin(some)
     bond = made.bond(with_cookie(value_of(made, some[0])))
     assert bond is not None
     make_unable(some[0], how)
@@ -199,7 +200,7 @@ def test_a_broken_bond_is_replaced(how: str) -> None:
 
 def test_a_request_that_had_to_be_sent_elsewhere_keeps_its_bond_unless_that_broke_meanwhile() -> None:
     some = candidates(3)
-    made, balancer = affinities(some, COOKIE), RoundRobin(some)
+    made, balancer = affinities(some, COOKIE), round_robin(some)
     bond = made.bond(with_cookie(value_of(made, some[0])))
     assert bond is not None
     assert bond.target(balancer, [some[0]], 0) is None and not bond.is_broken
@@ -215,7 +216,7 @@ def test_a_cookie_of_an_endpoint_that_is_gone_is_told_from_a_forged_one() -> Non
     made.exchange([some[0]], [])
     lost = made.bond(with_cookie(value))
     assert lost is not None and lost.is_lost and not lost.is_new
-    assert lost.target(RoundRobin(some[1:]), None, 0) is None and lost.is_broken
+    assert lost.target(round_robin(some[1:]), None, 0) is None and lost.is_broken
     for forged in (value[:-1] + b"A", b"x" * 24, b"", b"\xff" * 24, value + b"A", b"10.0.0.1:80"):
         bond = made.bond(with_cookie(forged))
         assert bond is not None and bond.is_new and not bond.is_lost, forged
@@ -243,7 +244,7 @@ def test_a_good_cookie_is_found_among_bad_ones() -> None:
 def test_a_cookie_that_the_route_excludes_stays_and_keeps_its_client_in_one_place() -> None:
     some = candidates(6)
     made = affinities(some, Affinity(name="hm", broken=BrokenAffinity.FAIL))
-    allowed = RoundRobin(some[3:])
+    allowed = round_robin(some[3:])
     targets = set()
     for _ in range(5):
         bond = made.bond(with_cookie(value_of(made, some[0])))

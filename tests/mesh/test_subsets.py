@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from candidates import round_robin
 from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.model import Endpoint
 from discovery.policies import Subset, SubsetFallback
-from mesh.balance import Balancer, Candidate, RoundRobin
+from mesh.balance import Balancer, Candidate
 from mesh.request import SampleRequest
 from mesh.subsets import MOST_SELECTORS, SubsetRule, Subsets
 
@@ -22,19 +23,19 @@ class Asked:
     """A service with these endpoints, and its subsets."""
 
     def __init__(self, *candidates: Candidate) -> None:
-        self.whole = RoundRobin(list(candidates))
+        self.whole = round_robin(list(candidates))
         self.subsets = Subsets()
         self.made = 0
 
     def make(self, candidates: object) -> Balancer:
         self.made += 1
-        return RoundRobin(list(candidates))  # type: ignore[call-overload]
+        return round_robin(list(candidates))  # type: ignore[call-overload]
 
     def balancer(self, subset: Subset, version: str = "", **headers: str) -> Balancer | None:
         every: Balancer | None = self.whole
         if version:
             some = [each for each in self.whole.candidates if each.endpoint.version == version]
-            every = RoundRobin(some) if some else None
+            every = round_robin(some) if some else None
         fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
         request = SampleRequest(headers=fields)
         return self.subsets.balancer(SubsetRule(subset), request, version, self.whole, every, self.make)

@@ -10,12 +10,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from candidates import round_robin
 from playbook import Playbook
 from udp_playbook import UdpBook
 
 from discovery.model import Endpoint, PoolPolicy, Service
 from discovery.policies import CircuitBreaker
-from mesh.balance import RoundRobin
 from mesh.breaker import FAILED, OPEN, STATE_MASK, pack
 from mesh.draws import Draws
 from mesh.request import SampleRequest
@@ -61,7 +61,7 @@ class Instance:
                 service, endpoint, PoolPolicy(), self.table.slot(worker, row), self.table.shared(row)
             )
             service.endpoints[endpoint.id, endpoint.address] = made
-        service.balancer = RoundRobin(list(service.endpoints.values()))
+        service.balancer = round_robin(list(service.endpoints.values()))
         return service
 
     def endpoint(self, worker: int = 0, number: int = 0) -> EndpointRuntime:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from discovery.model import Endpoint
+from discovery.policies import LoadBalancingStrategy
 from mesh.balance import Balancer, Candidate, Changes
 from mesh.draws import Draws
 from mesh.request import RequestView, SampleRequest
+from mesh.strategies import make_balancer
 
 REQUEST = SampleRequest()
 
@@ -74,6 +76,10 @@ def place(
 
 def places(count: int, weight: int = 1) -> list[Place]:
     return [place(f"e{number}", weight) for number in range(count)]
+
+
+def round_robin(candidates: Sequence[Candidate], start: int = 0) -> Balancer:
+    return make_balancer(LoadBalancingStrategy.ROUND_ROBIN, candidates, start)
 
 
 def picked(

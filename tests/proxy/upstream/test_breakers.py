@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from discovery.model import Endpoint
 from discovery.policies import CircuitBreaker
-from mesh.balance import RoundRobin
+from mesh.balance import Balancer
 from mesh.breaker import (
     ADMITTED,
     CHECK_SUCCESS,
@@ -32,6 +32,7 @@ from mesh.breaker import (
     times_of,
 )
 from mesh.draws import Draws
+from mesh.rotation import RoundRobin
 from proxy.stats import slots, words
 from proxy.upstream.breakers import Breakers
 from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted
@@ -223,7 +224,7 @@ def test_a_refusal_after_the_pick_leads_to_another_endpoint() -> None:
     instance.fail()
     instance.pass_time(30)
 
-    class Faster(RoundRobin):
+    class Faster(Balancer):
         """Another worker takes the last place between pick and admission."""
 
         def pick(self, request: Any, tried: Any, now: int) -> Any:
@@ -232,7 +233,7 @@ def test_a_refusal_after_the_pick_leads_to_another_endpoint() -> None:
                 instance.endpoint(1).admit(instance.now)
             return found
 
-    balancer = Faster(list(instance.services[0].endpoints.values()))
+    balancer = Faster(list(instance.services[0].endpoints.values()), RoundRobin)
     found = pick_admitted(balancer, REQUEST, None, instance.now * 1000)
     assert found is instance.endpoint(0, 1)
     assert instance.probes() == 1

@@ -40,7 +40,7 @@ STRATEGIES: Final = (*IN_TURN, *DRAWN, *BY_KEY, "peak_ewma")
 
 RING_POINTS: Final = 160
 MOST: Final = 50
-SLOW: Final = 0.02
+SLOW: Final = 0.1
 REPLY_LIMIT: Final = 20.0
 
 

@@ -33,6 +33,7 @@ PROMISE: Final = "every strategy of load balancing shares requests as it says, o
 
 WORKERS: Final = 2
 CONNECTIONS: Final = 8
+MOST_CONNECTIONS: Final = 64
 IN_TURN: Final = ("round_robin", "weighted_round_robin")
 DRAWN: Final = ("random", "least_connections")
 BY_KEY: Final = ("ip_hash", "ring_hash", "maglev")
@@ -59,7 +60,7 @@ def prove(evidence: Evidence, folder: Path) -> None:
         "services": {name: {**each, "domain": domain(name)} for name, each in services.items()},
     }
     with Part(origins, places) as _, Hive(config, folder) as hive:
-        client = Client(web)
+        client = Client(web, hive)
         for name in STRATEGIES:
             cells = [each for each in services if each.partition("-")[0] == name]
             judge(evidence, client, name, cells, services, requests)
@@ -201,7 +202,9 @@ def leave(evidence: Evidence, client: Client, hive: Hive, config: dict[str, Any]
     hive.hang_up()
     key = before[names[0]].index(7)
     eventually(
-        lambda: all(client.ask(names[0], key, turn=turn) != 7 for turn in range(CONNECTIONS)), "the change", REPLY_LIMIT
+        lambda: all(client.ask(names[0], key, turn=turn) != 7 for turn in range(2 * CONNECTIONS)),
+        "the change",
+        REPLY_LIMIT,
     )
     for name in names:
         for number in range(100 * CONNECTIONS):  # each worker makes its tables anew, a slice with each pick
@@ -225,14 +228,19 @@ def leave(evidence: Evidence, client: Client, hive: Hive, config: dict[str, Any]
 class Client:
     """Asks one thing after the other, over several connections in turn."""
 
-    def __init__(self, port: int) -> None:
-        self._sockets = [socket.create_connection((HOST, port), REPLY_LIMIT) for _ in range(CONNECTIONS)]
-        for each in self._sockets:
+    def __init__(self, port: int, hive: Hive) -> None:
+        """At least CONNECTIONS, and as many more as it takes for every worker to have one: the kernel draws."""
+        self._sockets: list[socket.socket] = []
+        while len(self._sockets) < CONNECTIONS or (
+            self.workers(hive) < WORKERS and len(self._sockets) < MOST_CONNECTIONS
+        ):
+            each = socket.create_connection((HOST, port), REPLY_LIMIT)
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets.append(each)
 
     def ask(self, service: str, number: int, turn: int = 0) -> int:
         """Which origin answers client `number`."""
-        each = self._sockets[(number + turn) % CONNECTIONS]
+        each = self._sockets[(number + turn) % len(self._sockets)]
         each.sendall(
             b"GET / HTTP/1.1\r\nHost: %b\r\nX-Key: user-%d\r\nX-Forwarded-For: 10.%d.%d.%d\r\n\r\n"
             % (domain(service).encode(), number, number >> 16 & 255, number >> 8 & 255, number & 255)

@@ -32,7 +32,7 @@ cdef class Hashing(Drawing):
     )
     cdef Candidate rendezvous(self, uint64_t hashed, list tried, int64_t now_ms)
     @cython.locals(
-        table=KeyTable, terms=Terms, members=list, place=Py_ssize_t, candidate=Candidate, before=Candidate,
+        table=KeyTable, terms=Terms, members=list, place=Py_ssize_t, step=Py_ssize_t, candidate=Candidate, before=Candidate,
         spare=Candidate, warmth=double,
     )
     cdef Candidate walk(self, uint64_t hashed, list tried, int64_t now_ms)

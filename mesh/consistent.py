@@ -128,11 +128,9 @@ class Hashing(Drawing):
         place = table.start(hashed)
         spare = None
         before = None
-        for _ in range(STEPS):
+        for step in range(STEPS):
             candidate = members[table.owners[place]]
-            place += 1
-            if place == table.size:
-                place = 0
+            place = table.after(place, hashed, step)
             if candidate is None or candidate is before:
                 continue
             before = candidate

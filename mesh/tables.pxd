@@ -14,6 +14,7 @@ cdef class KeyTable:
     cdef int[::1] owners
     cdef public Py_ssize_t size
     cdef Py_ssize_t start(self, uint64_t hashed) except -1
+    cdef Py_ssize_t after(self, Py_ssize_t place, uint64_t hashed, uint64_t step) except -1
 
 
 cdef class Ring(KeyTable):
@@ -39,3 +40,4 @@ cdef class Maglev(KeyTable):
     @cython.locals(steps=int, place=int, skip=int)
     cpdef Py_ssize_t fill(self, Py_ssize_t number, Py_ssize_t count)
     cdef Py_ssize_t start(self, uint64_t hashed) except -1
+    cdef Py_ssize_t after(self, Py_ssize_t place, uint64_t hashed, uint64_t step) except -1

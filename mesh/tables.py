@@ -42,6 +42,11 @@ class KeyTable:
     def start(self, hashed: int) -> int:
         raise NotImplementedError
 
+    def after(self, place: int, hashed: int, step: int) -> int:
+        """Where the walk goes on: beside it."""
+        place += 1
+        return place if place < self.size else 0
+
     def build(self, members: list[Candidate]) -> Iterator[None]:
         """Pauses between slices."""
         raise NotImplementedError
@@ -219,6 +224,10 @@ class Maglev(KeyTable):
 
     def start(self, hashed: int) -> int:
         return hashed % MAGLEV_SIZE
+
+    def after(self, place: int, hashed: int, step: int) -> int:
+        """Anywhere: who has places beside each other follows from the orders, and is not even."""
+        return mix(hashed, step) % MAGLEV_SIZE
 
 
 def _identity(candidate: Candidate) -> int:

@@ -34,6 +34,10 @@ class Origin(Protocol):
     def probe(self, port: int, scenario: Scenario | None = None) -> str: ...
 
 
+def first_of(scenario: Scenario | None) -> Request:
+    return scenario.requests[0] if scenario else Request("origin", "/")
+
+
 class WebOrigin:
     """nginx: a small answer at once, on connections that it never closes by itself."""
 
@@ -46,7 +50,12 @@ class WebOrigin:
         return nginx.foreground(config, folder)
 
     def probe(self, port: int, scenario: Scenario | None = None) -> str:
-        request = scenario.requests[0] if scenario else Request("origin", "/")
+        requests = scenario.requests if scenario and scenario.policies else ()
+        # Endpoints that are checked serve nobody before their first check, and each service has its own.
+        problems = (self.ask(port, request) for request in requests or (first_of(scenario),))
+        return next(filter(None, problems), "")
+
+    def ask(self, port: int, request: Request) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT)
         try:
             connection.request("GET", request.target, headers={**dict(request.headers()), "Connection": "close"})

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MICROS = 1_000_000
 NANOS = 1_000
 
+# The longest time between two retries of the floor: some nine years, so that no sum of times overflows a word.
+LONGEST = 1 << 58
+
 # By how much the clocks of workers that share a floor may differ (nanoseconds).
 SLACK = 1_000_000_000
 
@@ -121,7 +124,7 @@ class RetryBudget:
         self.words = words
         self.word = word
         floor = policy.budget_floor
-        self.interval = max(1, int(MICROS * NANOS / floor)) if floor > 0.0 else 0
+        self.interval = min(max(1, int(MICROS * NANOS / floor)), LONGEST) if floor > 0.0 else 0
         # What one second has may come at once.
         self.burst = max(0, int(floor) - 1)
 

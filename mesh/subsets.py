@@ -169,6 +169,7 @@ class Subsets:
     def clear(self) -> None:
         """Endpoints are picked in another way now: the balancers are to be made anew."""
         self._kept.clear()
+        self._postings.clear()
 
     def _select(self, selector: Selector, version: str, whole: Balancer) -> list[Candidate]:
         found: list[dict[Candidate, None]] = []

@@ -328,6 +328,8 @@ class DataPlane:
         self.emit("bug", {"stream": repr(stream), "error": repr(bug)})
 
     def tick(self) -> None:
+        # First, so that a bug in one of these does not stop the others for good.
+        self.ticker = self.loop.call_later(TICK, self.tick)
         self.reactor.turn()
         for service in self.tables.breakers.look(self.tables.services, self.reactor.now_ms):
             if service.pending:
@@ -337,7 +339,6 @@ class DataPlane:
             self.mirrors.turn()
         if self.log is not None:
             self.log.flush()
-        self.ticker = self.loop.call_later(TICK, self.tick)
 
     def wake(self) -> None:
         """Another worker has connections to give, or wants one."""

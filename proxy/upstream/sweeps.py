@@ -52,7 +52,8 @@ class Sweeps:
         left = BUDGET
         while left > 0 and self.due and self.due[0][0] <= now_ms:
             _, turn, name = heapq.heappop(self.due)
-            if self.turns[name] != turn:
+            # A service that went, came and went again has left more than one entry.
+            if self.turns.get(name) != turn:
                 continue
             service = services.get(name)
             if service is None:

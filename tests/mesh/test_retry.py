@@ -242,6 +242,12 @@ def test_a_floor_below_one_per_second() -> None:
     assert budget.take(3 * SECOND)
 
 
+def test_a_floor_next_to_nothing_fits_into_a_word() -> None:
+    budget = budget_of(RetryPolicy(budget_floor=1e-12))
+    assert budget.take(SECOND)
+    assert not budget.take(3600 * SECOND)
+
+
 def test_all_workers_share_the_floor() -> None:
     words = Words()
     policy = RetryPolicy(budget_floor=4.0)

@@ -118,3 +118,22 @@ def test_a_service_that_is_gone_is_swept_no_more() -> None:
     breakers.sweeps.follow(instance.services[0])
     instance.tick(0)
     assert len(breakers.sweeps.due) == 1
+
+
+def test_a_service_that_went_came_and_went_again_stops_no_sweep() -> None:
+    """Each time that it came left an entry; the first one that is met forgets the name."""
+    instance = Swept()
+    sweeps = instance.services[0].breakers.sweeps
+    service = instance.services[0]
+    sweeps.look({service.name: service}, instance.now)
+    sweeps.follow(service)
+    sweeps.look({}, instance.now)
+    assert sweeps.turns == {}
+    sweeps.look({}, instance.now + 3_600_000)
+    assert sweeps.due == []
+
+    sweeps.follow(service)
+    sweeps.follow(service)
+    sweeps.look({service.name: service}, instance.now + 3_600_000)
+    assert list(sweeps.turns) == [service.name]
+    assert len(sweeps.due) == 1

@@ -9,8 +9,9 @@ counts it, it has no line in the access log, the retry policy does not repeat it
 not wait for it. It is sent after the original's answer, so the original cannot be slowed down by anything that the
 shadow does; what it costs is the processor's time for a second request.
 
-Everything is bounded: copies under way and bytes kept for them, for each shadow service of a worker; the size of a body,
-which is also what an original that is not over keeps; the time until the answer is complete. What does not fit is dropped and counted.
+Everything is bounded: copies under way and bytes kept for them, for each shadow service of a worker; the size of a
+body, which is also what an original keeps that is not over; the time until the answer is complete. What does not fit is
+dropped and counted.
 """
 
 from __future__ import annotations

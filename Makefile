@@ -52,7 +52,7 @@ compare-dns: build ## Measure the DNS server beside Knot, unbound and dnsmasq (A
 compare: build ## Measure hivemesh beside HAProxy, nginx and Envoy (ARGS=--smoke: only see that all of it runs)
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
 
-proofs: build ## Show under load what docs/reliability.md promises, about forty minutes (ARGS=--short: seconds each)
+proofs: build ## Show under load what docs/reliability.md promises, about fifty minutes (ARGS=--short: seconds each)
 	@$(BIN)/python -m benchmarks.proofs $(ARGS)
 
 docs: build ## Write the tables of the documentation that tests compare with what the program does

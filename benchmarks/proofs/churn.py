@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from benchmarks.proofs import wild
 from benchmarks.proofs.evidence import Evidence, ProofError
-from benchmarks.proofs.hive import HOST, Hive, endpoints, eventually, free_port
+from benchmarks.proofs.hive import HOST, NO_BREAKER, Hive, endpoints, eventually, free_port
 from benchmarks.proofs.part import Cue, Part
 from benchmarks.proofs.watch import MIB, Watch, descriptors_of, memory_of
 
@@ -131,7 +131,7 @@ def config(web: int, dead: int, calm: int, ports: list[int]) -> dict[str, Any]:
         "listeners": [{"name": "web", "address": f"{HOST}:{web}", "routes": routes}],
         "services": {
             "calm": {"endpoints": endpoints(calm)},
-            "wild": {"endpoints": endpoints(*ports, dead), "pool": pool},
+            "wild": {"endpoints": endpoints(*ports, dead), "pool": pool, "mesh": {"circuit_breaker": NO_BREAKER}},
         },
     }
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.proofs.evidence import Evidence
-from benchmarks.proofs.hive import HOST, Hive, endpoints, free_port
+from benchmarks.proofs.hive import HOST, NO_BREAKER, Hive, endpoints, free_port
 from benchmarks.proofs.part import Cue, Part
 
 PROMISE: Final = "endpoints may die at any moment: what may be repeated does not notice, the rest is never done twice"
@@ -30,7 +30,6 @@ PROMISE: Final = "endpoints may die at any moment: what may be repeated does not
 ENDPOINTS: Final = 4
 CLIENTS: Final = 8
 CLIENT_LIMIT: Final = 20.0
-NO_LIMITS: Final = {"max_connections": 0, "max_pending_requests": 0, "max_requests": 0, "max_retries": 0}
 
 # Seconds for which an endpoint lives and is dead, at most.
 LIVES: Final = 1.5
@@ -92,9 +91,7 @@ def config(web: int, ports: list[int]) -> dict[str, Any]:
     return {
         "listeners": [{"name": "web", "address": f"{HOST}:{web}", "routes": [{"name": "all", "service": "app"}]}],
         # Breakers are off: what is shown is what happens to requests that meet a dead endpoint.
-        "services": {
-            "app": {"endpoints": endpoints(*ports), "mesh": {"circuit_breaker": {"consecutive_errors": 0, **NO_LIMITS}}}
-        },
+        "services": {"app": {"endpoints": endpoints(*ports), "mesh": {"circuit_breaker": NO_BREAKER}}},
     }
 
 

@@ -28,6 +28,16 @@ from benchmarks.proofs.evidence import MissingTool, ProofError
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 HOST: Final = "127.0.0.1"
 
+# For proofs whose endpoints fail all the time and are to be met all the same: no breaker, and no limits either.
+NO_BREAKER: Final[dict[str, Any]] = {
+    "consecutive_errors": 0,
+    "success_rate": False,
+    "max_connections": 0,
+    "max_pending_requests": 0,
+    "max_requests": 0,
+    "max_retries": 0,
+}
+
 # Below the range that the kernel takes for outgoing connections.
 FIRST_PORT: Final = 24_000
 LAST_PORT: Final = 32_000

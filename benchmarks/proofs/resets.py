@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.proofs.evidence import Evidence
-from benchmarks.proofs.hive import HOST, Hive, endpoints, free_port
+from benchmarks.proofs.hive import HOST, NO_BREAKER, Hive, endpoints, free_port
 from benchmarks.proofs.part import Cue, Part
 from benchmarks.proofs.talking import Talk, length_of, reset
 
@@ -107,15 +107,7 @@ def config(web: int, ports: list[int]) -> dict[str, Any]:
             "backoff": "1ms",
             "budget": "100%",
         },
-        # Here every endpoint fails all the time.
-        "circuit_breaker": {
-            "consecutive_errors": 0,
-            "success_rate": False,
-            "max_connections": 0,
-            "max_pending_requests": 0,
-            "max_requests": 0,
-            "max_retries": 0,
-        },
+        "circuit_breaker": NO_BREAKER,
     }
     return {
         "listeners": [{"name": "web", "address": f"{HOST}:{web}", "routes": [{"name": "all", "service": "app"}]}],

@@ -60,6 +60,21 @@ def test_keys_are_spread_by_weight(strategy: LoadBalancingStrategy, spread: floa
         assert abs(counted[each.endpoint.id] - expected) < 4.5 * (expected + (spread * expected) ** 2) ** 0.5
 
 
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_keys_of_an_unusable_one_are_spread_by_weight_with_maglev(count: int) -> None:
+    """The next place of the table depends on the one before; who has lost its endpoint must not be sent by that."""
+    candidates = [place(f"e{number}", 1 + number % 2) for number in range(count)]
+    balancer = hashing(MAGLEV, candidates)
+    before = owners(balancer, 20_000)
+    candidates[0].usable = False
+    after = owners(balancer, 20_000)
+    moved = Counter(now for was, now in zip(before, after, strict=True) if was == "e0")
+    total = sum(each.weight for each in candidates[1:])
+    for each in candidates[1:]:
+        expected = moved.total() * each.weight / total
+        assert abs(moved[each.endpoint.id] - expected) < 4.5 * (expected + (0.02 * expected) ** 2) ** 0.5
+
+
 @pytest.mark.parametrize(("strategy", "count"), [(IP_HASH, 50), (RING, 50), (IP_HASH, RENDEZVOUS + 36)])
 def test_when_one_leaves_its_keys_and_no_others_move(strategy: LoadBalancingStrategy, count: int) -> None:
     candidates = places(count)

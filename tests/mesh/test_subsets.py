@@ -141,6 +141,22 @@ def test_changed_metadata_move_an_endpoint() -> None:
     assert asked.ids(subset, "v2", z="new") == ["m"]
 
 
+def test_after_clearing_nothing_is_kept_of_keys_that_are_asked_for_no_more() -> None:
+    """Another way of balancing makes all balancers anew; endpoints that change then are known under the new key."""
+    one = candidate("a", zone="x", tier="1")
+    asked = Asked(one)
+    assert asked.balancer(Subset(metadata={"zone": "x"})) is not None
+    asked.subsets.clear()
+    assert asked.subsets._postings == {}
+
+    other = candidate("b", zone="y", tier="1")
+    asked.whole.exchange((), [other])
+    asked.subsets.exchange((), [other])
+    found = asked.balancer(Subset(metadata={"tier": "1"}))
+    assert found is not None
+    assert found.candidates == [one, other]
+
+
 def test_values_that_nobody_has_leave_nothing_behind() -> None:
     asked = Asked(A, B)
     subset = Subset(headers={"zone": "x-zone"}, fallback=SubsetFallback.ANY)

@@ -26,7 +26,8 @@ from discovery.model import (
     StreamRoute,
     Timeouts,
 )
-from proxy.stats import slots
+from discovery.policies import Balancing
+from proxy.stats import slots, words
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -515,3 +516,38 @@ def test_keep_alive_and_request_limits_end_connections(origin: Origin) -> None:
         upstream.answer()
         assert client.response().status == 200
         assert client.is_ended_by_peer()
+
+
+def test_a_bug_in_one_part_of_a_tick_does_not_end_the_ticks(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        looks: list[int] = []
+
+        def look(services: object, now_ms: int) -> list[object]:
+            looks.append(now_ms)
+            if len(looks) == 1:
+                raise KeyError("a service that is gone")
+            return []
+
+        monkeypatch.setattr(book.plane.tables.breakers, "look", look)
+        with pytest.raises(KeyError, match="that is gone"):
+            book.until(lambda: len(looks) > 1, "a tick")
+        book.until(lambda: len(looks) > 1, "the tick after it")
+
+
+def test_a_request_that_panic_sends_to_an_ill_endpoint_is_flagged_and_counted(origin: Origin, tmp_path: Path) -> None:
+    ill = (
+        Endpoint(id="a", address=origin.address, state=EndpointState.UNHEALTHY),
+        Endpoint(id="b", address="127.0.0.1:9", state=EndpointState.DRAINING),
+    )
+    app = service("app", endpoints=ill, balancing=Balancing(panic_threshold_pct=50.0))
+    log = tmp_path / "log"
+    settings = Settings(access_log=AccessLog(path=str(log), format=LogFormat.JSON))
+    with Playbook(app, origins=(origin,), settings=settings, log=log) as book:
+        client = book.client()
+        client.ask()
+        origin.accept().answer()
+        assert client.response().status == 200
+        book.settle()
+        [entry] = book.log_entries()
+        assert (entry["flags"], entry["endpoint"]) == ("pa", origin.address)
+        assert book.plane.tables.services["app"].shared.load(words.PANIC_PICKS) == 1

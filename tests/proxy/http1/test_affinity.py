@@ -254,7 +254,7 @@ def test_by_header_and_by_address_no_cookie_is_needed(kind: KeyKind, origins: tu
     with Playbook(app(origins, affinity), origins=origins, settings=settings) as book:
         places: dict[int, set[str]] = {}
         for _ in range(3):
-            for user in range(12):
+            for user in range(40):  # with fewer, an endpoint may have none of them by chance
                 browser = Browser(book)
                 place = browser.get(x_user=str(user), x_forwarded_for=f"10.0.0.{user}")
                 places.setdefault(user, set()).add(place)
@@ -360,10 +360,10 @@ def test_a_route_that_splits_between_services_keeps_its_clients(origins: tuple[O
     routes = (Route(name="all", split=(TrafficSplit(service="app"), TrafficSplit(service="two"))),)
     with Playbook(one, two, routes=routes, origins=origins, settings=SETTINGS) as book:
         found = Counter()
-        for _ in range(10):
+        for _ in range(40):
             browser = Browser(book)
             first = browser.get()
-            assert {browser.get() for _ in range(5)} == {first}
+            assert {browser.get() for _ in range(2)} == {first}
             found[first] += 1
         assert found["c"] and found["a"] + found["b"]
 
@@ -373,7 +373,7 @@ def test_by_header_the_version_follows_too(origins: tuple[Origin, ...]) -> None:
     whole = versions(app(origins, affinity, traffic_split=SPLIT), a="v1", b="v2", c="v2")
     with Playbook(whole, origins=origins, settings=SETTINGS) as book:
         browser = Browser(book)
-        places = {user: {browser.get(x_user=str(user)) for _ in range(3)} for user in range(12)}
+        places = {user: {browser.get(x_user=str(user)) for _ in range(3)} for user in range(40)}
         assert all(len(found) == 1 for found in places.values())
         assert set.union(*places.values()) == {"a", "b", "c"}
 
@@ -385,7 +385,7 @@ def test_a_sticky_split_keeps_a_client_with_its_version(origins: tuple[Origin, .
     whole = versions(app(origins, None, traffic_split=SPLIT, sticky_split=COOKIE), a="v1", b="v2", c="v2")
     with Playbook(whole, origins=origins, settings=SETTINGS) as book:
         seen = set()
-        for _ in range(8):
+        for _ in range(30):  # a draw each; with few of them one version may have none
             browser = Browser(book)
             first = browser.get()
             assert browser.last.startswith("hm=")

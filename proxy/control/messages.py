@@ -13,6 +13,8 @@ import msgspec
 
 from discovery.delta import SnapshotDelta
 from discovery.model import EndpointState, Service, Snapshot, Struct
+from mesh.decision import Decision, Question
+from mesh.record import Record
 
 
 class Listen(Struct, tag="listen"):
@@ -66,6 +68,36 @@ class ReopenLogs(Struct, tag="reopen_logs"):
     pass
 
 
+class Ask(Struct, tag="ask"):
+    """What would become of this request? `number` comes back with the Answer."""
+
+    number: int
+    question: Question
+
+
+class Find(Struct, tag="find"):
+    """Which records of this request are there? `number` comes back with Found."""
+
+    number: int
+    request_id: str
+
+
+class Tap(Struct, tag="tap"):
+    """From now on send what matches the expression `filter` ("" for all) as Seen with this number, not more than `most`
+    requests a second. `headers` are the names of fields that come along, with "*" all of them; `is_open`: nothing is
+    redacted. A second Tap of the same number replaces the first."""
+
+    number: int
+    filter: str = ""
+    headers: tuple[str, ...] = ()
+    is_open: bool = False
+    most: int = 1000
+
+
+class Untap(Struct, tag="untap"):
+    number: int
+
+
 class Hello(Struct, tag="hello"):
     """What the worker has: nothing if it was just started."""
 
@@ -99,6 +131,27 @@ class Event(Struct, tag="event"):
     fields: dict[str, str | int | float]
 
 
+class Answer(Struct, tag="answer"):
+    """What would become of the request of Ask `number`; None: it could not be asked, and `problem` says why."""
+
+    number: int
+    decision: Decision | None = None
+    problem: str = ""
+
+
+class Found(Struct, tag="found"):
+    number: int
+    records: tuple[Record, ...] = ()
+
+
+class Seen(Struct, tag="seen"):
+    """Requests that ended since the last Seen of this Tap; `lost` of them were more than may be sent."""
+
+    number: int
+    records: tuple[Record, ...] = ()
+    lost: int = 0
+
+
 class Draining(Struct, tag="draining"):
     """It has begun to drain, by Drain or because it was told to end by a signal: it accepts nothing more."""
 
@@ -107,5 +160,5 @@ class Drained(Struct, tag="drained"):
     pass
 
 
-ToWorker = Listen | Unlisten | Part | Apply | Delta | Drain | ReopenLogs
-ToAgent = Hello | Applied | Released | Event | Draining | Drained
+ToWorker = Listen | Unlisten | Part | Apply | Delta | Drain | ReopenLogs | Ask | Find | Tap | Untap
+ToAgent = Hello | Applied | Released | Event | Answer | Found | Seen | Draining | Drained

@@ -7,8 +7,7 @@ Durations are seconds, sizes bytes.
 
 from __future__ import annotations
 
-from discovery.model import Position
-from discovery.values import Struct
+from discovery.model import Position, Struct
 from mesh.verdict import Verdict
 
 # Routes and endpoints that an answer lists when the question does not say otherwise. The rest is counted.
@@ -147,7 +146,7 @@ class RetryView(Struct):
 
 class Decision(Struct):
     """What one worker would do with the question. outcome: forward (to `endpoint`), wait (for a connection), or answer
-    (with `status`, by `flag` and `detail`). hidden: routes that are not listed, by the word their reason begins with.
+    (with `status`, by `flag` and `detail`). hidden: how many routes are not listed, by the word that their reason begins with.
     head: the request head that the endpoint would get, as text lines. cookies: Set-Cookie lines beside the answer."""
 
     worker: int = 0
@@ -165,7 +164,7 @@ class Decision(Struct):
     flag: str = ""
     detail: str = ""
     routes: tuple[Verdict, ...] = ()
-    hidden: dict[str, int] = {}
+    hidden: tuple[tuple[str, int], ...] = ()
     route: str = ""
     rule_source: str = ""
     phases: tuple[PhaseVerdict, ...] = ()

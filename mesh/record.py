@@ -7,7 +7,7 @@ is RFC 3339. What is not known of a request is left out.
 
 from __future__ import annotations
 
-from discovery.values import Struct
+from discovery.model import Struct
 
 
 class Record(Struct):

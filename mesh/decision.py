@@ -145,9 +145,12 @@ class RetryView(Struct):
 
 
 class Decision(Struct):
-    """What one worker would do with the question. outcome: forward (to `endpoint`), wait (for a connection), or answer
-    (with `status`, by `flag` and `detail`). hidden: how many routes are not listed, by the word that their reason begins
-    with. head: the request head that the endpoint would get, as text lines. cookies: Set-Cookie lines of the answer."""
+    """What one worker would do with the question.
+
+    outcome: forward (to `endpoint`), wait (for a connection), or answer (with `status`, by `flag` and `detail`).
+    hidden: how many routes are not listed, by the word that their reason begins with. head: the request head that the
+    endpoint would get, as text lines. cookies: Set-Cookie lines of the answer.
+    """
 
     worker: int = 0
     config_version: int = 0

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 from discovery.delta import SnapshotChange
 from discovery.model import AccessLog as LogSettings
 from discovery.model import LogFormat, Protocol, Settings, Snapshot
+from mesh.decision import Decision, Question
+from mesh.paths import split_port
+from mesh.request import SampleRequest
 from proxy.accesslog import AccessLog
 from proxy.http1.downstream import HttpAcceptor
 from proxy.http1.downstream import take_connection as take_http
@@ -173,6 +176,27 @@ class DataPlane:
                 self.log.reopen()
             except OSError as error:
                 self.report_log_closed(self.log_settings.path, error)
+
+    def ask(self, question: Question, answered: Callable[[Decision | None, str], None]) -> Iterator[None]:
+        """What would become of this request; `answered` gets it, or None and why there is no answer."""
+        listener = self.tables.listeners.get(question.listener)
+        if listener is None:
+            answered(None, f"no listener is called {question.listener}")
+            return
+        path, _, query = question.target.encode().partition(b"?")
+        fields = [(name.encode(), value.encode()) for name, value in question.headers]
+        host = split_port(question.host.encode())[0].lower()
+        view = SampleRequest(question.method.encode(), host, path, query, fields, question.client.encode())
+        yield
+        verdicts = tuple(listener.router.explain(view))
+        winner = next((verdict for verdict in verdicts if verdict.wins), None)
+        yield
+        answered(
+            Decision(
+                listener=question.listener, question=question, routes=verdicts, route=winner.route if winner else ""
+            ),
+            "",
+        )
 
     def close(self) -> None:
         """Stop at once; open connections are reset."""

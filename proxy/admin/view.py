@@ -9,6 +9,7 @@ from discovery.catalog import Catalog
 from discovery.health.checker import CheckStatus
 from discovery.health.numbers import HealthReading
 from discovery.model import Config, Snapshot, Struct
+from mesh.decision import Decision, Question
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Table
 
@@ -30,6 +31,13 @@ class WorkerStatus(Struct, frozen=True):
     pid: int  # 0 while there is no process
     version: int  # snapshot version in force
     state: str  # one of WORKER_STATES
+
+
+class Asked(Struct, frozen=True):
+    """What the workers said to a question, by number; `problems`: who said nothing, or could not be asked."""
+
+    decisions: tuple[Decision, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class AgentView(Protocol):
@@ -58,6 +66,10 @@ class AgentView(Protocol):
 
     def circuit_moved(self, service: str) -> None:
         """A circuit breaker of the service was moved by us: whoever follows the service is to be told."""
+        ...
+
+    async def ask(self, question: Question) -> Asked:
+        """What each worker would do with this request. Nothing is sent, counted or moved on."""
         ...
 
     async def reload(self) -> ReloadResult:

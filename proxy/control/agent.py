@@ -31,7 +31,8 @@ from discovery.health.numbers import NO_CHECKS, HealthReading
 from discovery.model import Config, Endpoint, Snapshot
 from discovery.registry import Registry
 from discovery.store import CannotOpen
-from proxy.admin.view import AgentView, ReloadResult, WorkerStatus
+from mesh.decision import Question
+from proxy.admin.view import AgentView, Asked, ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.control import circuits, logs, startup
 from proxy.control.channel import Channel
@@ -132,6 +133,9 @@ class Agent:
 
     def check_status(self, service: str, endpoint: str) -> CheckStatus | None:
         return self._discovery.checker.status(service, endpoint) if self._reloader is not None else None
+
+    async def ask(self, question: Question) -> Asked:
+        return await self._fleet.ask(question)
 
     async def reload(self) -> ReloadResult:
         if self._reloader is None or self.draining or self._is_held or self._is_retiring:

@@ -22,13 +22,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from discovery.delta import delta, merge_telling
 from discovery.model import EndpointState, Snapshot
-from proxy.admin.view import WorkerStatus
+from mesh.decision import Question
+from proxy.admin.view import Asked, WorkerStatus
 from proxy.control.assignment import accepting, accepting_on_one
 from proxy.control.channel import Message, Wire
 from proxy.control.messages import (
+    Answer,
     Applied,
+    Ask,
     Delta,
     Drain,
     Drained,
@@ -41,6 +46,7 @@ from proxy.control.messages import (
     Unlisten,
 )
 from proxy.control.parts import in_parts, is_large
+from proxy.control.questions import Questions
 from proxy.control.sockets import UDP_PREFIX, UNIX_PREFIX
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator, key_change, keys_of
@@ -160,6 +166,7 @@ class Fleet:
         self._is_successor = is_successor
         self._is_draining = False
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._questions: Questions[Answer] = Questions()
 
     # --- who is there -------------------------------------------------------------------------------------------
 
@@ -182,6 +189,7 @@ class Fleet:
             del self.links[number]
         self._reset_gauges(number, self.allocator.in_use(number))
         self.allocator.gone(number)
+        self._questions.gone(number)
         self._push()
         self._progress()
 
@@ -221,6 +229,8 @@ class Fleet:
                 self.allocator.released(number, slots, version)
             case Event(name=name, fields=fields):
                 self._on_event(number, name, fields)
+            case Answer():
+                self._questions.answered(number, message.number, message)
             case Drained():
                 link.state = "gone"
             case _:
@@ -255,6 +265,31 @@ class Fleet:
         for link in self.links.values():
             if link.wire is not None:
                 link.wire.send(ReopenLogs())
+
+    # --- what is asked --------------------------------------------------------------------------------------------
+
+    def in_service(self) -> list[int]:
+        """The workers that serve and stay."""
+        return sorted(link.number for link in self.links.values() if link.is_staying and link.version)
+
+    async def ask(self, question: Question) -> Asked:
+        """What every worker that serves would do with it. The first one tells of routes; the others have the same."""
+        workers = self.in_service()
+        brief = msgspec.structs.replace(question, most_routes=1)
+
+        def send(worker: int, number: int) -> None:
+            self._tell(worker, Ask(number=number, question=question if worker == workers[0] else brief))
+
+        answers = await self._questions.ask(workers, send)
+        problems = [f"worker {worker}: {each.problem}" for worker, each in answers.items() if each.problem]
+        problems += [f"worker {worker} did not answer in time" for worker in workers if worker not in answers]
+        decisions = tuple(each.decision for each in answers.values() if each.decision is not None)
+        return Asked(decisions=decisions, problems=tuple(problems))
+
+    def _tell(self, worker: int, message: Message) -> None:
+        link = self.links.get(worker)
+        if link is not None and link.wire is not None:
+            link.wire.send(message)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 

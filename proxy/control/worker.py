@@ -24,19 +24,23 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from discovery.delta import SnapshotChange, change_between, merge_telling
 from discovery.model import EndpointState, Service, Snapshot
+from mesh.decision import Decision, Question
 from proxy.control.affinity import core_of
 from proxy.control.channel import Channel, Message, Wire
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
 from proxy.control.lines import Lines
 from proxy.control.messages import (
+    Answer,
     Applied,
     Apply,
+    Ask,
     Delta,
     Drain,
     Drained,
@@ -80,6 +84,7 @@ class Plane(Protocol):
     def forget(self, numbers: Iterable[tuple[str, int]]) -> None: ...
     def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None: ...
     def reopen_logs(self) -> None: ...
+    def ask(self, question: Question, answered: Callable[[Decision | None, str], None]) -> Iterator[None]: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
 
@@ -185,6 +190,8 @@ class Worker:
                     self._plane.unlisten(name, number)
             case ReopenLogs():
                 self._plane.reopen_logs()
+            case Ask(number=number, question=question):
+                return self._plane.ask(question, partial(self._answer, number))
             case _:
                 raise ValueError(f"a worker does not take {type(message).__name__}")
         return None
@@ -340,6 +347,12 @@ class Worker:
 
     def _emit(self, name: str, fields: Mapping[str, Any]) -> None:
         self._send(Event(name=name, fields=dict(fields)))
+
+    def _answer(self, number: int, decision: Decision | None, problem: str) -> None:
+        if decision is not None:
+            version = self.snapshot.version
+            decision = msgspec.structs.replace(decision, worker=self._number, config_version=version)
+        self._send(Answer(number=number, decision=decision, problem=problem))
 
     def _drained(self) -> None:
         if not self._is_closed:

@@ -26,7 +26,8 @@ from discovery.model import (
 from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from mesh.breaker import pack
-from proxy.admin.view import ReloadResult, WorkerStatus
+from mesh.decision import Question
+from proxy.admin.view import Asked, ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Shared, Slot, Table
 from proxy.stats import slots
@@ -87,6 +88,8 @@ class FakeAgent:
     states: tuple[WorkerStatus, ...] | None = None
     reload_answer: ReloadResult = ReloadResult(ok=True, changed=True, version=8)  # noqa: RUF009 - a frozen value
     reload_calls: int = 0
+    questions: list[Question] = field(default_factory=list)
+    said: Asked = Asked()  # noqa: RUF009 - a frozen value
     slots: int = SLOTS
     checks: HealthNumbers = field(default_factory=HealthNumbers)
 
@@ -129,6 +132,10 @@ class FakeAgent:
 
     def circuit_moved(self, service: str) -> None:
         self.catalog.touch((service,))
+
+    async def ask(self, question: Question) -> Asked:
+        self.questions.append(question)
+        return self.said
 
     async def reload(self) -> ReloadResult:
         self.reload_calls += 1

@@ -12,6 +12,7 @@ from typing import Any
 
 from discovery.delta import SnapshotChange
 from discovery.model import Snapshot
+from mesh.decision import Decision, Question
 from proxy.kernel.cells import Table
 
 
@@ -66,6 +67,16 @@ class FakePlane:
         """Drained when the test calls `done`."""
         self.calls.append("drain")
         self.deadline, self.streams, self.done = deadline, streams, done
+
+    def ask(self, question: Question, answered: Callable[[Decision | None, str], None]) -> Iterator[None]:
+        """As many steps as `self.pauses`; a question about /wrong cannot be answered."""
+        self.calls.append(f"ask {question.method} {question.target}")
+        for _ in range(self.pauses):
+            yield
+        if question.target == "/wrong":
+            answered(None, "no listener takes it")
+        else:
+            answered(Decision(question=question, status=404), "")
 
     def reopen_logs(self) -> None:
         self.calls.append("reopen_logs")

@@ -11,11 +11,15 @@ import pytest
 
 from discovery.model import Service, Snapshot
 from discovery.splices import Splice
+from mesh.decision import Decision, Question
+from proxy.admin.view import Asked
 from proxy.control.channel import Message
 from proxy.control.fleet import Fleet, Place, State
 from proxy.control.messages import (
+    Answer,
     Applied,
     Apply,
+    Ask,
     Delta,
     Drain,
     Drained,
@@ -495,3 +499,56 @@ def test_what_is_large_is_sent_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
         assert isinstance(message, Part | Apply)
         told |= message.slots
     assert told == state.slots
+
+
+def answer(bench: Bench, worker: int, endpoint: str = "", problem: str = "") -> None:
+    """The worker answers the question that it has been asked."""
+    (asked,) = bench.wires[worker].take()
+    assert isinstance(asked, Ask)
+    decision = None if problem else Decision(worker=worker, endpoint=endpoint)
+    bench.fleet.receive(worker, Answer(number=asked.number, decision=decision, problem=problem))
+
+
+def asking(scenario: Callable[[Bench], Awaitable[None]], workers: int = 2) -> Asked:
+    """What a fleet says to a question while `scenario` goes on."""
+
+    async def ask() -> Asked:
+        bench = serving(workers)
+        for wire in bench.wires:
+            wire.take()
+        async with asyncio.timeout(10):
+            task = asyncio.create_task(bench.fleet.ask(Question(target="/a", most_routes=30)))
+            await asyncio.sleep(0)
+            await scenario(bench)
+            return await task
+
+    return asyncio.run(ask())
+
+
+def test_every_worker_is_asked_and_one_of_them_about_all_routes() -> None:
+    async def both(bench: Bench) -> None:
+        asked = [wire.said[0] for wire in bench.wires]
+        assert [each.question.most_routes for each in asked if isinstance(each, Ask)] == [30, 1]
+        answer(bench, 1, "10.0.0.2:80")
+        answer(bench, 0, "10.0.0.1:80")
+
+    asked = asking(both)
+    assert [(each.worker, each.endpoint) for each in asked.decisions] == [(0, "10.0.0.1:80"), (1, "10.0.0.2:80")]
+    assert asked.problems == ()
+
+
+def test_a_worker_that_is_gone_or_cannot_answer_is_named() -> None:
+    async def one(bench: Bench) -> None:
+        answer(bench, 0, problem="no listener is called web")
+        bench.fleet.gone(1, 1)
+
+    asked = asking(one)
+    assert asked.decisions == ()
+    assert asked.problems == ("worker 0: no listener is called web", "worker 1 did not answer in time")
+
+
+def test_without_a_worker_in_service_there_is_no_answer() -> None:
+    async def ask() -> Asked:
+        return await Bench().fleet.ask(Question())
+
+    assert asyncio.run(ask()) == Asked()

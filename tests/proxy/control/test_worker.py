@@ -15,10 +15,13 @@ from fake_plane import FakePlane
 
 from discovery.delta import delta
 from discovery.model import Endpoint, EndpointState, Service, Settings, Snapshot, Timeouts
+from mesh.decision import Question
 from proxy.control.channel import Message
 from proxy.control.messages import (
+    Answer,
     Applied,
     Apply,
+    Ask,
     Delta,
     Drain,
     Drained,
@@ -420,3 +423,33 @@ def test_a_worker_that_is_woken_wakes_its_data_plane_until_it_is_closed(bench: B
     bench.worker.close()
     bench.worker.wake()
     assert bench.plane.calls == ["wake", "close"]
+
+
+# --- questions ----------------------------------------------------------------------------------------------------
+
+
+def test_a_question_is_answered_under_its_number_and_by_the_version_in_force(bench: Bench) -> None:
+    bench.tell(Apply(snapshot=Snapshot(version=7), slots={}))
+    (answer,) = bench.tell(Ask(number=41, question=Question(target="/a")))
+    assert isinstance(answer, Answer)
+    assert answer.number == 41
+    assert answer.decision is not None
+    assert (answer.decision.config_version, answer.decision.question.target) == (7, "/a")
+
+
+def test_a_question_that_cannot_be_answered_says_why(bench: Bench) -> None:
+    (answer,) = bench.tell(Ask(number=1, question=Question(target="/wrong")))
+    assert answer == Answer(number=1, problem="no listener takes it")
+
+
+def test_a_question_waits_for_the_change_before_it(bench: Bench) -> None:
+    bench.plane.pauses = 20_000
+    assert bench.tell(Apply(snapshot=Snapshot(version=3), slots={}), Ask(number=2, question=Question())) == []
+    bench.plane.pauses = 0
+    said: list[Message] = []
+    while not any(isinstance(each, Answer) for each in said):
+        bench.turn()
+        said += bench.wire.take()
+    (answer,) = (each for each in said if isinstance(each, Answer))
+    assert answer.decision is not None
+    assert answer.decision.config_version == 3

@@ -2,7 +2,7 @@
 
 A `Question` is a request that somebody might send. A `Decision` is what one worker would do with it at this moment,
 and why; nothing is counted, taken or moved on by asking. Names are those of the access log where both have one.
-Durations are seconds, sizes bytes.
+Durations are seconds, sizes bytes. Of an answer nothing is left out, so that a program finds every name.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Question(Struct):
     most_endpoints: int = MOST_ENDPOINTS
 
 
-class PhaseVerdict(Struct):
+class PhaseVerdict(Struct, omit_defaults=False):
     """What one phase would say. name: the key of the configuration (access, max_body, rate_limit, max_concurrent,
     fault, mirror, redirect, direct_response, max_requests). owner: "route api" or "service web". result: pass, delay,
     answer, copy. detail: in words, with numbers. limit and used: of something that is counted, as of now; -1 where
@@ -51,7 +51,7 @@ class PhaseVerdict(Struct):
     used: float = -1.0
 
 
-class ShareView(Struct):
+class ShareView(Struct, omit_defaults=False):
     """A share of a split: where it leads, how much of the traffic it gets, whether it has a usable endpoint."""
 
     service: str
@@ -62,7 +62,7 @@ class ShareView(Struct):
     drawn: bool = False
 
 
-class SplitView(Struct):
+class SplitView(Struct, omit_defaults=False):
     """A draw among shares. owner: whose split it is, "route api" or "service web". number: what was drawn, from [0, 1);
     -1 when nothing had to be. by: what the number comes from: request id, cookie, header x-user, client address.
     kept: the client was bound, so no number counted. failed_over: the drawn share (`wanted`) has no usable endpoint."""
@@ -76,7 +76,7 @@ class SplitView(Struct):
     wanted: str = ""
 
 
-class AffinityView(Struct):
+class AffinityView(Struct, omit_defaults=False):
     """Which endpoint the client belongs to. by: cookie NAME, header NAME, client address. state: kept, new (it gets a
     cookie with the answer), broken, none (the request lacks what it would follow from), refused (strict, and its
     endpoint takes no requests). endpoint: address, "" when there is none. detail: in words."""
@@ -87,7 +87,7 @@ class AffinityView(Struct):
     detail: str = ""
 
 
-class EndpointReport(Struct):
+class EndpointReport(Struct, omit_defaults=False):
     """An endpoint of the service as the balancer sees it.
 
     state: healthy, checking, unhealthy, ejected, half-open, draining, or why it is none of those that are asked:
@@ -111,7 +111,7 @@ class EndpointReport(Struct):
     picked: bool = False
 
 
-class Balance(Struct):
+class Balance(Struct, omit_defaults=False):
     """How the endpoint is chosen. strategy: its name in the configuration. score_of: what `score` is, with its unit.
     key: what is hashed, "" for strategies without one. note: panic, zone, slow start, in words. certain: whether every
     worker, whatever came before, picks the same."""
@@ -123,7 +123,7 @@ class Balance(Struct):
     certain: bool = False
 
 
-class Setting(Struct):
+class Setting(Struct, omit_defaults=False):
     """A value in force for this request, and where it comes from: "route api", "service web", "timeouts", "default"."""
 
     name: str
@@ -132,7 +132,7 @@ class Setting(Struct):
     position: Position | None = None
 
 
-class RetryView(Struct):
+class RetryView(Struct, omit_defaults=False):
     """Whether this request could be sent again. policy: in words, "" without one. owner: whose it is. repeatable: after
     a failure in which the endpoint may have got it. why: the rule, in words."""
 
@@ -144,7 +144,7 @@ class RetryView(Struct):
     budget: str = ""
 
 
-class Decision(Struct):
+class Decision(Struct, omit_defaults=False):
     """What one worker would do with the question.
 
     outcome: forward (to `endpoint`), wait (for a connection), or answer (with `status`, by `flag` and `detail`).

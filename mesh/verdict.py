@@ -5,7 +5,7 @@ from __future__ import annotations
 from discovery.model import Position, Struct
 
 
-class Verdict(Struct):
+class Verdict(Struct, omit_defaults=False):
     """One route's part in a decision.
 
     order: place in precedence order, 0 is asked first. wins: at most one verdict of a list does. reason: why the

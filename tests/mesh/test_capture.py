@@ -55,7 +55,7 @@ def test_a_file_that_was_cut_off_counts_as_far_as_it_goes() -> None:
         ([line(START), b" " * (MAX_LINE + 1)], f"line 2: it is longer than {MAX_LINE} bytes"),
         (
             [line(START), line(Record()), line(CaptureEnd(ended="later", count=2))],
-            "line 3: it counts 2 records, the file has 1",
+            "line 3: the end counts 2 records, the file has 1",
         ),
         ([line(START), line(CaptureEnd(ended="x")), line(Record())], "there are lines after the one that ends"),
     ],

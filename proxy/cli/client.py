@@ -9,8 +9,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 DEFAULT_ADMIN = "http://127.0.0.1:9900"
 CONNECT_TIMEOUT = 5.0
@@ -54,9 +55,9 @@ class Client:
         self._host = parts.hostname
         self._port = parts.port or 80
 
-    def get(self, *path: str) -> Any:
-        """The JSON of `/v1/...`, each part of the path quoted."""
-        return self._request("GET", path)
+    def get(self, *path: str, query: Sequence[tuple[str, str]] = ()) -> Any:
+        """The JSON of `/v1/...`, each part of the path and of the query quoted."""
+        return self._request("GET", path, query=query)
 
     def post(self, *path: str, body: Any = None) -> Any:
         return self._request("POST", path, body)
@@ -68,8 +69,12 @@ class Client:
     def delete(self, *path: str) -> Any:
         return self._request("DELETE", path)
 
-    def _request(self, method: str, path: tuple[str, ...], body: Any = None) -> Any:
+    def _request(
+        self, method: str, path: tuple[str, ...], body: Any = None, query: Sequence[tuple[str, str]] = ()
+    ) -> Any:
         target = "/v1/" + "/".join(quote(part, safe="") for part in path)
+        if query:
+            target += f"?{urlencode(query)}"
         headers = {"Accept": "application/json"}
         content = None
         if body is not None:

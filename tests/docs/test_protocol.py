@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from proxy.http1 import replies
+from proxy.http1.flags import FLAGS
 from proxy.http1.replies import Failure
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,11 @@ def test_every_answer_of_our_own_is_listed_with_its_flag_and_error() -> None:
 def test_every_field_of_the_access_log_is_listed() -> None:
     listed = [name for names, _ in rows("Access log") for name in names.split(", ")]
     assert sorted(listed) == sorted(written_by("proxy/accesslog.py"))
+
+
+def test_every_flag_of_a_request_is_listed() -> None:
+    listed = [flag for flags, _ in rows("Flags of requests") for flag in flags.split(", ")]
+    assert listed == list(FLAGS)
 
 
 def test_every_field_of_a_streams_line_is_listed() -> None:

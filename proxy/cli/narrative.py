@@ -1,0 +1,579 @@
+"""What the workers would do with a request, as a page that tells it from the beginning to the end.
+
+The page follows the way of a request: how it was understood, which routes were asked, what stood in its way, how a
+share and then an endpoint was chosen, what would limit it, whether it could be sent again, what the endpoint would get;
+its last sentence is the answer. Briefly told, it leaves out what says nothing about this request and counts what it
+does not list. Pure: decisions in, lines out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+from rich.text import Text
+
+from mesh.decision import Decision, EndpointReport, PhaseVerdict, Setting, ShareView, SplitView
+from mesh.verdict import Verdict
+from proxy.cli import headlines
+from proxy.cli.because import (
+    because,
+    in_number,
+    joined_target,
+    status_text,
+    target_of,
+)
+from proxy.cli.layout import Column, Page, joined, text
+from proxy.cli.output import STYLES
+from proxy.cli.timeline import cells_of
+
+# Endpoints that a brief page lists: as many as one looks at.
+BRIEF_ENDPOINTS = 12
+
+DIM = "dim"
+GOOD = "bold green"
+BAD = "bold red"
+WARN = "yellow"
+STRONG = "bold"
+
+# States of endpoints that were not asked at all: listed last.
+NOT_ASKED = ("wrong version", "not in subset")
+
+DEFAULT = "default"
+
+AFFINITY = {
+    "kept": "its endpoint takes it",
+    "new": "the client is bound with this answer",
+    "broken": "its endpoint takes no requests, so it is bound anew",
+    "none": "nothing in the request that it could follow from",
+    "refused": "its endpoint takes no requests, and strict says that no other one may",
+}
+
+
+class Places:
+    """Positions as short as they are still clear: a file's name alone, where no other file of the page has it."""
+
+    def __init__(self, decision: Decision) -> None:
+        positions = [verdict.position for verdict in decision.routes]
+        positions += [setting.position for setting in decision.settings]
+        files = {position.file for position in positions if position is not None}
+        names = Counter(_name(file) for file in files)
+        self._short = {file: _name(file) if names[_name(file)] == 1 else file for file in files}
+
+    def of(self, position: object) -> Text:
+        file, line = getattr(position, "file", ""), getattr(position, "line", 0)
+        if not file:
+            return Text("")
+        short = self._short.get(file, file)
+        return text(f"{short}:{line}" if line else short, DIM)
+
+    def files(self) -> list[str]:
+        """Those that are named by their last part alone."""
+        return sorted(file for file, short in self._short.items() if short != file)
+
+
+def _name(file: str) -> str:
+    return file.rpartition("/")[2] or file
+
+
+def tell(
+    page: Page,
+    decisions: Sequence[Decision],
+    *,
+    problems: Sequence[str] = (),
+    everything: bool = False,
+    file: str = "",
+) -> None:
+    """The story of at least one decision; it is told of the first, and where others differ that is said. `file`: what
+    decided, if nothing that runs did."""
+    decision = decisions[0]
+    places = Places(decision)
+    headline(page, decisions)
+    if file:
+        page.headline(text(f"by {file} alone: every endpoint is taken for healthy and idle", DIM))
+    request(page, decision, places)
+    routes(page, decision, places)
+    before = [phase for phase in decision.phases if phase.owner.startswith("route ")]
+    after = [phase for phase in decision.phases if not phase.owner.startswith("route ")]
+    filters(page, before, everything)
+    for view in decision.splits:
+        split(page, view)
+    filters(page, after, everything)
+    affinity(page, decision)
+    endpoints(page, decision, everything)
+    workers(page, decisions)
+    limits(page, decision.settings, places, everything)
+    retry(page, decision)
+    head(page, decision)
+    for problem in problems:
+        page.begin("Problem")
+        page.add(text(problem, WARN))
+    conclusion(page, decisions)
+
+
+def headline(page: Page, decisions: Sequence[Decision]) -> None:
+    decision = decisions[0]
+    asked = text(f"{decision.method} {decision.host}{decision.path}{_query(decision)}", STRONG)
+    good = all(each.outcome != "answer" or each.status < 400 for each in decisions)
+    page.headline(joined([asked, page.marks.arrow, text(_ends(decisions), GOOD if good else BAD)]))
+
+
+def _ends(decisions: Sequence[Decision]) -> str:
+    """Every place where it may end; what leads to the same service names that once."""
+    ends = list(dict.fromkeys(outcome_of(each) for each in decisions))
+    if len(ends) > 1 and len({(each.outcome, target_of(each)) for each in decisions}) == 1:
+        addresses = dict.fromkeys(each.endpoint for each in decisions)
+        if all(addresses):
+            return f"{target_of(decisions[0])} at {' or '.join(addresses)}"
+    return " or ".join(ends)
+
+
+def outcome_of(decision: Decision) -> str:
+    """Where it ends, in a few words."""
+    if decision.outcome == "answer":
+        flag = f" ({decision.flag})" if decision.flag else ""
+        return f"{status_text(decision.status)}{flag}"
+    waits = " (waits)" if decision.outcome == "wait" else ""
+    return f"{target_of(decision)} at {decision.endpoint}{waits}"
+
+
+# --- how the request was understood ------------------------------------------------------------------------------
+
+
+def request(page: Page, decision: Decision, places: Places) -> None:
+    question = decision.question
+    page.begin("Request")
+    rows: list[tuple[str, Text]] = []
+    path = text(decision.path + _query(decision))
+    if question.target != decision.path + _query(decision):
+        path = joined([path, text(f"normalised from {question.target}", DIM)], ", ")
+    rows.append(("path", path))
+    rows.append(("host", text(decision.host or "none")))
+    rows.append(("client", _client(decision)))
+    if question.body_size:
+        size = f"{question.body_size:,} bytes" if question.body_size > 0 else "of unknown length"
+        rows.append(("body", text(size)))
+    if decision.request_id:
+        rows.append(("id", _id(decision)))
+    where = [f"listener {decision.listener}"] if decision.listener else []
+    if decision.config_version:
+        where.append(f"version {decision.config_version} of the configuration")
+    rows.append(("at", text(", ".join(where))))
+    rows += [("file" if number == 0 else "", text(file)) for number, file in enumerate(places.files())]
+    page.table(
+        (Column(8), Column(page.room)),
+        [(text(name, DIM), value) for name, value in rows if value.plain],
+    )
+
+
+def _client(decision: Decision) -> Text:
+    question = decision.question
+    if decision.client != question.client:
+        return joined([text(decision.client), text(f"told by the trusted proxy {question.client}", DIM)], ", ")
+    told = [value for name, value in question.headers if name.lower() in ("x-forwarded-for", "x-real-ip", "forwarded")]
+    if told:
+        return joined(
+            [text(decision.client), text("no trusted proxy: what it says of others does not count", DIM)], ", "
+        )
+    return text(decision.client)
+
+
+def _id(decision: Decision) -> Text:
+    if decision.request_id == decision.question.request_id:
+        return text(decision.request_id)
+    if any(
+        name.lower() == "x-request-id" and value == decision.request_id for name, value in decision.question.headers
+    ):
+        return joined([text(decision.request_id), text("given by a trusted proxy", DIM)], ", ")
+    return joined([text(decision.request_id), text("made for this question", DIM)], ", ")
+
+
+def _query(decision: Decision) -> str:
+    return f"?{decision.query}" if decision.query else ""
+
+
+# --- routes --------------------------------------------------------------------------------------------------------
+
+
+def routes(page: Page, decision: Decision, places: Places) -> None:
+    if not decision.routes and not decision.hidden:
+        return
+    page.begin("Routes")
+    page.table(
+        (Column(6, right=True), Column(1), Column(24), Column(page.room, gives=True), Column(26)),
+        [_route(page, verdict, places) for verdict in decision.routes],
+    )
+    if decision.hidden:
+        listed = ", ".join(f"{count:,} by {word}" for word, count in decision.hidden)
+        page.add(text(f"not listed: {listed} (--all lists them)", DIM), indent=12)
+    if not any(verdict.wins for verdict in decision.routes):
+        page.add(text("none of them takes it", BAD))
+
+
+def _route(page: Page, verdict: Verdict, places: Places) -> tuple[Text, ...]:
+    order = text(verdict.order + 1, DIM)
+    if verdict.wins:
+        return (
+            order,
+            text(page.marks.arrow, GOOD),
+            text(verdict.route, GOOD),
+            text("wins", GOOD),
+            places.of(verdict.position),
+        )
+    word, colon, rest = verdict.reason.partition(":")
+    reason = text(word) + text(colon + rest, DIM)
+    return order, Text(""), text(verdict.route), reason, places.of(verdict.position)
+
+
+# --- what stands in its way ----------------------------------------------------------------------------------------
+
+
+def filters(page: Page, phases: Sequence[PhaseVerdict], everything: bool) -> None:
+    if not phases:
+        return
+    page.begin("Filters")
+    told = [phase for phase in phases if everything or _says_something(phase)]
+    page.table(
+        (Column(1), Column(16), Column(24), Column(page.room, gives=True)),
+        [
+            (
+                _verdict_mark(page, phase),
+                text(phase.name, STRONG if phase.result != "pass" else ""),
+                text(phase.owner, DIM),
+                _said(phase),
+            )
+            for phase in told
+        ],
+    )
+    rest = [phase.name for phase in phases if phase not in told]
+    if rest:
+        page.add(text(f"passed{' as well' if told else ''}: {', '.join(rest)}", DIM), indent=8)
+
+
+RESULTS = {"pass": "green", "delay": WARN, "answer": BAD, "copy": "magenta"}
+RESULT_WORDS = {"pass": "", "delay": "delays it", "copy": "copies it"}
+ANSWER_WORDS = {"redirect": "redirects it", "direct_response": "answers it"}
+
+
+def _says_something(phase: PhaseVerdict) -> bool:
+    return phase.result != "pass" or bool(phase.detail) or phase.limit >= 0
+
+
+def _verdict_mark(page: Page, phase: PhaseVerdict) -> Text:
+    if phase.result == "answer":
+        return text(page.marks.no, BAD)
+    return text(page.marks.yes, RESULTS.get(phase.result, ""))
+
+
+def _said(phase: PhaseVerdict) -> Text:
+    """What it does, how much of its limit is used, and why."""
+    word = ANSWER_WORDS.get(phase.name, "ends it here") if phase.result == "answer" else RESULT_WORDS.get(phase.result)
+    done = text(phase.result if word is None else word, RESULTS.get(phase.result, ""))
+    return joined([done, _use(phase), text(phase.detail, DIM if phase.result == "pass" else "")], ", ")
+
+
+def _use(phase: PhaseVerdict) -> str:
+    if phase.limit < 0:
+        return ""
+    return f"{_number(phase.used)} of {_number(phase.limit)}" if phase.used >= 0 else f"at most {_number(phase.limit)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
+# --- the draw ------------------------------------------------------------------------------------------------------
+
+SHARE_STYLES = ("cyan", "magenta", "yellow", "blue")
+
+
+def split(page: Page, view: SplitView) -> None:
+    page.begin("Split")
+    page.add(joined([f"of {view.owner}:", _draw_text(view)]))
+    ends = list(accumulate(share.percent / 100.0 for share in view.shares))
+    starts = [0.0, *ends[:-1]]
+    if len(view.shares) > 1:
+        _line_of_shares(page, view)
+    rows = []
+    for number, (share, start, end) in enumerate(zip(view.shares, starts, ends, strict=True)):
+        style = GOOD if share.drawn else ""
+        rows.append(
+            (
+                text(page.marks.arrow if share.drawn else "", GOOD),
+                text(_fill(page, number), SHARE_STYLES[number % len(SHARE_STYLES)]),
+                text(_share_name(view, share), style),
+                text(f"{share.percent:.4g} %"),
+                text(f"{start:.4g} to {end:.4g}", DIM),
+                Text("") if share.usable else text("no usable endpoint", BAD),
+            )
+        )
+    page.table((Column(1), Column(1), Column(36, gives=True), Column(8, right=True), Column(20), Column(20)), rows)
+
+
+def _draw_text(view: SplitView) -> Text:
+    if view.kept:
+        return text(f"nothing was drawn, {view.kept} keeps the client where it is")
+    if view.number < 0:
+        return text("nothing had to be drawn")
+    drawn = text(f"{in_number(view.number)} drawn by {view.by or 'random'}")
+    if view.failed_over:
+        wanted = view.wanted or "the share it fell on"
+        return joined([drawn, text(f"{wanted} has no usable endpoint, so another share takes its place", WARN)], ": ")
+    return drawn
+
+
+def _line_of_shares(page: Page, view: SplitView) -> None:
+    """The line from 0 to 1, and where the number lies on it."""
+    width = page.room - 4
+    widths = cells_of([max(share.percent, 0.0) for share in view.shares], width)
+    line = Text("0 ", style=DIM)
+    for number, cells in enumerate(widths):
+        line += Text(_fill(page, number) * cells, style=SHARE_STYLES[number % len(SHARE_STYLES)])
+    page.add(line + Text(" 1", style=DIM))
+    if view.number >= 0:
+        at, drawn = 2 + _cell_of(view, widths), in_number(view.number)
+        fits = at + len(drawn) + 2 <= page.room
+        pointer = f"{page.marks.under} {drawn}" if fits else f"{drawn} {page.marks.under}"
+        page.add(text(" " * (at if fits else at - len(drawn) - 1) + pointer, GOOD))
+
+
+def _cell_of(view: SplitView, widths: Sequence[int]) -> int:
+    """Which cell of the line the number is in: always one of its own share, however narrow that was drawn."""
+    start, first = 0.0, 0
+    for share, cells in zip(view.shares, widths, strict=True):
+        end = start + share.percent / 100.0
+        if view.number < end and end > start:
+            return first + min(int((view.number - start) / (end - start) * cells), max(cells - 1, 0))
+        start, first = end, first + cells
+    return max(first - 1, 0)
+
+
+def _fill(page: Page, number: int) -> str:
+    return page.marks.fills[number % len(page.marks.fills)]
+
+
+def _share_name(view: SplitView, share: ShareView) -> str:
+    if view.owner == f"service {share.service}":
+        return share.version or "no version"
+    return joined_target(share.service, share.version)
+
+
+# --- the endpoint --------------------------------------------------------------------------------------------------
+
+
+def affinity(page: Page, decision: Decision) -> None:
+    view = decision.affinity
+    if view is None:
+        return
+    page.begin("Affinity")
+    style = {"kept": GOOD, "broken": WARN, "refused": BAD}.get(view.state, "")
+    sentence = [text(view.by, STRONG), text(AFFINITY.get(view.state, view.state), style), text(view.endpoint)]
+    page.add(joined([joined(sentence[:2], ": "), sentence[2]], ", "))
+    if view.detail:
+        page.add(text(view.detail, DIM))
+    for cookie in decision.cookies:
+        page.add(text(f"Set-Cookie: {cookie.removeprefix('Set-Cookie: ')}", DIM), indent=2)
+
+
+def endpoints(page: Page, decision: Decision, everything: bool) -> None:
+    if not decision.endpoints and decision.balance is None:
+        return
+    page.begin("Endpoints")
+    page.add(_strategy(decision))
+    if decision.balance is not None and decision.balance.note:
+        page.add(text(decision.balance.note, WARN))
+    listed, rest = _listed(decision.endpoints, everything)
+    if listed:
+        page.table(*_endpoint_table(page, listed))
+    rest_counts = ", ".join(f"{count:,} {state}" for state, count in rest.most_common())
+    if decision.more_endpoints:
+        rest_counts = ", ".join(part for part in (rest_counts, f"{decision.more_endpoints:,} more") if part)
+    if rest_counts:
+        page.add(text(f"not listed: {rest_counts} (--all lists them)", DIM), indent=12)
+
+
+def _endpoint_table(page: Page, listed: Sequence[EndpointReport]) -> tuple[list[Column], list[list[Text]]]:
+    """Columns that would say the same of each endpoint, or nothing, are left out."""
+    cells: list[tuple[str, Column, list[str]]] = [
+        ("endpoint", Column(40, gives=True), [each.address for each in listed]),
+        ("id", Column(24, gives=True), [each.id for each in listed]),
+        ("version", Column(16, gives=True), [each.version for each in listed]),
+        ("zone", Column(16, gives=True), [each.zone for each in listed]),
+        ("weight", Column(9, right=True), [str(each.weight) for each in listed]),
+        ("level", Column(6, right=True), [str(each.level) for each in listed]),
+        ("load", Column(9, right=True), [f"{each.load:,}" for each in listed]),
+        ("score", Column(11, right=True), [_score(each.score) for each in listed]),
+    ]
+    told = {
+        "endpoint": True,
+        "id": any(each.id not in each.address for each in listed),
+        "version": len({each.version for each in listed}) > 1,
+        "zone": any(each.zone for each in listed),
+        "weight": any(each.weight != 1 for each in listed),
+        "level": any(each.level for each in listed),
+        "load": any(each.load for each in listed),
+        "score": any(each.score is not None for each in listed),
+    }
+    shown = [cell for cell in cells if told[cell[0]]]
+    columns = [Column(1), *(column for _, column, _ in shown), Column(page.room, gives=True)]
+    rows = [[Text(""), *(text(name, DIM) for name, _, _ in shown), text("state", DIM)]]
+    for number, each in enumerate(listed):
+        style = GOOD if each.picked else "" if each.usable and not each.full else DIM
+        mark = text(page.marks.arrow if each.picked else "", GOOD)
+        state = text(each.state, STYLES.get(each.state, style))
+        rows.append(
+            [mark, *(text(values[number], style) for _, _, values in shown), joined([state, _state_detail(each)])]
+        )
+    return columns, rows
+
+
+def _strategy(decision: Decision) -> Text:
+    balance = decision.balance
+    parts = [text(f"of {target_of(decision)}")]
+    if balance is not None:
+        parts.append(text(balance.strategy, STRONG))
+        if balance.key:
+            parts.append(text(f"by {balance.key}"))
+        if balance.score_of:
+            parts.append(text(f"compares {balance.score_of}"))
+    return joined(parts, ", ")
+
+
+def _listed(reports: Sequence[EndpointReport], everything: bool) -> tuple[list[EndpointReport], Counter[str]]:
+    """Those to list, best first, and how many of each state are not."""
+    ordered = sorted(reports, key=_rank)
+    most = len(ordered) if everything else BRIEF_ENDPOINTS
+    return ordered[:most], Counter(each.state for each in ordered[most:])
+
+
+def _rank(report: EndpointReport) -> int:
+    if report.picked:
+        return 0
+    if report.state in NOT_ASKED:
+        return 3
+    return 1 if report.usable else 2
+
+
+def _state_detail(report: EndpointReport) -> Text:
+    parts = [report.detail]
+    if report.full:
+        parts.append("has all the requests it may")
+    said = ", ".join(part for part in parts if part)
+    # "ejected" need not be said twice.
+    if said.startswith(report.state):
+        said = said.removeprefix(report.state).lstrip()
+    return text(said, DIM)
+
+
+def _score(score: float | None) -> str:
+    return "" if score is None else f"{score:.4g}"
+
+
+def workers(page: Page, decisions: Sequence[Decision]) -> None:
+    """Who predicts what, where they differ; who decides by another version."""
+    if len(decisions) < 2:
+        return
+    groups: dict[tuple[str, str, int], list[int]] = {}
+    for decision in decisions:
+        key = (outcome_of(decision), decision.route, decision.config_version)
+        groups.setdefault(key, []).append(decision.worker)
+    if len(groups) == 1:
+        return
+    versions = {version for _, _, version in groups}
+    outcomes = {(outcome, route) for outcome, route, _ in groups}
+    page.begin("Workers")
+    if len(outcomes) > 1:
+        page.add(text("each picks by what it has done before, so they differ:", DIM))
+    page.table(
+        (Column(30), Column(1), Column(page.room, gives=True), Column(24)),
+        [
+            (
+                text(f"worker{'s' if len(numbers) > 1 else ''} {numbers_text(numbers)}"),
+                text(page.marks.arrow),
+                text(outcome),
+                text(f"by version {version}" if len(versions) > 1 else "", WARN),
+            )
+            for (outcome, _, version), numbers in groups.items()
+        ],
+    )
+
+
+def numbers_text(numbers: Iterable[int]) -> str:
+    """0, 1, 2, 5 as "0 to 2, 5"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+# --- what would become of it there ---------------------------------------------------------------------------------
+
+
+def limits(page: Page, settings: Sequence[Setting], places: Places, everything: bool) -> None:
+    if not settings:
+        return
+    page.begin("Limits")
+    chosen = [setting for setting in settings if everything or setting.origin != DEFAULT]
+    page.table(
+        (Column(28), Column(24, gives=True), Column(24, gives=True), Column(26)),
+        [
+            (
+                text(setting.name),
+                text(setting.value, STRONG),
+                text(f"from {setting.origin}" if setting.origin else "", DIM),
+                places.of(setting.position),
+            )
+            for setting in chosen
+        ],
+    )
+    rest = [f"{setting.name} {setting.value}" for setting in settings if setting not in chosen]
+    if rest:
+        page.add(text(f"by default: {', '.join(rest)}", DIM), indent=12)
+
+
+def retry(page: Page, decision: Decision) -> None:
+    view = decision.retry
+    if view is None:
+        return
+    page.begin("Retry")
+    if view.policy:
+        page.add(joined([text(view.policy), text(f"({view.owner})" if view.owner else "", DIM)]))
+    else:
+        page.add(text("no policy", DIM))
+    could = "this request could be sent again" if view.repeatable else "not sent again once an endpoint may have got it"
+    page.add(joined([text(could, "" if view.repeatable else WARN), text(view.why)], ": "))
+    if view.budget:
+        page.add(text(view.budget, DIM))
+
+
+HEAD_STYLES = {headlines.ADDED: "green", headlines.CHANGED: WARN, headlines.REMOVED: "red"}
+HEAD_WORDS = {headlines.ADDED: "added", headlines.CHANGED: "changed", headlines.REMOVED: "removed"}
+
+
+def head(page: Page, decision: Decision) -> None:
+    lines = headlines.compared(headlines.asked_head(decision.question), decision.head)
+    if not lines:
+        return
+    page.begin("Head")
+    used = {line.mark for line in lines}
+    legend = [text(f"{mark} {word}", HEAD_STYLES[mark]) for mark, word in HEAD_WORDS.items() if mark in used]
+    page.add(joined([text("what the endpoint gets:", DIM), joined(legend, "  ")]))
+    for line in lines:
+        style = HEAD_STYLES.get(line.mark, "")
+        was = text(f"  (was {line.before})" if line.before else "", DIM)
+        page.add(text(f"{line.mark} {line.line}", style) + was, indent=4)
+
+
+def conclusion(page: Page, decisions: Sequence[Decision]) -> None:
+    page.begin("Why")
+    page.add(text(because(decisions[0]), STRONG))
+    if len(decisions) > 1:
+        same = len({outcome_of(each) for each in decisions}) == 1
+        told = "Both workers say the same." if len(decisions) == 2 else f"All {len(decisions)} workers say the same."
+        if not same:
+            told = f"That is worker {decisions[0].worker}; what the others would do stands under Workers."
+        page.add(text(told, DIM))

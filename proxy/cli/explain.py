@@ -129,7 +129,6 @@ def past(options: Options, request_id: str, everything: bool) -> int:
         page = new_page()
         recount(page, record)
         print_page(page)
-        print()
         again(options, record, everything)
     return 0
 
@@ -139,7 +138,7 @@ def again(options: Options, record: Record, everything: bool) -> None:
     asked = Asked(
         method=record.method,
         url=f"{record.scheme}://{record.host}{record.path}" if record.path.startswith("/") else record.path,
-        headers=record.headers,
+        headers=_known_headers(record),
         client=record.peer or record.client,
         body_size=record.body_bytes,
         listener=record.listener,
@@ -149,19 +148,23 @@ def again(options: Options, record: Record, everything: bool) -> None:
     try:
         answer = options.client.get("explain", query=asked.query())
     except Refused as error:
-        print(output.printable(f"It cannot be asked again: {error}."))
+        say(f"It cannot be asked again: {error}.")
         return
     decisions = decisions_of(answer, options.client.admin)
     versions = sorted({decision.config_version for decision in decisions})
     if versions != [record.config_version]:
         now = ", ".join(map(str, versions)) or "unknown"
-        print(
-            f"The configuration has changed since: version {record.config_version} decided this request, "
-            f"{now} is in force now."
-        )
+        say(f"The configuration has changed since: version {record.config_version} decided it, {now} is in force now.")
         return
-    print("The configuration is still the same. The same request now, with the fields that were recorded:\n")
+    say("The configuration is still the same. This is what would become of it now, as far as it was recorded:")
+    print()
     show(decisions, [str(problem) for problem in answer.get("problems", ())], everything=everything)
+
+
+def _known_headers(record: Record) -> tuple[tuple[str, str], ...]:
+    if not record.user_agent or any(name.lower() == "user-agent" for name, _ in record.headers):
+        return record.headers
+    return (("User-Agent", record.user_agent), *record.headers)
 
 
 # --- the answers as values, and on paper -------------------------------------------------------------------------
@@ -193,6 +196,16 @@ def show(decisions: Sequence[Decision], problems: Sequence[str], *, everything: 
 
     page = new_page()
     tell(page, decisions, problems=problems, everything=everything)
+    print_page(page)
+
+
+def say(sentence: str) -> None:
+    """A paragraph of its own, between two pages."""
+    from proxy.cli.layout import text
+
+    page = new_page()
+    page.headline(text(""))
+    page.headline(text(sentence))
     print_page(page)
 
 

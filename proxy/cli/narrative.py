@@ -28,7 +28,8 @@ from proxy.cli.layout import Column, Page, joined, text
 from proxy.cli.output import STYLES
 from proxy.cli.timeline import cells_of
 
-# Endpoints that a brief page lists: as many as one looks at.
+# Routes and endpoints that a brief page lists: as many as one looks at.
+BRIEF_ROUTES = 12
 BRIEF_ENDPOINTS = 12
 
 DIM = "dim"
@@ -93,7 +94,7 @@ def tell(
     if file:
         page.headline(text(f"by {file} alone: every endpoint is taken for healthy and idle", DIM))
     request(page, decision, places)
-    routes(page, decision, places)
+    routes(page, decision, places, everything)
     before = [phase for phase in decision.phases if phase.owner.startswith("route ")]
     after = [phase for phase in decision.phases if not phase.owner.startswith("route ")]
     filters(page, before, everything)
@@ -196,19 +197,40 @@ def _query(decision: Decision) -> str:
 # --- routes --------------------------------------------------------------------------------------------------------
 
 
-def routes(page: Page, decision: Decision, places: Places) -> None:
+# What a route that is nowhere near loses by. Such routes say little about a request.
+FAR = ("host", "path")
+
+
+def routes(page: Page, decision: Decision, places: Places, everything: bool) -> None:
     if not decision.routes and not decision.hidden:
         return
     page.begin("Routes")
+    told = decision.routes if everything else _nearer(decision.routes)
     page.table(
         (Column(6, right=True), Column(1), Column(24), Column(page.room, gives=True), Column(26)),
-        [_route(page, verdict, places) for verdict in decision.routes],
+        [_route(page, verdict, places) for verdict in told],
     )
-    if decision.hidden:
-        listed = ", ".join(f"{count:,} by {word}" for word, count in decision.hidden)
+    hidden = Counter(dict(decision.hidden))
+    hidden.update(_word(verdict) for verdict in decision.routes if verdict not in told)
+    if hidden:
+        listed = ", ".join(f"{count:,} by {word}" for word, count in hidden.most_common())
         page.add(text(f"not listed: {listed} (--all lists them)", DIM), indent=12)
     if not any(verdict.wins for verdict in decision.routes):
         page.add(text("none of them takes it", BAD))
+
+
+def _nearer(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """The winner and those that lost by little, then others, as many as a brief page lists, in their order."""
+    near = [verdict for verdict in verdicts if _word(verdict) not in FAR]
+    far = [verdict for verdict in verdicts if _word(verdict) in FAR]
+    chosen = near[:BRIEF_ROUTES] + [verdict for verdict in near[BRIEF_ROUTES:] if verdict.wins]
+    chosen += far[: max(0, BRIEF_ROUTES - len(chosen))]
+    return [verdict for verdict in verdicts if verdict in chosen]
+
+
+def _word(verdict: Verdict) -> str:
+    """What its reason begins with; "" of the winner."""
+    return verdict.reason.partition(":")[0]
 
 
 def _route(page: Page, verdict: Verdict, places: Places) -> tuple[Text, ...]:

@@ -193,7 +193,7 @@ def test_a_past_request_under_a_configuration_that_is_gone(run: Any, agent: Agen
     agent.remembers(replace(decisions.failed(), config_version=5))
     agent.explains(decisions.forwarded(), replace(decisions.forwarded(), worker=1))
     out = run("--request-id", decisions.ID)
-    assert "The configuration has changed since: version 5 decided this request, 7 is in force now." in out
+    assert "The configuration has changed since: version 5 decided it, 7 is in force now." in out
     assert "web v2 at 10.0.0.3:80" not in out
 
 

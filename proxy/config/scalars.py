@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import re
 
+from mesh.units import BYTES, MICROSECONDS
 from proxy.config.nodes import shown
 
 DURATION_PATTERN = r"^([0-9]{1,5}(h|m|s|ms)){1,4}$"
 SIZE_PATTERN = r"^[0-9]{1,15} ?([KMGT]i?B|kB|B)$"
 
-MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-BYTES = {
-    "B": 1,
-    "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4,
-    "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
-}  # fmt: skip
+MILLISECONDS = {unit: micros // 1000 for unit, micros in MICROSECONDS.items() if micros >= 1000}
 
 _DURATION = re.compile(DURATION_PATTERN)
 _DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")

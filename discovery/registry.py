@@ -267,11 +267,17 @@ class Registry:
         """What `Base(base)` would lead to, of the next version; the snapshot in force if it is the same. Nothing
         changes."""
         now = self.snapshot
-        then = preview(base, now.version, self._overlay, self._statements, self._roster, self._nodes)
-        if then == now:
+        then = self.would_be(base)
+        if then is now:
             return now
         self._tried = msgspec.structs.replace(then, version=now.version + 1)
         return self._tried
+
+    def would_be(self, base: Snapshot) -> Snapshot:
+        """The same for somebody who only wants to know: nothing is kept of it, and its version is the one in force."""
+        now = self.snapshot
+        then = preview(base, now.version, self._overlay, self._statements, self._roster, self._nodes)
+        return now if then == now else then
 
     def apply(self, change: Change, now: float) -> Applied:
         """Put `change` in force. Raises ChangeError, and then nothing has changed."""

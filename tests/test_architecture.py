@@ -75,6 +75,7 @@ PURE = (
     "proxy/http1/framing.py",
     "proxy/http1/phases.*",
     "proxy/http1/replies.py",
+    "proxy/plan/*.py",
     "proxy/preface/client_hello.py",
     "proxy/preface/detect.py",
     "proxy/preface/proxy_protocol.py",

@@ -21,6 +21,7 @@ from proxy.admin.api import Api
 from proxy.admin.consul.handlers import Consul
 from proxy.admin.endpoints import Endpoints
 from proxy.admin.nodes import Nodes
+from proxy.admin.plan import Plans
 from proxy.admin.problems import guard
 from proxy.admin.routes import Routes
 from proxy.admin.sd import PrometheusTargets
@@ -93,7 +94,7 @@ async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Acces
     app.add_routes(Probes(api).routes())
     if whole:
         # The native paths first: where Consul's are the same, they are not served.
-        for part in (State, Services, Endpoints, Routes, Nodes, Watch, PrometheusTargets, Consul):
+        for part in (State, Services, Endpoints, Routes, Nodes, Plans, Watch, PrometheusTargets, Consul):
             app.add_routes(part(api).routes())
     log = logging.getLogger("hivemesh.admin")
     log.addFilter(is_ours)

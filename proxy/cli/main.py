@@ -1,7 +1,7 @@
 """The commands of `hivemesh`: which there are, and which exit code an error becomes.
 
-Exit codes: 0 ok, 1 invalid input or a failed check, 2 usage, 3 cannot reach the agent. What a command shows is in
-check.py, explain.py, show.py, registry.py, dns.py and stats.py.
+Exit codes: 0 ok, 1 invalid input or a failed check, 2 usage, 3 cannot reach the agent, 4 changes, of those who were
+asked for that (`plan --exit-code`). What a command shows is in the file called like it, or in show.py and registry.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from proxy.cli.client import DEFAULT_ADMIN, Refused, Unreachable
 from proxy.cli.context import ADMIN_VARIABLE, TOKEN_VARIABLE, Options
 from proxy.cli.dns import dns
 from proxy.cli.explain import explain
+from proxy.cli.plan import plan
 
 EXIT_FAILED = 1
 EXIT_UNREACHABLE = 3
@@ -88,5 +89,5 @@ def run(config: str, user: str | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "proxy", "run", "-c", config, *as_user])
 
 
-for command in (check, explain, *show.COMMANDS, *registry.COMMANDS, dns, stats.stats):
+for command in (check, explain, plan, *show.COMMANDS, *registry.COMMANDS, dns, stats.stats):
     hivemesh.add_command(command)

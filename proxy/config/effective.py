@@ -68,9 +68,9 @@ def effective(config: Config) -> dict[str, Json]:
         "timeouts": TIMEOUTS.render(settings.timeouts),
         "registry": REGISTRY.render(config.registry),
         **({"dns": DNS.render(settings.dns)} if settings.dns.addresses else {}),
-        "listeners": [_listener(each) for each in config.snapshot.listeners if not each.protocol.is_dns],
+        "listeners": [show_listener(each) for each in config.snapshot.listeners if not each.protocol.is_dns],
         "services": _services(config),
-        **_given(nodes={node.name: _node(node) for node in config.snapshot.nodes}),
+        **_given(nodes={node.name: show_node(node) for node in config.snapshot.nodes}),
         "tests": [_test(test) for test in config.tests],
     }
     return {key: _escaped(value) for key, value in shown.items()}
@@ -96,7 +96,7 @@ def _escaped(value: Json) -> Json:
     return value
 
 
-def _listener(listener: Listener) -> dict[str, Json]:
+def show_listener(listener: Listener) -> dict[str, Json]:
     streams = listener.streams
     default: dict[str, Json] = {}
     if streams and _is_default(streams[-1]):
@@ -118,7 +118,7 @@ def _listener(listener: Listener) -> dict[str, Json]:
 
 
 def _routes(routes: tuple[Route, ...], streams: tuple[StreamRoute, ...]) -> list[Json]:
-    return [*(_route(route) for route in routes), *(_stream(route) for route in streams)]
+    return [*(show_route(route) for route in routes), *(show_stream(route) for route in streams)]
 
 
 def _is_default(route: StreamRoute) -> bool:
@@ -126,7 +126,7 @@ def _is_default(route: StreamRoute) -> bool:
     return route.name == DEFAULT_ROUTE and not (route.sni or route.clients or route.split)
 
 
-def _stream(route: StreamRoute) -> dict[str, Json]:
+def show_stream(route: StreamRoute) -> dict[str, Json]:
     return {
         "name": route.name,
         "match": _given(sni=list(route.sni), clients=list(route.clients)),
@@ -138,7 +138,7 @@ def _stream(route: StreamRoute) -> dict[str, Json]:
     }
 
 
-def _route(route: Route) -> dict[str, Json]:
+def show_route(route: Route) -> dict[str, Json]:
     shown: dict[str, Json] = {"name": route.name, "match": _match(route.match)}
     shown |= _given(
         service=route.service,
@@ -227,15 +227,15 @@ def _services(config: Config) -> dict[str, Json]:
     names: dict[str, list[Endpoint]] = {}
     for followed in config.followed:
         names.setdefault(followed.service, []).append(followed.endpoint)
-    return {each.name: _service(each, names.get(each.name, [])) for each in config.snapshot.services}
+    return {each.name: show_service(each, names.get(each.name, [])) for each in config.snapshot.services}
 
 
-def _service(service: Service, followed: list[Endpoint]) -> dict[str, Json]:
+def show_service(service: Service, followed: list[Endpoint]) -> dict[str, Json]:
     return {
         **_given(domain=service.domain),
         "load_balancing": show_load_balancing(service.load_balancing, service.balancing),
         **_optional(AFFINITY, service.affinity),
-        "endpoints": [_endpoint(endpoint) for endpoint in (*service.endpoints, *followed)],
+        "endpoints": [show_endpoint(endpoint) for endpoint in (*service.endpoints, *followed)],
         **_given(
             traffic_split=[_share(share) for share in service.traffic_split],
             health_check=show_check(service.health_check),
@@ -249,7 +249,7 @@ def _service(service: Service, followed: list[Endpoint]) -> dict[str, Json]:
     }
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Json]:
+def show_endpoint(endpoint: Endpoint) -> dict[str, Json]:
     return {
         "id": endpoint.id,
         "address": endpoint.address,
@@ -262,7 +262,7 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Json]:
     }
 
 
-def _node(node: Node) -> dict[str, Json]:
+def show_node(node: Node) -> dict[str, Json]:
     return _given(address=node.address, metadata=_texts(node.metadata))
 
 

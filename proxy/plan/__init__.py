@@ -1,0 +1,1 @@
+"""What a new configuration would change, before it is in force."""

@@ -53,8 +53,8 @@ def marks_for(encoding: str | None) -> Marks:
 
 
 def text(content: object, style: str = "") -> Text:
-    """One run of text, with control characters shown instead of meant."""
-    return Text(printable(str(content)), style=style)
+    """One run of text, with control characters shown instead of meant. Its style is not that of what is added to it."""
+    return Text.assemble((printable(str(content)), style))
 
 
 def joined(parts: Iterable[Text | str], separator: str = " ") -> Text:
@@ -112,7 +112,7 @@ class Page:
         if self._label:
             if self.lines:
                 self.lines.append(Text(""))
-            label = Text(self._label.ljust(GUTTER), style="bold cyan")
+            label = text(self._label.ljust(GUTTER), "bold cyan")
             self._label = ""
         self.lines.append(_trimmed(label + line))
 

@@ -349,7 +349,7 @@ def _line_of_shares(page: Page, view: SplitView) -> None:
     """The line from 0 to 1, and where the number lies on it."""
     width = page.room - 4
     widths = cells_of([max(share.percent, 0.0) for share in view.shares], width)
-    line = Text("0 ", style=DIM)
+    line = text("0 ", DIM)
     for number, cells in enumerate(widths):
         line += Text(_fill(page, number) * cells, style=SHARE_STYLES[number % len(SHARE_STYLES)])
     page.add(line + Text(" 1", style=DIM))
@@ -387,6 +387,8 @@ def _share_name(view: SplitView, share: ShareView) -> str:
 def affinity(page: Page, decision: Decision) -> None:
     view = decision.affinity
     if view is None:
+        page.begin("Cookies")
+        _cookies(page, decision)
         return
     page.begin("Affinity")
     style = {"kept": GOOD, "broken": WARN, "refused": BAD}.get(view.state, "")
@@ -394,6 +396,11 @@ def affinity(page: Page, decision: Decision) -> None:
     page.add(joined([joined(sentence[:2], ": "), sentence[2]], ", "))
     if view.detail:
         page.add(text(view.detail, DIM))
+    _cookies(page, decision)
+
+
+def _cookies(page: Page, decision: Decision) -> None:
+    """What the answer would bind the client by: its endpoint, or its share of a split."""
     for cookie in decision.cookies:
         page.add(text(f"Set-Cookie: {cookie.removeprefix('Set-Cookie: ')}", DIM), indent=2)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Span
 
 from mesh.decision import Decision, EndpointReport, PhaseVerdict, Question, Setting, ShareView, SplitView
 from mesh.record import Record
@@ -126,6 +127,15 @@ def test_without_colours_there_is_nothing_but_text() -> None:
     assert "\x1b[" in printed(color_system="standard")
     assert "\x1b[3" not in printed(no_color=True)  # colours of letters
     assert "\x1b" not in printed(color_system=None)
+
+
+def test_a_style_ends_where_its_words_end() -> None:
+    page = Page(80)
+    narrative.tell(page, [decisions.forwarded()])
+    recount(page, decisions.failed())
+    assert not any(line.style for line in page.lines)
+    [labelled] = [line for line in page.lines if line.plain.startswith("Request    path")]
+    assert labelled.spans[0] == Span(0, 11, "bold cyan")
 
 
 # --- texts of others ---------------------------------------------------------------------------------------------

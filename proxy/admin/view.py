@@ -42,6 +42,8 @@ class Asked(Struct, frozen=True):
 
 class AgentView(Protocol):
     config: Config
+    config_file: str  # its name
+    config_text: bytes  # what it was read from, see Loaded; empty: not known
     catalog: Catalog
     snapshot: Snapshot  # what the workers were sent last
     table: Table

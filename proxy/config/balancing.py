@@ -24,6 +24,7 @@ from discovery.policies import (
 from proxy.config.endpoints import METADATA
 from proxy.config.nodes import Mapping, Node, Path, shown
 from proxy.config.numbers import Number, Percent
+from proxy.config.places import Parts, Place
 from proxy.config.reading import Reading
 from proxy.config.records import AnyKey, Fields, Key, Record
 from proxy.config.shapes import Again, Always, Choice, Duration, Flag, Integer, Json, MapOf, ScalarShape, Schema, Text
@@ -203,6 +204,9 @@ class LoadBalancingShape(Record[LoadBalancing]):
 
     def schema(self, defs: Schema) -> Schema:
         return {"anyOf": [STRATEGIES.schema(defs), super().schema(defs)]}
+
+    def parts(self, node: Node, path: Path) -> Parts:
+        return super().parts(node, path) if type(node) is Mapping else {STRATEGY.name: Place(node, path)}
 
 
 # --- affinity -----------------------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import msgspec
 
 from discovery.model import Endpoint, HealthCheck
-from proxy.config.addresses import parse_endpoint_address
+from proxy.config.addresses import followed_name, parse_endpoint_address
 from proxy.config.checks import CHECK, written_over
-from proxy.config.nodes import Node, Path
+from proxy.config.nodes import Node, Path, Scalar, child
+from proxy.config.places import Parts
 from proxy.config.reading import Reading
 from proxy.config.records import AnyKey, Distinct, Fields, Key, Record, RecordList
 from proxy.config.shapes import Flag, Integer, MapOf, Schema, Shape, Text
@@ -62,6 +63,9 @@ class _OwnCheck(Shape[Fields]):
         defs["health_check"] = CHECK.schema(defs)
         return {"$ref": "#/$defs/health_check"}
 
+    def parts(self, node: Node, path: Path) -> Parts:
+        return CHECK.parts(node, path)
+
 
 ENDPOINT_CHECK = Key("health_check", _OwnCheck(), "where it differs from the service's")
 
@@ -102,7 +106,15 @@ def finished(written: WrittenEndpoint, service: HealthCheck | None) -> Endpoint:
     return endpoint if check is None else msgspec.structs.replace(endpoint, health_check=written_over(check, service))
 
 
+def _is_name(item: Node) -> bool:
+    """The effective configuration has names, which are followed, after places."""
+    address = child(item, ENDPOINT_ADDRESS.name)
+    return isinstance(address, Scalar) and followed_name(address.text) is not None
+
+
 ENDPOINT = Record("an endpoint", ENDPOINT_KEYS, build_endpoint)
 ENDPOINTS = Key(
-    "endpoints", RecordList(ENDPOINT, (Distinct(ENDPOINT_ID, identity, "id"),)), "the places that provide the service"
+    "endpoints",
+    RecordList(ENDPOINT, (Distinct(ENDPOINT_ID, identity, "id"),), rank=_is_name),
+    "the places that provide the service",
 )

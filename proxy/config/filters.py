@@ -12,7 +12,8 @@ from typing import TypeVar
 from discovery.model import DirectResponse, Filters, HeaderEdit, Redirect, UrlRewrite
 from proxy.config.addresses import parse_host_name
 from proxy.config.guards import GUARDS, build_policies
-from proxy.config.nodes import Node, Path
+from proxy.config.nodes import Mapping, Node, Path
+from proxy.config.places import Parts
 from proxy.config.reading import Reading
 from proxy.config.records import AnyKey, Fields, Key, Record
 from proxy.config.shapes import Again, Integer, Json, ListOf, MapOf, ScalarShape, Schema, Shape, Text
@@ -151,13 +152,21 @@ FILTER = Record(
 )
 
 
+_ORDER = {name: index for index, name in enumerate(FILTER.spellings)}
+
+
+def _order(item: Node) -> int:
+    """Filters apply in the order of their kinds."""
+    return min((_ORDER.get(name, 0) for name in item.entries), default=0) if isinstance(item, Mapping) else 0
+
+
 class FilterList(Shape[Filters]):
     """A list of filters, each kind at most once. They apply in a fixed order, so theirs in the list means nothing."""
 
     expected = "a list of filters"
 
     def __init__(self) -> None:
-        self.entries = ListOf(FILTER, MAX_FILTERS)
+        self.entries = ListOf(FILTER, MAX_FILTERS, rank=_order)
 
     def read(self, node: Node, path: Path, reading: Reading) -> Filters | None:
         entries = self.entries.read(node, path, reading)
@@ -181,6 +190,9 @@ class FilterList(Shape[Filters]):
 
     def schema(self, defs: Schema) -> Schema:
         return self.entries.schema(defs)
+
+    def parts(self, node: Node, path: Path) -> Parts:
+        return self.entries.parts(node, path)
 
 
 def _only(once: dict[str, Fields], key: Key[T]) -> T | None:

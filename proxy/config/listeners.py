@@ -6,6 +6,7 @@ have no such thing: there a route without match takes the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from discovery.model import Listener, Protocol, Route, StreamRoute
@@ -15,7 +16,7 @@ from proxy.config.reading import Reading
 from proxy.config.records import AnyKey, Distinct, Fields, Key, Record, RecordList, Variants
 from proxy.config.routes import ROUTE, ROUTE_VERSION, SERVICE, AnyRoute, route_list
 from proxy.config.shapes import Choice, Integer, Text
-from proxy.config.streams import ANY_ROUTE, CONNECTION_ROUTE, SESSION_ROUTE, check_version
+from proxy.config.streams import ANY_ROUTE, CONNECTION_ROUTE, SESSION_ROUTE, check_version, is_stream
 from proxy.config.words import NAME, BoundAddress, BoundDatagrams
 
 LARGEST_COUNT = 10_000_000  # connections: above what one machine has memory for
@@ -73,11 +74,11 @@ LISTENER_VERSION = Key(ROUTE_VERSION.name, ROUTE_VERSION.shape, "only endpoints 
 ABOUT_ROUTES = "which request or connection goes where; of http by default: every service by Host = its domain"
 
 
-def _routes(route: Record[AnyRoute]) -> Key[tuple[AnyRoute, ...]]:
-    return Key("routes", route_list(route), ABOUT_ROUTES)
+def _routes(route: Record[AnyRoute], rank: Callable[[Node], int] | None = None) -> Key[tuple[AnyRoute, ...]]:
+    return Key("routes", route_list(route, rank), ABOUT_ROUTES)
 
 
-LISTENER_ROUTES = _routes(ANY_ROUTE)
+LISTENER_ROUTES = _routes(ANY_ROUTE, is_stream)
 _COMMON: tuple[AnyKey, ...] = (LISTENER_NAME, PROTOCOL, MAX_CONNECTIONS)
 _TARGET: tuple[AnyKey, ...] = (LISTENER_SERVICE, LISTENER_VERSION)
 

@@ -11,31 +11,51 @@ import hashlib
 import os
 from collections.abc import Mapping as Environment
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from discovery.model import Config, EscapePolicy
 from proxy.config import references
 from proxy.config.document import DOCUMENT, MERGE_SLASHES, PATH_ESCAPES
-from proxy.config.nodes import Mapping, Scalar, describe
+from proxy.config.nodes import Mapping, Node, Scalar, describe
+from proxy.config.places import Place
 from proxy.config.problems import Loaded
 from proxy.config.reading import Reading
 from proxy.config.tree import parse
 
-__all__ = ["MAX_BYTES", "Loaded", "load", "load_text"]
+__all__ = ["MAX_BYTES", "Loaded", "Written", "load", "load_text", "load_written", "text_written"]
 
 # 10,000 routes with 10,000 endpoints are 3 MB.
 MAX_BYTES = 32 * 1024 * 1024
 
 
+class Written(NamedTuple):
+    """A configuration together with what it was read from. `root` is None when it could not be read as YAML."""
+
+    loaded: Loaded
+    file: str
+    text: str = ""
+    root: Node | None = None
+
+    def places(self) -> Place:
+        """Where everything was written. Only for a configuration without problems."""
+        assert self.root is not None
+        return Place(self.root, None, DOCUMENT.parts(self.root, None))
+
+
 def load(path: str | os.PathLike[str], environment: Environment[str, str] = os.environ) -> Loaded:
     """Read the file at `path`. Relative paths stay relative in messages."""
+    return load_written(path, environment).loaded
+
+
+def load_written(path: str | os.PathLike[str], environment: Environment[str, str] = os.environ) -> Written:
     name = os.fspath(path)
     reading = Reading(name)
     content = read_bytes(name, MAX_BYTES, reading)
     text = decoded(content, reading) if content is not None else None
     if content is None or text is None:
-        return Loaded(config=None, problems=reading.problems())
+        return Written(Loaded(config=None, problems=reading.problems()), name)
     return _loaded(text, content, name, environment)
 
 
@@ -70,29 +90,33 @@ def decoded(content: bytes, reading: Reading) -> str | None:
 
 def load_text(text: str, filename: str, environment: Environment[str, str] = os.environ) -> Loaded:
     """The same for text that is here already; `filename` is what its problems and positions name."""
+    return text_written(text, filename, environment).loaded
+
+
+def text_written(text: str, filename: str, environment: Environment[str, str] = os.environ) -> Written:
     return _loaded(text, text.encode(errors="replace"), filename, environment)
 
 
-def _loaded(text: str, content: bytes, filename: str, environment: Environment[str, str]) -> Loaded:
+def _loaded(text: str, content: bytes, filename: str, environment: Environment[str, str]) -> Written:
     reading = Reading(filename)
     # Everything read stays reachable until the end, so the cyclic collector would only walk it again and again: half
     # of the time of a large file.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        config = _read(text, reading, environment)
+        root = parse(text, reading, environment)
+        config = _read(root, reading)
     finally:
         if collecting:
             gc.enable()
     problems = reading.problems()
     if problems or config is None:
-        return Loaded(config=None, problems=problems)
+        return Written(Loaded(config=None, problems=problems), filename, text, root)
     digest = hashlib.sha256(content).hexdigest()[:12]
-    return Loaded(config=msgspec.structs.replace(config, digest=digest))
+    return Written(Loaded(config=msgspec.structs.replace(config, digest=digest)), filename, text, root)
 
 
-def _read(text: str, reading: Reading, environment: Environment[str, str]) -> Config | None:
-    root = parse(text, reading, environment)
+def _read(root: Node | None, reading: Reading) -> Config | None:
     if root is None:
         if not reading.problems():
             reading.problem_at(0, 0, "the file is empty, expected a mapping with listeners and services")

@@ -80,7 +80,7 @@ PATH_REGEX = Key("path_regex", PATTERN, "the whole path matches this expression 
 METHODS = Key("methods", ListOf(Text("a method", method), MAX_METHODS, 1, unique=True), "one of these methods")
 HEADERS = Key(
     "headers",
-    MapOf(Condition(HEADER_VALUE, EXACT), HEADER_NAME, MAX_CONDITIONS, folded=True),
+    MapOf(Condition(HEADER_VALUE, EXACT), HEADER_NAME, MAX_CONDITIONS, folded=True, lower=True),
     "every one of these headers matches",
 )
 QUERY = Key(
@@ -102,13 +102,12 @@ def _build_match(fields: Fields) -> RouteMatch:
         kind, path = PathKind.EXACT, fields.get(PATH_EXACT, "/")
     elif fields.given(PATH_REGEX):
         kind, path = PathKind.REGEX, fields.get(PATH_REGEX, "/")
-    headers = fields.get(HEADERS, {})
     return RouteMatch(
         host=fields.get(HOST, ""),
         path_kind=kind,
         path=path,
         methods=fields.get(METHODS, ()),
-        headers=tuple(NameMatch(name=name.lower(), kind=k, value=v) for name, (k, v) in headers.items()),
+        headers=tuple(NameMatch(name=name, kind=k, value=v) for name, (k, v) in fields.get(HEADERS, {}).items()),
         query=tuple(NameMatch(name=name, kind=k, value=v) for name, (k, v) in fields.get(QUERY, {}).items()),
         clients=fields.get(CLIENTS, ()),
     )

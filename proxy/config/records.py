@@ -18,6 +18,7 @@ import msgspec
 
 from discovery.model import Struct
 from proxy.config.nodes import Mapping, Node, Path, Sequence, describe, in_line, shown
+from proxy.config.places import Parts, Place
 from proxy.config.reading import Reading
 from proxy.config.shapes import Duration, DurationIn, Json, ListOf, Schema, Shape
 
@@ -203,6 +204,16 @@ class Record(Shape[T]):
             raise NotImplementedError(self.title)
         return self.show(value)
 
+    def parts(self, node: Node, path: Path) -> Parts:
+        found: Parts = {}
+        for name, (where, item) in node.entries.items() if type(node) is Mapping else ():
+            known = self.spellings.get(name)
+            if known is not None:
+                key, shape = known
+                at: Path = (path, name)
+                found[key.name] = Place(item, at, shape.parts(item, at), where)
+        return found
+
 
 class Variants(Record[T]):
     """A record whose table depends on what is written: `choose` finds it. `keys` are those of all tables together,
@@ -219,6 +230,9 @@ class Variants(Record[T]):
 
     def build_chosen(self, fields: Fields) -> T | None:
         return self.choose(fields.node).build(fields)
+
+    def parts(self, node: Node, path: Path) -> Parts:
+        return self.choose(node).parts(node, path) if type(node) is Mapping else {}
 
 
 class StructRecord(Record[S]):
@@ -273,8 +287,15 @@ class Distinct:
 class RecordList(ListOf[T]):
     """A list of records with identities."""
 
-    def __init__(self, record: Record[T], distinct: tuple[Distinct, ...], most: int = 0, least: int = 0) -> None:
-        super().__init__(record, most, least)
+    def __init__(
+        self,
+        record: Record[T],
+        distinct: tuple[Distinct, ...],
+        most: int = 0,
+        least: int = 0,
+        rank: Callable[[Node], int] | None = None,
+    ) -> None:
+        super().__init__(record, most, least, rank=rank)
         self.record = record
         self.distinct = distinct
 

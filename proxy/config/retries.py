@@ -12,6 +12,7 @@ from discovery.policies import SOURCE_LIMITS, CircuitBreaker, RetryPolicy
 from discovery.retry_on import parse_retry_on
 from proxy.config.nodes import Mapping, Node, Path
 from proxy.config.numbers import Number, Percent
+from proxy.config.places import Parts, Place
 from proxy.config.reading import Reading
 from proxy.config.records import Fields, Key, Record, StructRecord
 from proxy.config.scalars import format_duration
@@ -81,6 +82,9 @@ class BudgetRecord(Record[Budget]):
 
     def schema(self, defs: Schema) -> Schema:
         return {"anyOf": [BUDGET_PERCENT.shape.schema(defs), super().schema(defs)]}
+
+    def parts(self, node: Node, path: Path) -> Parts:
+        return super().parts(node, path) if type(node) is Mapping else {BUDGET_PERCENT.name: Place(node, path)}
 
 
 MAX_RETRIES = Key("max_retries", Integer(0, MOST_RETRIES), "times that a request is sent again; 1 by default, 0 = none")

@@ -7,6 +7,7 @@ What concerns endpoints means nothing where none is asked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 from discovery.model import Filters, PathKind, Route, RouteMatch, StreamRoute, TrafficSplit
@@ -22,7 +23,7 @@ from proxy.config.filters import (
 )
 from proxy.config.guards import MIRROR, check_mirror
 from proxy.config.matches import MATCH_RECORD, PATH_EXACT, PATH_PREFIX, PATH_REGEX
-from proxy.config.nodes import Mapping, Sequence
+from proxy.config.nodes import Mapping, Node, Sequence
 from proxy.config.records import AnyKey, Distinct, Fields, Key, Record, RecordList
 from proxy.config.retries import check_attempt
 from proxy.config.shapes import Again, Duration
@@ -185,5 +186,5 @@ ROUTE: Record[AnyRoute] = Record(
 )
 
 
-def route_list(route: Record[AnyRoute]) -> RecordList[AnyRoute]:
-    return RecordList(route, (Distinct(ROUTE_NAME, lambda fields: fields.get(ROUTE_NAME, None), "name"),))
+def route_list(route: Record[AnyRoute], rank: Callable[[Node], int] | None = None) -> RecordList[AnyRoute]:
+    return RecordList(route, (Distinct(ROUTE_NAME, lambda fields: fields.get(ROUTE_NAME, None), "name"),), rank=rank)

@@ -8,6 +8,7 @@ from discovery.model import RequestSample, RouteTest
 from mesh.paths import PathError, origin, split_port
 from proxy.config.addresses import parse_host_pattern
 from proxy.config.nodes import Node, Path, Scalar, shown
+from proxy.config.places import Parts, Place
 from proxy.config.reading import Reading
 from proxy.config.records import Fields, Key, Record
 from proxy.config.shapes import Integer, MapOf, Schema, Text
@@ -118,6 +119,11 @@ class RequestRecord(Record[RequestSample]):
 
     def schema(self, defs: Schema) -> Schema:
         return {"anyOf": [{"type": "string", "minLength": 1}, super().schema(defs)]}
+
+    def parts(self, node: Node, path: Path) -> Parts:
+        if type(node) is not Scalar:
+            return super().parts(node, path)
+        return {METHOD.name: Place(node, path), URL.name: Place(node, path)}
 
 
 EXPECT_ROUTE = Key("route", NAME, "name of the route that wins")

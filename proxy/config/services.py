@@ -112,22 +112,27 @@ def show_mesh(service: Service) -> dict[str, Json]:
         CIRCUIT_BREAKER.name: CIRCUIT_BREAKER.shape.render(service.circuit_breaker),
         **show_policies(service.policies),
         PROXY_PROTOCOL.name: service.proxy_protocol.value,
+        **{key.name: key.shape.render(value) for key, value in _ALWAYS.items()},
     }
 
 
 MESH_KEYS: tuple[AnyKey, ...] = (TIMEOUT, DEADLINE_HEADER, RETRY, CIRCUIT_BREAKER, *GUARDS, PROXY_PROTOCOL)
+# What can only be said one way, and what that is.
+_ALWAYS: dict[Key[bool], bool] = {
+    Key("enabled", Always(True, "policies that shall not be in force are left out"), "policies are in force"): True,
+    Key("mtls", Always(False, "mutual TLS is not in this release"), "mutual TLS", aliases=("mtls_enabled",)): False,
+    Key(
+        "tracing",
+        Always(True, "trace context is always passed on in this release"),
+        "trace context is accepted or started, passed on and logged",
+        aliases=("tracing_enabled",),
+    ): True,
+}
 MESH = Record(
     "mesh policies",
     (
         *MESH_KEYS,
-        Key("enabled", Always(True, "policies that shall not be in force are left out"), "policies are in force"),
-        Key("mtls", Always(False, "mutual TLS is not in this release"), "mutual TLS", aliases=("mtls_enabled",)),
-        Key(
-            "tracing",
-            Always(True, "trace context is always passed on in this release"),
-            "trace context is accepted or started, passed on and logged",
-            aliases=("tracing_enabled",),
-        ),
+        *_ALWAYS,
     ),
     _build_mesh,
 )

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Generic, TypeAlias, TypeVar
 
 from proxy.config.nodes import BROKEN, QUOTED, Mapping, Node, Path, Scalar, Sequence, describe, in_line, shown
+from proxy.config.places import Parts, Place
 from proxy.config.reading import Reading
 from proxy.config.scalars import (
     DURATION_PATTERN,
@@ -52,6 +53,11 @@ class Shape(Generic[T]):
         """As the file would say it."""
         raise NotImplementedError
 
+    def parts(self, node: Node, path: Path) -> Parts:
+        """Where the parts of a value without problems were written, by the names and in the order that the effective
+        configuration has for them. Nothing for a scalar."""
+        return {}
+
 
 class Again(Shape[T]):
     """What stands in other places, too: the schema has it once, as `name`."""
@@ -70,6 +76,9 @@ class Again(Shape[T]):
 
     def render(self, value: T) -> Json:
         return self.shape.render(value)
+
+    def parts(self, node: Node, path: Path) -> Parts:
+        return self.shape.parts(node, path)
 
 
 def or_environment(schema: Schema, defs: Schema) -> Schema:
@@ -327,8 +336,18 @@ class Size(ScalarShape[int]):
 
 
 class ListOf(Shape[tuple[T, ...]]):
-    def __init__(self, item: Shape[T], most: int = 0, least: int = 0, unique: bool = False) -> None:
+    """`rank`: where an item stands in the effective configuration, if that is not where it was written."""
+
+    def __init__(
+        self,
+        item: Shape[T],
+        most: int = 0,
+        least: int = 0,
+        unique: bool = False,
+        rank: Callable[[Node], int] | None = None,
+    ) -> None:
         self.item = item
+        self.rank = rank
         self.most = most
         self.least = least
         self.unique = unique
@@ -372,6 +391,18 @@ class ListOf(Shape[tuple[T, ...]]):
     def render(self, value: tuple[T, ...]) -> Json:
         return [self.item.render(item) for item in value]
 
+    def parts(self, node: Node, path: Path) -> Parts:
+        if type(node) is not Sequence:
+            return {}
+        items: list[tuple[int, Node]] = list(enumerate(node.items))
+        if self.rank is not None:
+            rank = self.rank
+            items.sort(key=lambda item: rank(item[1]))
+        return {
+            place: Place(item, (path, index), self.item.parts(item, (path, index)))
+            for place, (index, item) in enumerate(items)
+        }
+
 
 class OneOrMore(ListOf[T]):
     """A list, or its only item alone. With `least` 0 it may be none."""
@@ -389,15 +420,22 @@ class OneOrMore(ListOf[T]):
     def schema(self, defs: Schema) -> Schema:
         return {"anyOf": [self.item.schema(defs), super().schema(defs)]}
 
+    def parts(self, node: Node, path: Path) -> Parts:
+        return {0: Place(node, path)} if type(node) is Scalar else super().parts(node, path)
+
 
 class MapOf(Shape[dict[str, T]]):
-    """A mapping whose keys the user chooses. `name` reads a key; two keys that it makes equal are an error."""
+    """A mapping whose keys the user chooses. `name` reads a key; two keys that it makes equal are an error. `folded`:
+    names that differ in case only are equal. `lower`: they are kept in lower case."""
 
-    def __init__(self, value: Shape[T], name: ScalarShape[str], most: int = 0, folded: bool = False) -> None:
+    def __init__(
+        self, value: Shape[T], name: ScalarShape[str], most: int = 0, folded: bool = False, lower: bool = False
+    ) -> None:
         self.value = value
         self.name = name
         self.most = most
-        self.folded = folded  # names that differ in case only are the same
+        self.folded = folded
+        self.lower = lower
         self.expected = "a mapping"
 
     def read(self, node: Node, path: Path, reading: Reading) -> dict[str, T] | None:
@@ -419,7 +457,8 @@ class MapOf(Shape[dict[str, T]]):
             if first is not key:
                 reading.problem(key, at, f"'{shown(written)}' is the same as '{shown(first.text)}'{in_line(first)}")
             elif value is not None:
-                values[name] = self.finish(key, name, value, reading)
+                kept = name.lower() if self.lower else name
+                values[kept] = self.finish(key, kept, value, reading)
         return values if len(values) == len(node.entries) else None
 
     def finish(self, key: Scalar, name: str, value: T, reading: Reading) -> T:
@@ -434,3 +473,10 @@ class MapOf(Shape[dict[str, T]]):
 
     def render(self, value: dict[str, T]) -> Json:
         return {name: self.value.render(item) for name, item in value.items()}
+
+    def parts(self, node: Node, path: Path) -> Parts:
+        found: Parts = {}
+        for name, (key, item) in node.entries.items() if type(node) is Mapping else ():
+            at: Path = (path, name)
+            found[name.lower() if self.lower else name] = Place(item, at, self.value.parts(item, at), key)
+        return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from discovery.model import StreamRoute
 from proxy.config.matches import CLIENTS, CONNECTION_MATCH, DATAGRAM_MATCH, HTTP_CONDITIONS, SNI, StreamMatch
-from proxy.config.nodes import Mapping, child
+from proxy.config.nodes import Mapping, Node, child
 from proxy.config.records import Fields, Key, Record, Variants
 from proxy.config.routes import (
     FILTERS,
@@ -79,8 +79,13 @@ SESSION_ROUTE: Record[AnyRoute] = Record(
 # --- both kinds in one list ---------------------------------------------------------------------------------------
 
 
+def is_stream(route: Node) -> bool:
+    """In a list of both, which the effective configuration has after the others."""
+    return child(child(route, MATCH.name), SNI.name) is not None
+
+
 def _by_match(route: Mapping) -> Record[AnyRoute]:
-    return ROUTE if child(child(route, MATCH.name), SNI.name) is None else CONNECTION_ROUTE
+    return CONNECTION_ROUTE if is_stream(route) else ROUTE
 
 
 # Never read: the schema shows all conditions together.

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import sys
+import zlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,18 +19,29 @@ from discovery.model import Position
 from proxy.config.child import DEADLINE, NICENESS, ChildFailed, answer_of
 from proxy.config.problems import Loaded, Problem
 
+if TYPE_CHECKING:
+    from proxy.config.load import Written
+
 
 def check(path: str) -> Loaded:
     """The configuration at `path`, refused when one of its own tests fails."""
     # Imported here: who only waits for a child never needs them.
-    from proxy.config.load import load
+    from proxy.config.load import load_written
+
+    return checked(load_written(path))
+
+
+def checked(written: Written) -> Loaded:
+    """What was read, after its tests were run; with warnings, if it stands."""
     from proxy.config.route_tests import run
 
-    loaded = load(path)
-    if loaded.config is None:
-        return loaded
-    problems = run(loaded.config)
-    return Loaded(config=None, problems=problems) if problems else loaded
+    config = written.loaded.config
+    if config is None:
+        return written.loaded
+    problems = run(config)
+    if problems:
+        return Loaded(config=None, problems=problems)
+    return Loaded(config=config, text=zlib.compress(written.text.encode(errors="replace"), 1))
 
 
 async def load_in_child(path: str, deadline: float = DEADLINE) -> Loaded:

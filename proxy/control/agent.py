@@ -33,7 +33,7 @@ from discovery.registry import Registry
 from discovery.store import CannotOpen
 from mesh.decision import Question
 from proxy.admin.view import AgentView, Asked, ReloadResult, WorkerStatus
-from proxy.config.problems import Problem
+from proxy.config.problems import Loaded, Problem
 from proxy.control import circuits, logs, startup
 from proxy.control.channel import Channel
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
@@ -88,6 +88,8 @@ class Agent:
         serve_admin: ServeAdmin,
     ) -> None:
         self.config = Config(snapshot=Snapshot())
+        self.config_file = path
+        self.config_text = b""
         self.snapshot = Snapshot()
         self.slot_numbers: Mapping[str, int] = {}
         self.table: Table
@@ -108,6 +110,7 @@ class Agent:
         self._fleet: Fleet
         self._rollout: Rollout
         self._discovery: Discovery
+        self._loaded: Loaded | None = None  # what the first configuration was read from, unless it was handed over
         self._reloader: Reloader | None = None
         self._reloading: set[asyncio.Task[ReloadResult]] = set()
         self._admin: Sequence[Closable] = ()
@@ -236,10 +239,11 @@ class Agent:
         loaded = await self._load(self._path)
         if loaded.config is None:
             raise CannotStart("\n".join(str(problem) for problem in loaded.problems))
+        self._loaded = loaded
         return loaded.config
 
     async def _serve_until_stopped(self, start: Start) -> None:
-        reloader = self._reloader = Reloader(self._path, self._load, self._discovery, self.config)
+        reloader = self._reloader = Reloader(self._path, self._load, self._discovery, self.config, self._loaded)
         watch = FileWatch(self._path, self._reload_soon)
         self._took_effect(reloader)
         self.ready = True
@@ -258,6 +262,7 @@ class Agent:
 
     def _took_effect(self, reloader: Reloader) -> None:
         self.config = reloader.config
+        self.config_text = reloader.text
         self.reloads = reloader.counts
         self.last_reload = reloader.last_success
 

@@ -43,12 +43,14 @@ class InForce(Protocol):
 _CONFIG = "config"  # sources of problems
 _RESTART = "restart"
 _SOCKETS = "sockets"
+_WARNINGS = "warnings"
 
 
 class Reloader:
-    def __init__(self, path: str, load: Load, in_force: InForce, config: Config) -> None:
-        """`config` is in force."""
+    def __init__(self, path: str, load: Load, in_force: InForce, config: Config, loaded: Loaded | None = None) -> None:
+        """`config` is in force. `loaded`: what it was read from, where that is known."""
         self.config = config
+        self.text = b""  # what the configuration in force was read from, see Loaded; empty: not known
         self.counts = {"success": 0, "failure": 0}
         self.last_success = time.time()
         self._path = path
@@ -58,6 +60,8 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._next: asyncio.Task[ReloadResult] | None = None
         self._log = structlog.get_logger()
+        if loaded is not None:
+            self._heard(loaded)
 
     def problems(self) -> tuple[Problem, ...]:
         return tuple(problem for source in self._problems.values() for problem in source)
@@ -86,6 +90,7 @@ class Reloader:
             changed = loaded.config.digest != self.config.digest
             if changed:
                 await self._put_in_force(loaded.config)
+            self._heard(loaded)
         except Refused as refused:
             return self._failed(refused.problems)
         except Exception as error:
@@ -105,6 +110,15 @@ class Reloader:
         self.config = in_force
         self.report(_RESTART, problems)
         self.report(_SOCKETS, self._in_force.problems)
+
+    def _heard(self, loaded: Loaded) -> None:
+        """What is in force was read as this. Each warning is logged when it is new."""
+        self.text = loaded.text
+        known = self._problems.get(_WARNINGS, ())
+        for warning in loaded.warnings:
+            if warning not in known:
+                self._log.warning("configuration", problem=str(warning))
+        self.report(_WARNINGS, loaded.warnings)
 
     def _failed(self, problems: tuple[Problem, ...]) -> ReloadResult:
         self.report(_CONFIG, problems)

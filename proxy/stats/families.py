@@ -743,7 +743,7 @@ LAST_RELOAD = PlainFamily(
     (),
     "When the configuration in force was put in force",
 )
-PROBLEMS = PlainFamily("hivemesh_config_problems", Kind.GAUGE, (), "Entries of /v1/problems")
+PROBLEMS = PlainFamily("hivemesh_config_problems", Kind.GAUGE, (), "Entries of /v1/problems that are no warnings")
 CONFIG_HASH = PlainFamily(
     "hivemesh_config_hash_info", Kind.INFO, ("hash",), "Digest of the configuration file in force"
 )

@@ -16,6 +16,7 @@ from discovery.model import Config, Endpoint, EndpointState, Snapshot
 from mesh.breaker import OPEN, state_of
 from mesh.domains import all_routes_of
 from proxy.admin.view import AgentView, WorkerStatus
+from proxy.config.problems import Severity
 from proxy.kernel.cells import Shared, Table
 from proxy.stats import slots
 from proxy.stats.families import Scope, code_label
@@ -93,7 +94,7 @@ class Reading:
             table=view.table,
             slot_numbers=view.slot_numbers,
             workers=view.workers(),
-            problems=len(view.problems()),
+            problems=sum(problem.severity is Severity.ERROR for problem in view.problems()),
             reloads=dict(view.reloads),
             last_reload=view.last_reload,
             now=time.monotonic(),

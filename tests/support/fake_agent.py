@@ -79,6 +79,8 @@ class FakeAgent:
     """What the admin API and the metrics see of an agent. `count` writes like a worker would."""
 
     config: Config = field(default_factory=shop)
+    config_file: str = "shop.yaml"
+    config_text: bytes = b""
     ready: bool = True
     draining: bool = False
     started_at: float = 1_700_000_000.0

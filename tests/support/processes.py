@@ -79,7 +79,9 @@ class Hive(Program):
         return http(method, self.config["admin"]["address"], path, body)
 
     def problems(self) -> list[str]:
-        return [problem["message"] for problem in json.loads(self.admin("GET", "/v1/problems")[1])]
+        """Their messages; warnings apart."""
+        found = json.loads(self.admin("GET", "/v1/problems")[1])
+        return [problem["message"] for problem in found if problem.get("severity") != "warning"]
 
     def answers(self, body: str, address: str | None = None) -> None:
         eventually(lambda: self.get(address) == body, f"the answer is {body!r}")

@@ -5,6 +5,7 @@ import gzip
 import re
 import socket
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fake_agent import FakeAgent
 from discovery.model import Position
 from mesh.breaker import CLOSED, HALF_OPEN, OPEN
 from proxy.admin.view import ReloadResult, WorkerStatus
+from proxy.config.load import load_text
 from proxy.config.problems import Problem
 from proxy.stats import slots
 from proxy.stats.words import EPOCH_WORD, RECOVERED_WORD
@@ -325,6 +327,31 @@ def test_the_effective_configuration_has_a_tag_and_no_secret(agent: FakeAgent) -
         again = server.get("/v1/config", If_None_Match=first.headers["ETag"], **token)
         assert (again.status, again.body) == (304, b"")
         assert server.get("/v1/config", If_None_Match='"other"', **token).status == 200
+
+
+def test_the_effective_configuration_tells_where_its_values_are_from() -> None:
+    text = "admin: { address: 127.0.0.1:9 }\nservices: { a: { domain: a.test } }\n"
+    config = load_text(text.replace(":9 ", ":8 "), "shop.yaml", {}).config
+    assert config is not None
+    agent = FakeAgent(config=config, config_text=zlib.compress(text.encode()))
+    with AdminServer(agent) as server:
+        answer = server.get("/v1/config?origins=true").json
+        assert answer["config"] == server.get("/v1/config").json
+        assert answer["origins"]["services.a.domain"] == {
+            "origin": "file",
+            "file": "shop.yaml",
+            "line": 2,
+            "column": 26,
+        }
+        assert answer["origins"]["workers"] == {"origin": "default"}
+        assert answer["origins"]["admin.address"]["origin"] == "running"
+        assert server.get("/v1/config?origin=true").status == 422
+
+
+def test_origins_that_nobody_knows_are_not_made_up(server: AdminServer) -> None:
+    answer = server.get("/v1/config?origins=true")
+    assert answer.status == 503
+    assert "a reload tells" in answer.json["detail"]
 
 
 def test_a_fault_of_ours_is_a_problem_like_others(

@@ -344,7 +344,7 @@ def test_check_of_a_good_file_counts_what_is_in_it(hivemesh: Cli, tmp_path: Path
     path = tmp_path / "good.yaml"
     path.write_text(GOOD)
     assert hivemesh("check", str(path)) == (f"{path}: ok: 1 listener, 1 route, 1 service, 1 endpoint, 1 test passed\n")
-    assert json.loads(hivemesh("check", str(path), "--json")) == {"ok": True, "problems": []}
+    assert json.loads(hivemesh("check", str(path), "--json")) == {"ok": True, "problems": [], "warnings": []}
 
 
 def test_check_prints_every_problem_with_its_place(hivemesh: Cli, tmp_path: Path) -> None:
@@ -365,6 +365,26 @@ def test_check_runs_the_tests_of_the_file(hivemesh: Cli, tmp_path: Path) -> None
 def test_check_of_a_file_that_is_not_there(hivemesh: Cli, tmp_path: Path) -> None:
     assert "no such file" in hivemesh("check", str(tmp_path / "none.yaml"), code=1)
     assert "needs a FILE" in hivemesh("check", code=2)
+
+
+def test_check_tells_where_every_value_is_from(hivemesh: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    lines = hivemesh("check", "--effective", str(path)).splitlines()
+    assert re.fullmatch(rf"  - name: web +# {path}:3", next(line for line in lines if "name: web" in line))
+    assert re.fullmatch(r"workers: 1 +# default", next(line for line in lines if line.startswith("workers")))
+
+    answer = json.loads(hivemesh("check", "--effective", str(path), "--json"))
+    assert answer["ok"] is True
+    assert answer["config"]["listeners"][0]["name"] == "web"
+    assert answer["origins"]["listeners[0].name"] == {"origin": "file", "file": str(path), "line": 3, "column": 11}
+    assert answer["origins"]["workers"] == {"origin": "default"}
+
+
+def test_check_of_a_bad_file_shows_no_effective_configuration(hivemesh: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(GOOD.replace("tests:", "tets:"))
+    assert hivemesh("check", "--effective", str(path), code=1).startswith(f"{path}:9:1: tets: unknown key")
 
 
 def test_the_schema_is_json_schema(hivemesh: Cli) -> None:

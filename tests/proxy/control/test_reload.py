@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from discovery.model import AdminSettings, Config, Position, RegistrySettings, Service, Snapshot
-from proxy.config.problems import Loaded, Problem
+from proxy.config.problems import Loaded, Problem, Severity
 from proxy.control.reload import Reloader, with_running
 from proxy.control.rollout import Refused
 
@@ -92,6 +94,36 @@ def test_the_file_that_is_in_force_changes_nothing() -> None:
         assert rollout.snapshot.version == 1
 
     run(scenario)
+
+
+def test_warnings_are_listed_and_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
+    first = Problem(message="never matches", severity=Severity.WARNING)
+    second = Problem(message="too long", severity=Severity.WARNING)
+
+    async def load(path: str) -> Loaded:
+        return answers.pop(0)
+
+    async def scenario() -> None:
+        reloader = Reloader("c.yaml", load, Rollout(), RUNNING, Loaded(config=RUNNING, warnings=(first,), text=b"1"))
+        assert (reloader.problems(), reloader.text) == ((first,), b"1")
+        result = await reloader.reload()
+        assert result.ok
+        assert result.problems == reloader.problems() == (first, second)
+        assert reloader.text == b"2"
+        assert not (await reloader.reload()).ok
+        assert reloader.problems() == (first, second, *BAD)
+        assert reloader.text == b"2"
+        assert (await reloader.reload()).ok
+        assert (reloader.problems(), reloader.text) == ((), b"3")
+
+    answers = [
+        Loaded(config=config("two"), warnings=(first, second), text=b"2"),
+        Loaded(config=None, problems=BAD),
+        Loaded(config=config("two"), text=b"3"),
+    ]
+    run(scenario)
+    logged = "".join(capfd.readouterr())
+    assert (logged.count("warning: never matches"), logged.count("warning: too long")) == (1, 1)
 
 
 def test_a_bad_file_keeps_what_is_in_force_until_it_is_mended() -> None:

@@ -1,6 +1,8 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from mesh.hashing cimport hash_bytes, mix
+
 
 cdef uint64_t MASK, STEP, MIX_1, MIX_2
 cdef double UNIT
@@ -12,3 +14,6 @@ cdef class Draws:
     cpdef uint64_t bits(self)
     cpdef double unit(self)
     cpdef Py_ssize_t below(self, Py_ssize_t count)
+
+
+cpdef Draws draws_of(bytes request_id, uint64_t salt)

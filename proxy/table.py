@@ -22,7 +22,7 @@ from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Sna
 from discovery.policies import Affinity, RetryPolicy
 from mesh.balance import Balancer
 from mesh.domains import Domains, domain_route
-from mesh.draws import Draws
+from mesh.draws import Draws, salt_of
 from mesh.edits import NO_EDIT, compile_request_edit
 from mesh.retry import RetryBudget, RetryPlan
 from mesh.strategies import make_balancer
@@ -123,6 +123,7 @@ class Tables:
         self.breakers = Breakers(rows.table.shared(WORKER_SLOT), self.draws)
         self.mirrors: Mirrors | None = None  # where copies of requests go; the data plane says
         self.secret = ""  # what cookies are signed with
+        self.instance = ""  # whose draws they are
         self.snapshot = NOTHING
         self.zone = ""
         self.services: dict[str, ServiceRuntime] = {}
@@ -151,17 +152,16 @@ class Tables:
         changed = [(each, each.now) for each in change.services if each.was is not None and each.now is not None]
         gone = [each.name for each in change.services if each.now is None]
         wanted = {listener.name: listener for listener in snapshot.listeners}
-        is_signed_anew = self.secret != snapshot.settings.secret
-        self.secret = snapshot.settings.secret
+        settings = snapshot.settings
+        is_another = self.secret != settings.secret or self.instance != settings.instance
+        self.secret, self.instance = settings.secret, settings.instance
         # The others are made anew below, and need no care until then.
         lasting = {
-            name: listener
-            for name, listener in wanted.items()
-            if self.applied.get(name) is listener and not is_signed_anew
+            name: listener for name, listener in wanted.items() if self.applied.get(name) is listener and not is_another
         }
-        if is_signed_anew:
+        if is_another:
             for runtime in self.services.values():
-                self.bind(runtime, runtime.service)
+                self.take_fields(runtime, runtime.service)
                 yield
         order = _Order(snapshot)
         if snapshot.settings.zone != self.zone:
@@ -285,7 +285,7 @@ class Tables:
     def take_fields(self, runtime: ServiceRuntime, service: Service) -> None:
         runtime.service = service
         runtime.timeout = service.timeout
-        runtime.phases = service_phases(service, self.tools(runtime.slot))
+        runtime.phases = service_phases(service, self.tools(runtime.slot, f"service {service.name}"))
         runtime.limit(service)
         runtime.retry = self.retry_plan(service.retry, runtime.shared, runtime.retry)
         runtime.deadline_header = service.deadline_header
@@ -306,6 +306,7 @@ class Tables:
                 service.name,
                 self.services,
                 self.stickiness(f"service/{service.name}", service.sticky_split, service.traffic_split),
+                salt=salt_of("split", f"service {service.name}", self.instance),
                 is_nested=True,
             )
             if service.traffic_split
@@ -439,8 +440,8 @@ class Tables:
             self.draws,
         )
 
-    def tools(self, slot: Slot) -> PhaseTools:
-        return PhaseTools(slot, self.rows.shared(slot), self.rows.table, self.draws, self.mirrors)
+    def tools(self, slot: Slot, owner: str) -> PhaseTools:
+        return PhaseTools(slot, self.rows.shared(slot), self.rows.table, owner, self.instance, self.mirrors)
 
     def retry_plan(self, policy: RetryPolicy | None, shared: Shared, was: RetryPlan | None) -> RetryPlan | None:
         """A policy has its budget in its own row, and keeps it while it stays what it `was`."""
@@ -460,9 +461,10 @@ class Tables:
         runtime.split = None
         if route.split:
             sticky = self.stickiness(f"route/{route.name}", route.sticky_split, route.split)
-            runtime.split = ServiceSplit(route.split, route.service, self.services, sticky)
+            salt = salt_of("split", f"route {route.name}", self.instance)
+            runtime.split = ServiceSplit(route.split, route.service, self.services, sticky, salt=salt)
         runtime.subset = SubsetRule(route.subset) if route.subset is not None else None
-        runtime.phases = request_phases(route, self.tools(runtime.slot))
+        runtime.phases = request_phases(route, self.tools(runtime.slot, f"route {route.name}"))
         runtime.request_edits = field_edits(compile_request_edit(route.filters.request_headers))
         runtime.response_edits = field_edits(compile_request_edit(route.filters.response_headers))
         runtime.rewrite = route.filters.url_rewrite

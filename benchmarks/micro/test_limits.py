@@ -14,7 +14,6 @@ import pytest
 
 from discovery.model import Service
 from discovery.policies import CircuitBreaker, KeyKind, RateLimit, RequestKey
-from mesh.draws import Draws
 from proxy.http1.guards import RateLimitPhase
 from proxy.http1.parties import Exchange
 from proxy.http1.phases import PhaseTools
@@ -55,7 +54,7 @@ def test_phase(benchmark, kind: KeyKind) -> None:
     """All of the phase, as a request meets it."""
     table = new_table()
     limit = RateLimit(requests=1_000_000, burst=TIMES, key=RequestKey(kind=kind))
-    phase = RateLimitPhase(limit, PhaseTools(table.slot(0, 1), table.shared(1), table, Draws(1)))
+    phase = RateLimitPhase(limit, PhaseTools(table.slot(0, 1), table.shared(1), table, "route r", "hivemesh"))
     exchange = Exchange.__new__(Exchange)
     exchange.client = b"192.0.2.77"
     exchange.paused_until = 0

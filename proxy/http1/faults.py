@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from discovery.policies import Fault
-from mesh.draws import Draws
+from mesh.draws import draws_of
 from mesh.fault import abort_of, delay_of
 from proxy.http1.parties import Exchange
 from proxy.http1.phases import Phase, PhaseTools, Verdict
@@ -23,23 +23,26 @@ class FaultPhase(Phase):
     """`clock`: seconds of the epoch. It is asked for each request, because the end of an experiment is a time of day,
     and the system's clock may be set."""
 
+    purpose = ""  # of the draw
     fault: Fault
-    draws: Draws
+    salt: int
     shared: Shared
     clock: Callable[[], float]
 
     def __init__(self, fault: Fault, tools: PhaseTools, clock: Callable[[], float] = time.time) -> None:
         self.fault = fault
-        self.draws = tools.draws
+        self.salt = tools.salt(self.purpose)
         self.shared = tools.shared
         self.clock = clock
 
 
 class DelayPhase(FaultPhase):
+    purpose = "delay"
+
     def run(self, exchange: Exchange) -> Verdict | None:
         if exchange.is_copy:
             return None
-        seconds = delay_of(self.fault, self.draws, self.clock())
+        seconds = delay_of(self.fault, draws_of(exchange.request_id, self.salt), self.clock())
         if seconds <= 0.0:
             return None
         self.shared.add(FAULT_DELAYS, 1)
@@ -49,10 +52,12 @@ class DelayPhase(FaultPhase):
 
 
 class AbortPhase(FaultPhase):
+    purpose = "abort"
+
     def run(self, exchange: Exchange) -> Verdict | None:
         if exchange.is_copy:
             return None
-        status = abort_of(self.fault, self.draws, self.clock())
+        status = abort_of(self.fault, draws_of(exchange.request_id, self.salt), self.clock())
         if status == 0:
             return None
         self.shared.add(FAULT_ABORTS, 1)

@@ -19,6 +19,7 @@ from proxy.http1.replies import Failure
 from proxy.stats.slots import ACTIVE
 from proxy.stats.words import REQUESTS_RESOURCE
 from proxy.upstream.queue import serve
+from proxy.upstream.split import count_failovers
 
 
 class Forwarder(Attempts):
@@ -112,12 +113,13 @@ class Forwarder(Attempts):
         if split is None and service is not None and not version:
             split = service.split
         if split is not None:
-            drawn = split.draw_for(exchange, self.draws, self.reactor.now_ms)
+            drawn = split.draw_for(exchange, split.number_of(exchange.request_id), self.reactor.now_ms)
             service = drawn.service
             version = drawn.version
             exchange.bond = drawn.bond
             exchange.cookies = drawn.line
             if drawn.failed_over:
+                count_failovers(drawn)
                 exchange.add_flag("fo")
                 exchange.wanted = drawn.wanted
         elif service is not None and service.affinities is not None:

@@ -1,7 +1,7 @@
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from mesh.draws cimport Draws
+from mesh.draws cimport draws_of
 from proxy.http1.forward cimport Forwarder
 from proxy.http1.parties cimport BodyTap, ClientSide, Exchange, RouteRuntime
 from proxy.http1.phases cimport Phase, Verdict
@@ -17,7 +17,7 @@ cdef class NoClient(ClientSide):
 
 cdef class MirrorPhase(Phase):
     cdef readonly object mirror
-    cdef Draws draws
+    cdef uint64_t salt
     cdef readonly Shared shared
     cdef Mirrors mirrors
     cdef dict marked

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from discovery.policies import Mirror
-from mesh.draws import Draws
+from mesh.draws import draws_of
 from mesh.mirror import MARKER, may_copy, may_send
 from proxy.http1 import replies
 from proxy.http1.codes import IDEMPOTENT_METHODS
@@ -30,6 +30,7 @@ from proxy.kernel.cells import Shared
 from proxy.kernel.emit import FieldEdits
 from proxy.stats.words import MIRRORED, MIRRORS_DROPPED
 from proxy.upstream.endpoint import ServiceRuntime
+from proxy.upstream.split import count_failovers
 
 # Copies under way in a worker for one service, and the bytes of bodies kept for them. One that hangs takes nothing from
 # the others.
@@ -63,7 +64,7 @@ class MirrorPhase(Phase):
     """Copies requests of a route or a service. The copy is made when the original is over (`release`)."""
 
     mirror: Mirror
-    draws: Draws
+    salt: int  # of its draw
     shared: Shared
     mirrors: Mirrors
     # What routes do to requests -> the same with the mark. Keeps no route alive: a route holds its phases.
@@ -72,7 +73,7 @@ class MirrorPhase(Phase):
     def __init__(self, mirror: Mirror, tools: PhaseTools) -> None:
         assert tools.mirrors is not None
         self.mirror = mirror
-        self.draws = tools.draws
+        self.salt = tools.salt("mirror")
         self.shared = tools.shared
         self.mirrors = tools.mirrors
         self.marked = {}
@@ -80,7 +81,10 @@ class MirrorPhase(Phase):
     def run(self, exchange: Exchange) -> Verdict | None:
         mirror = self.mirror
         if exchange.is_copy or not may_copy(
-            mirror, self.draws, marked=exchange.header(MARKER) is not None, upgrade=exchange.upgrade
+            mirror,
+            draws_of(exchange.request_id, self.salt),
+            marked=exchange.header(MARKER) is not None,
+            upgrade=exchange.upgrade,
         ):
             return None
         if exchange.head.content_length > mirror.max_body:
@@ -220,7 +224,9 @@ class Mirrors:
         service = self.services.get(mirror.service)
         version = mirror.version
         if service is not None and not version and service.split is not None:
-            drawn = service.split.draw(copy, forwarder.draws.unit(), forwarder.reactor.now_ms)
+            split = service.split
+            drawn = split.draw(copy, split.number_of(copy.request_id), forwarder.reactor.now_ms)
+            count_failovers(drawn)
             service = drawn.service
             version = drawn.version
         if service is None or forwarder.draining:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from discovery.model import DirectResponse, Redirect, Route, Service
 from discovery.policies import RequestPolicies
-from mesh.draws import Draws
+from mesh.draws import salt_of
 from mesh.edits import location
 from proxy.http1.parties import Exchange
 from proxy.http1.replies import Failure
@@ -102,20 +102,29 @@ class DirectAnswer(Phase):
 
 class PhaseTools:
     """What phases are made with: the worker's row of the route or service, the shared words of that row, where they
-    count what they refuse, the table itself, random numbers, and the worker's copies (None: nothing is mirrored)."""
+    count what they refuse, the table itself, whose they are ("route api", "service web"), in which instance, and the
+    worker's copies (None: nothing is mirrored)."""
 
     slot: Slot
     shared: Shared
     table: Table
-    draws: Draws
+    owner: str
+    instance: str
     mirrors: Mirrors | None
 
-    def __init__(self, slot: Slot, shared: Shared, table: Table, draws: Draws, mirrors: Mirrors | None = None) -> None:
+    def __init__(
+        self, slot: Slot, shared: Shared, table: Table, owner: str, instance: str, mirrors: Mirrors | None = None
+    ) -> None:
         self.slot = slot
         self.shared = shared
         self.table = table
-        self.draws = draws
+        self.owner = owner
+        self.instance = instance
         self.mirrors = mirrors
+
+    def salt(self, purpose: str) -> int:
+        """Whose draw it is, for `draws_of`."""
+        return salt_of(purpose, self.owner, self.instance)
 
 
 def policy_phases(policies: RequestPolicies, tools: PhaseTools, of_service: bool = False) -> list[Phase]:

@@ -7,12 +7,12 @@ from mesh.draws import Draws
 from mesh.request import RequestView
 from proxy.kernel.cells import Slot
 from proxy.upstream.endpoint import ServiceRuntime
-from proxy.upstream.split import Drawn, ServiceSplit
+from proxy.upstream.split import Drawn, ServiceSplit, count_failovers
 
 
 class StreamRouteRuntime:
     """What proxy/table.py made of a StreamRoute once, when it was configured. `service` is None when the route names
-    none that exists."""
+    none that exists. A connection has no id that its draws could come from: they are the worker's."""
 
     def __init__(
         self,
@@ -36,4 +36,9 @@ class StreamRouteRuntime:
         split = self.split
         if split is None and service is not None and not version:
             split = service.split
-        return split.draw_for(stream, self.draws, now_ms) if split is not None else Drawn(service, version)
+        if split is None:
+            return Drawn(service, version)
+        drawn = split.draw_for(stream, self.draws.unit(), now_ms)
+        if drawn.failed_over:
+            count_failovers(drawn)
+        return drawn

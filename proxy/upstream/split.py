@@ -1,9 +1,11 @@
 """Traffic splits at run time: a draw among services and versions that have an endpoint to offer.
 
 a client that is bound to an endpoint (affinity) goes where that is, whatever the weights say
-otherwise one number decides: the client's own (a sticky split), or a random one
+otherwise one number decides: the client's own (a sticky split), or the request's (`number_of`)
     -> a share -> if it has no usable endpoint, another one (failover)
     -> a share of a route that names no version: the split of that service, by what is left of the number
+
+Drawing counts nothing and moves nothing on: whoever sends a request there says so to `count_failovers`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from discovery.model import TrafficSplit
 from mesh.bonds import Bond, is_able, mix, unit_of
-from mesh.draws import Draws
+from mesh.draws import draws_of
 from mesh.request import RequestView
 from mesh.split import Split, name_of
 from proxy.stats.words import FAILOVERS
@@ -24,9 +26,9 @@ if TYPE_CHECKING:  # imported where a split is sticky
 
 
 class Drawn(NamedTuple):
-    """What a split gave. `failed_over` when the share that was drawn, `wanted` in words, has no usable endpoint.
-    `bond` is what the request says of the endpoint that it belongs to, as far as `service` has an affinity, and `line`
-    the Set-Cookie line of a sticky split, if the client needs one."""
+    """What a split gave. `failed_over` when the share that was drawn, `wanted` in words, has no usable endpoint; the
+    services that such shares lead to are `missed`. `bond` is what the request says of the endpoint that it belongs to,
+    as far as `service` has an affinity, and `line` the Set-Cookie line of a sticky split, if the client needs one."""
 
     service: ServiceRuntime | None
     version: str
@@ -34,6 +36,7 @@ class Drawn(NamedTuple):
     wanted: str = ""
     bond: Bond | None = None
     line: bytes | None = None
+    missed: tuple[ServiceRuntime, ...] = ()
 
 
 class ServiceSplit:
@@ -46,13 +49,16 @@ class ServiceSplit:
         services: Mapping[str, ServiceRuntime],
         sticky: Stickiness | None = None,
         *,
+        salt: int = 0,
         is_nested: bool = False,
     ) -> None:
-        """`is_nested`: it is a service's, and a share without a version is all of that service's endpoints."""
+        """`salt`: whose draws they are (mesh/draws.py). `is_nested`: it is a service's, and a share without a version
+        is all of that service's endpoints."""
         self.split = Split(shares)
         self.own = own
         self.services = services
         self.sticky = sticky
+        self.salt = salt
         self.is_nested = is_nested
         self.names = tuple(dict.fromkeys(share.service or own for share in shares))
         # Also those of weight 0: who is bound to an endpoint of theirs stays there (GEP-1619, Traffic Splitting).
@@ -99,9 +105,13 @@ class ServiceSplit:
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
-    def draw_for(self, request: RequestView, draws: Draws, now_ms: int) -> Drawn:
-        """Where `request` goes: to the endpoint that it belongs to, or else where a number falls."""
-        random = draws.unit()
+    def number_of(self, request_id: bytes) -> float:
+        """What a request draws here, from [0, 1)."""
+        return draws_of(request_id, self.salt).unit()
+
+    def draw_for(self, request: RequestView, random: float, now_ms: int) -> Drawn:
+        """Where `request` goes: to the endpoint that it belongs to, or else where a number falls, which is `random`
+        unless it is the client's own."""
         if not self.is_bonding():
             return self.draw(request, random, now_ms)
         bonds: dict[str, Bond] = {}
@@ -137,13 +147,14 @@ class ServiceSplit:
             had = sticky.share(request)
         share = split.draw(random) if had is None else had
         wanted: TrafficSplit | None = None
+        missed: tuple[ServiceRuntime, ...] = ()
         service = self.service_of(share)
         rest = -1.0  # what is left of the number, once somebody needs it
         if not self.is_usable(share, now_ms):
             rest = split.within(random) if had is None else random
             choice = split.instead_of(share, rest, lambda each: self.is_usable(each, now_ms))
             if choice is not None:
-                count_failover(service)
+                missed = () if service is None else (service,)
                 wanted, share, rest = share, choice.share, choice.rest
                 service = self.service_of(share)
         line = sticky.line(share, request) if sticky is not None and share is not had else None
@@ -155,9 +166,9 @@ class ServiceSplit:
             line = both(line, drawn.line)
             if wanted is None:
                 return drawn._replace(line=line)
-            return drawn._replace(failed_over=True, wanted=name_of(wanted), line=line)
+            return drawn._replace(failed_over=True, wanted=name_of(wanted), line=line, missed=missed + drawn.missed)
         words = "" if wanted is None else name_of(wanted)
-        return Drawn(service, share.version, wanted is not None, words, None, line)
+        return Drawn(service, share.version, wanted is not None, words, None, line, missed)
 
 
 def both(lines: bytes | None, line: bytes | None) -> bytes | None:
@@ -174,7 +185,7 @@ def has_usable(service: ServiceRuntime, version: str, now_ms: int) -> bool:
     return balancer is not None and balancer.has_usable(None, now_ms)
 
 
-def count_failover(service: ServiceRuntime | None) -> None:
-    """A share that leads to `service` was drawn and has no usable endpoint."""
-    if service is not None:
+def count_failovers(drawn: Drawn) -> None:
+    """Somebody goes where `drawn` says, because shares that lead elsewhere have no usable endpoint."""
+    for service in drawn.missed:
         service.shared.add(FAILOVERS, 1)

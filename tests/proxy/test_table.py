@@ -18,6 +18,7 @@ from discovery.model import (
     Route,
     RouteMatch,
     Service,
+    Settings,
     Snapshot,
     TrafficSplit,
 )
@@ -46,9 +47,16 @@ class Applied:
         self.numbers: Mapping[str, int] = {}
         self.version = 0
 
-    def apply(self, services: tuple[Service, ...] = (), listeners: tuple[Listener, ...] = ()) -> None:
+    def apply(
+        self,
+        services: tuple[Service, ...] = (),
+        listeners: tuple[Listener, ...] = (),
+        settings: Settings | None = None,
+    ) -> None:
         self.version += 1
-        snapshot = Snapshot(version=self.version, services=services, listeners=listeners)
+        snapshot = Snapshot(
+            version=self.version, services=services, listeners=listeners, settings=settings or Settings()
+        )
         self.numbers = self.allocator.assign(keys_of(snapshot), self.version)
         self.allocator.sent(0, self.numbers.values())
         self.tables.apply(snapshot, self.numbers)
@@ -200,6 +208,22 @@ def test_a_split_follows_its_weights() -> None:
     applied.apply((Service(name="app", endpoints=(V1, V2), traffic_split=shares),))
     assert draws(applied) == {"v1": 90, "v2": 10}
     assert set(applied.tables.services["app"].versions) == {"v1", "v2"}
+
+
+def test_another_name_of_the_instance_draws_anew() -> None:
+    """Two instances that a request passes must not draw alike."""
+    shares = (TrafficSplit(version="v1", weight=1), TrafficSplit(version="v2", weight=1))
+    whole = Service(name="app", endpoints=(V1, V2), traffic_split=shares)
+    listener = Listener(name="web", address="127.0.0.1:1", routes=(Route(name="all", service="app", split=shares),))
+    applied = Applied()
+    found = []
+    for instance in ("one", "one", "two"):
+        applied.apply((whole,), (listener,), Settings(instance=instance))
+        for split in (applied.route().split, applied.tables.services["app"].split):
+            assert split is not None
+            found.append([split.number_of(b"%d" % number) for number in range(20)])
+    assert found[0:2] == found[2:4]
+    assert len({tuple(numbers) for numbers in found}) == 4
 
 
 @pytest.mark.parametrize("missing", ["unhealthy", "weight 0", "absent"])

@@ -12,7 +12,6 @@ from playbook import Client, Origin, Playbook, service
 
 from discovery.model import EndpointState, PoolPolicy, Route, Service, Settings, TrafficSplit
 from discovery.policies import Affinity, BrokenAffinity, CircuitBreaker, KeyKind, Subset, SubsetFallback
-from mesh.draws import Draws
 from mesh.request import SampleRequest
 from proxy.stats import words
 
@@ -551,18 +550,21 @@ def test_ten_thousand_draws_are_as_the_weights_say(origins: tuple[Origin, ...]) 
     routes = (Route(name="all", split=(TrafficSplit(service="app", weight=3), TrafficSplit(service="two"))),)
     with Playbook(one, two, routes=routes, origins=origins) as book:
         split = book.plane.tables.listeners["web"].router.match(SampleRequest()).split  # type: ignore[attr-defined]
-        draws = Draws(7)
+        ids = [b"req-%d" % number for number in range(10_000)]
         found = Counter(
             (drawn.service.name, drawn.version)
-            for drawn in (split.draw_for(SampleRequest(), draws, 0) for _ in range(10_000))
+            for drawn in (split.draw_for(SampleRequest(), split.number_of(each), 0) for each in ids)
         )
         for key, share in {("app", "v1"): 0.6, ("app", "v2"): 0.15, ("two", ""): 0.25}.items():
             assert abs(found[key] - 10_000 * share) < 5 * (10_000 * share * (1 - share)) ** 0.5, found
-        again = Draws(7)
-        assert found == Counter(
-            (drawn.service.name, drawn.version)
-            for drawn in (split.draw_for(SampleRequest(), again, 0) for _ in range(10_000))
-        )
+        # Two splits, and the same one elsewhere, do not draw alike.
+        book.apply((one, two), routes, Settings(instance="elsewhere"))
+        other = book.plane.tables.listeners["web"].router.match(SampleRequest()).split  # type: ignore[attr-defined]
+        inner_split = book.plane.tables.services["app"].split
+        assert inner_split is not None
+        for another in (other, inner_split):
+            both = sum(split.number_of(each) < 0.5 and another.number_of(each) < 0.5 for each in ids)
+            assert abs(both - 2500) < 5 * (10_000 * 0.25 * 0.75) ** 0.5
 
 
 def test_a_version_whose_endpoints_are_ejected_fails_over(origins: tuple[Origin, ...]) -> None:

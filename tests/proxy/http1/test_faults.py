@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playbook import Origin, Playbook, service
 
-from discovery.model import AccessLog, Filters, LogFormat, Route, Settings
+from discovery.model import AccessLog, DirectResponse, Filters, LogFormat, Route, Settings
 from discovery.policies import Abort, Delay, Fault, RequestPolicies
 from proxy.stats import slots, words
 
@@ -88,6 +88,24 @@ def test_first_a_delay_and_then_an_abort(origin: Origin, tmp_path: Path) -> None
         assert book.client().get().status == 503
         assert time.monotonic() - began >= SHORT * 0.9
         assert book.log_entries()[-1]["flags"] == "DI,FI"
+
+
+def test_a_request_that_comes_again_under_its_id_has_the_same_trouble(origin: Origin) -> None:
+    """Whichever worker takes it, from a trusted peer."""
+    policies = RequestPolicies(fault=Fault(abort=Abort(503, percent=50.0)))
+    routes = (Route(name="all", filters=Filters(policies=policies, direct_response=DirectResponse(200))),)
+    seen = []
+    for trusted in (True, True, False):
+        settings = Settings(trusted_proxies=("127.0.0.1",) if trusted else ())
+        with Playbook(service("app", origin), routes=routes, settings=settings, origins=(origin,)) as book:
+            client = book.client()
+            statuses = []
+            for number in range(60):
+                client.ask(headers=[("X-Request-Id", f"req-{number}")])
+                statuses.append(client.response().status)
+            seen.append(statuses)
+    assert set(seen[0]) == {200, 503}
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_an_experiment_that_is_over_does_nothing(origin: Origin) -> None:

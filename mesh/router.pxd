@@ -5,7 +5,7 @@ from mesh.request cimport RequestView
 
 
 cdef class Router:
-    cdef readonly list rules
+    cdef readonly Py_ssize_t size
     cdef Probe probe
     cdef dict hosts
     cdef dict wildcards
@@ -15,9 +15,11 @@ cdef class Router:
     cpdef object match(self, RequestView view)
     @cython.locals(chain=object, dot=Py_ssize_t)
     cpdef tuple by_wildcard(self, bytes host)
+    cpdef tuple chain(self, bytes host)
 
 
 cdef class HostTable:
+    cdef readonly tuple rules
     cdef readonly tuple ranks
     cdef dict exact
     cdef PatternTable patterns

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Sequence
 from discovery.model import EscapePolicy, PathKind, Route, RouteMatch
 from mesh.buckets import Bucket, PatternTable, Rule
 from mesh.conditions import ClientIn, Condition, HeaderIs, MethodIn, Probe, QueryIs
+from mesh.explanation import Explanation
 from mesh.networks import NetworkError
 from mesh.paths import PathError, normalise
 from mesh.patterns import PatternError, compile_pattern
@@ -55,10 +56,11 @@ class Router:
 
     def __init__(self, pairs: Iterable[tuple[Route, object]]) -> None:
         """RouteError names the first route that is wrong."""
-        self.rules = _ranked(pairs)
+        rules = _ranked(pairs)
+        self.size = len(rules)  # routes
         self.probe = Probe()
         by_host: dict[str, list[Rule]] = {}
-        for rule in self.rules:
+        for rule in rules:
             by_host.setdefault(rule.route.match.host, []).append(rule)
         tables = {host: HostTable(rules) for host, rules in by_host.items()}
         self.any_host: tuple[HostTable, ...] = (tables[""],) if "" in tables else ()
@@ -75,7 +77,7 @@ class Router:
 
     def match(self, view: RequestView) -> object | None:
         """The payload of the route that takes the request; None when none does."""
-        chain = self.hosts.get(view.host)
+        chain = self.hosts.get(view.host)  # as `chain` does
         if chain is None:
             chain = self.by_wildcard(view.host)
         probe = self.probe
@@ -91,13 +93,26 @@ class Router:
 
     def put_host(self, host: str, pairs: Iterable[tuple[Route, object]]) -> None:
         """From now on these are the routes of `host`, which is no wildcard; without any it is a host like others.
-        Costs what the routes of this host cost. Raises RouteError. `explain` does not hear of it."""
+        Costs what the routes of this host cost. Raises RouteError."""
         rules = _ranked(pairs)
         name = host.encode()
+        before = self.hosts.pop(name, None)
+        if before is not None:
+            self.size -= len(before[0].rules)
         if rules:
+            self.size += len(rules)
             self.hosts[name] = (HostTable(rules), *self.by_wildcard(name))
-        else:
-            self.hosts.pop(name, None)
+
+    def chain(self, host: bytes) -> tuple[HostTable, ...]:
+        """The tables that a request for `host` asks, in order."""
+        chain = self.hosts.get(host)
+        return self.by_wildcard(host) if chain is None else chain
+
+    def tables(self) -> list[HostTable]:
+        """Those of all hosts, in order of precedence."""
+        found = [chain[0] for chain in self.hosts.values()]
+        found += [chain[0] for chain in reversed(self.wildcards.values())]  # made with the shortest first
+        return found + list(self.any_host)
 
     def by_wildcard(self, host: bytes) -> tuple[HostTable, ...]:
         """The chain of a host that has no routes of its own: from its longest wildcard on."""
@@ -111,40 +126,20 @@ class Router:
                 dot = host.find(b".", dot + 1)
         return self.any_host
 
-    def explain(self, view: RequestView) -> list[Verdict]:
-        """Every route in precedence order, with the reason why it lost. The winner is the one `match` takes."""
-        chain = self.hosts.get(view.host)
-        if chain is None:
-            chain = self.by_wildcard(view.host)
-        host_holds = {rank for table in chain for rank in table.ranks}
-        path_holds = {rank for table in chain for bucket in table.reached(view.path) for rank in bucket.ranks}
-        probe = Probe()
-        probe.ask(view)
-        verdicts = []
-        winner = ""
-        for rule in self.rules:
-            match = rule.route.match
-            if rule.rank not in host_holds:
-                reason = f"host: {_shown(view.host)} is not {match.host}"
-            elif rule.rank not in path_holds:
-                reason = f"path: {_shown(view.path)} is not {match.path_kind} {match.path}"
-            else:
-                reason = rule.refusal(probe)
-            wins = not reason and not winner
-            if wins:
-                winner = rule.route.name
-            elif not reason:
-                reason = f"outranked: {winner} comes first"
-            verdicts.append(
-                Verdict(route=rule.route.name, order=rule.rank, wins=wins, reason=reason, position=rule.route.position)
-            )
-        return verdicts
+    def explain(self, view: RequestView, most: int = 0) -> list[Verdict]:
+        """Every route with the reason why it lost, or `most` of them; the winner is the one that `match` takes.
+        mesh/explanation.py does the same in steps."""
+        explanation = Explanation(self, view, most)
+        for _ in explanation.steps():
+            pass
+        return explanation.verdicts
 
 
 class HostTable:
     """The routes of one host, by path."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
         self.ranks = tuple(rule.rank for rule in rules)
         exact: dict[bytes, list[Rule]] = {}
         patterns: dict[str, list[Rule]] = {}
@@ -303,7 +298,3 @@ def _check_path(route: Route) -> None:
         raise RouteError(route.name, "path", f"{path!r}: {error}") from None
     if normal != path:
         raise RouteError(route.name, "path", f"{path!r} never matches; requests for it are seen as {normal!r}")
-
-
-def _shown(value: bytes) -> str:
-    return value.decode("latin-1").encode("unicode_escape").decode("ascii") or "(none)"

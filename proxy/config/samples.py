@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import NamedTuple
 
 from discovery.model import RequestSample, RouteTest
 from mesh.paths import PathError, origin, split_port
@@ -27,8 +28,17 @@ MAX_URL = 8 * 1024  # what limits.request_line lets through by default
 EXPECTED_REQUEST = "expected a request such as GET http://shop.local/api?page=2"
 
 
-def parse_url(text: str, verb: str = "GET") -> tuple[str, str]:
-    """(host without port, in lower case; target) of a URL, of "/path?query", or of "*"."""
+class Url(NamedTuple):
+    """`host` in lower case and without port, "" for none; `port` in decimal, "" for none; `scheme` "" without host."""
+
+    scheme: str
+    host: str
+    port: str
+    target: str
+
+
+def split_url(text: str, verb: str = "GET") -> Url:
+    """A URL, "/path?query", or "*"."""
     try:
         target = origin(text.encode("ascii"), verb.encode())
     except UnicodeEncodeError:
@@ -36,14 +46,22 @@ def parse_url(text: str, verb: str = "GET") -> tuple[str, str]:
     except PathError as error:
         raise ValueError(f"'{shown(text)}' is not a URL: {error}, expected http://HOST/PATH or /PATH") from None
     question = b"?" if target.has_query else b""
-    return _host(target.authority), (target.path + question + target.query).decode()
+    host, port = split_authority(target.authority.decode())
+    return Url(target.scheme.decode(), host, port, (target.path + question + target.query).decode())
 
 
-def _host(authority: bytes) -> str:
-    name, port = (part.decode() for part in split_port(authority))
+def split_authority(text: str) -> tuple[str, str]:
+    """(host in lower case, port in decimal) of "host", "host:port" or ""; "" for what is not there."""
+    name, port = (part.decode() for part in split_port(text.encode()))
     if port and not port.isdigit():
         raise ValueError(f"'{shown(port)}' is not a port, expected a number")
-    return parse_host_pattern(name) if name else ""
+    return parse_host_pattern(name) if name else "", port
+
+
+def parse_url(text: str, verb: str = "GET") -> tuple[str, str]:
+    """(host without port, in lower case; target) of a URL, of "/path?query", or of "*"."""
+    url = split_url(text, verb)
+    return url.host, url.target
 
 
 def parse_request(text: str) -> RequestSample:
@@ -54,7 +72,7 @@ def parse_request(text: str) -> RequestSample:
     return RequestSample(method=verb, host=host, target=target)
 
 
-def _client(text: str) -> str:
+def client_address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
@@ -76,7 +94,7 @@ URL = Key(
     required=True,
 )
 SAMPLE_HEADERS = Key("headers", MapOf(HEADER_VALUE, SAMPLE_HEADER, folded=True), "its headers")
-CLIENT = Key("client", Text("an IP address", _client), "address of the client; 127.0.0.1 by default")
+CLIENT = Key("client", Text("an IP address", client_address), "address of the client; 127.0.0.1 by default")
 LISTENER = Key("listener", ListenerReference(), "where it arrives; default: at every listener, with the same result")
 
 

@@ -6,13 +6,18 @@ import ipaddress
 import re
 import subprocess
 import sys
+import time
+from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from discovery.model import MatchKind, NameMatch, PathKind, Position, Route, RouteMatch
+from mesh.explanation import Explanation
 from mesh.request import SampleRequest
 from mesh.router import RouteError, Router
 
@@ -328,7 +333,6 @@ def test_an_explanation_says_of_every_route_why_it_lost() -> None:
     router = Router([(each, each.name) for each in routes])
     verdicts = router.explain(SampleRequest(host=b"shop.local", headers=[(b"x-beta", b"2")], query=b"page=1"))
     assert [(each.route, each.reason) for each in verdicts] == [
-        ("other-host", "host: shop.local is not web.local"),
         ("other-path", "path: / is not prefix /api"),
         ("write", "method: GET is not POST or PUT"),
         ("beta", "header x-beta: 2 != 1"),
@@ -336,10 +340,11 @@ def test_an_explanation_says_of_every_route_why_it_lost() -> None:
         ("default", ""),
         ("inside", "client: 127.0.0.1 is not in 10.0.0.0/8"),
         ("fallback", "outranked: default comes first"),
+        ("other-host", "host: shop.local is not web.local"),
     ]
     assert [each.order for each in verdicts] == list(range(8))
     assert [each.route for each in verdicts if each.wins] == ["default"]
-    assert verdicts[-1].position == position
+    assert verdicts[-2].position == position
 
 
 def test_an_explanation_shows_bytes_of_the_client_escaped() -> None:
@@ -464,14 +469,102 @@ def oracle(routes: list[Route], request: SampleRequest) -> str | None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(route_lists, st.lists(sample_requests(), min_size=1, max_size=8))
-def test_match_and_explanation_and_oracle_agree(found: list[RouteMatch], requests: list[SampleRequest]) -> None:
+@given(route_lists, st.lists(sample_requests(), min_size=1, max_size=8), st.integers(1, 12))
+def test_match_and_explanation_and_oracle_agree(
+    found: list[RouteMatch], requests: list[SampleRequest], most: int
+) -> None:
     routes = [Route(name=str(index), match=match) for index, match in enumerate(found)]
+    check(routes, Router([(each, each.name) for each in routes]), requests, most)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(matches(), max_size=12),
+    st.lists(st.tuples(st.sampled_from(["a.x", "b.a.x", "x", "y"]), st.lists(matches(), max_size=4)), max_size=5),
+    st.lists(sample_requests(), min_size=1, max_size=5),
+    st.integers(1, 12),
+)
+def test_so_they_do_when_hosts_were_put(
+    found: list[RouteMatch],
+    puts: list[tuple[str, list[RouteMatch]]],
+    requests: list[SampleRequest],
+    most: int,
+) -> None:
+    names = count()
+    routes = [Route(name=str(next(names)), match=match) for match in found]
     router = Router([(each, each.name) for each in routes])
+    for host, of_host in puts:
+        new = [Route(name=str(next(names)), match=replace(match, host=host)) for match in of_host]
+        router.put_host(host, [(each, each.name) for each in new])
+        routes = [each for each in routes if each.match.host != host] + new
+        assert router.size == len(routes)
+    check(routes, router, requests, most)
+
+
+def check(routes: list[Route], router: Router, requests: list[SampleRequest], most: int) -> None:
     for request in requests:
         expected = oracle(routes, request)
         assert router.match(request) == expected
         verdicts = router.explain(request)
         assert [each.route for each in verdicts if each.wins] == ([] if expected is None else [expected])
         assert sorted(each.route for each in verdicts) == sorted(each.name for each in routes)
+        assert [each.order for each in verdicts] == list(range(len(routes)))
         assert all(bool(each.reason) != each.wins for each in verdicts)
+        some = Explanation(router, request, most)
+        for _ in some.steps():
+            pass
+        assert len(some.verdicts) == min(most, len(routes))
+        assert [each.route for each in some.verdicts if each.wins] == ([] if expected is None else [expected])
+        assert set(some.verdicts) <= set(verdicts)
+        assert some.winner is None or some.winner.payload == expected
+        left = [each for each in verdicts if each not in some.verdicts]
+        assert some.hidden == Counter(each.reason.partition(":")[0].partition(" ")[0] for each in left)
+
+
+def test_what_is_listed_is_what_the_request_reaches_and_then_what_is_near() -> None:
+    routes = [route(f"r{n}", f"/r/{n}", host="shop.local") for n in range(100)]
+    routes += [route(f"h{n}", host=f"h{n}.local") for n in range(100)]
+    routes += [
+        route("near", "/r/420", host="shop.local"),
+        route("shopp", host="shopp.local"),
+        route("wild", host="*.x"),
+    ]
+    router = Router([(each, each.name) for each in routes])
+    explanation = Explanation(router, SampleRequest(host=b"shop.local", path=b"/r/42"), 3)
+    steps = sum(1 for _ in explanation.steps())
+    assert steps >= 3
+    assert [each.route for each in explanation.verdicts if each.wins] == ["r42"]
+    assert {each.route for each in explanation.verdicts} >= {"r42", "near"}
+    assert explanation.hidden == {"path": 98, "host": 102}
+    nobody = Explanation(router, SampleRequest(host=b"shop.loca", path=b"/"), 1)
+    for _ in nobody.steps():
+        pass
+    assert [(each.route, each.reason) for each in nobody.verdicts] == [("r0", "host: shop.loca is not shop.local")]
+    assert nobody.hidden == {"host": 202}
+
+
+def test_an_explanation_is_about_the_tables_that_it_began_with() -> None:
+    router = Router([(route(f"r{n}", headers=(header("x-a", f"{n}"),)), n) for n in range(500)])
+    router.put_host("a.x", [(route("own", host="a.x"), "own")])
+    explanation = Explanation(router, SampleRequest(host=b"a.x"), 5)
+    steps = explanation.steps()
+    next(steps)
+    router.put_host("a.x", [])
+    for _ in steps:
+        pass
+    assert [each.route for each in explanation.verdicts if each.wins] == ["own"]
+    assert [each.route for each in explanation.verdicts] == ["own", "r0", "r1", "r2", "r3"]
+    assert explanation.hidden == {"header": 496}
+
+
+def test_ten_thousand_routes_are_explained_in_short_steps() -> None:
+    routes = [route(f"r{n}", f"/{n}", host=f"h{n}.local") for n in range(9000)]
+    routes += [route(f"t{n}", headers=(header("x-tenant", f"{n}"),), host="h1.local") for n in range(1000)]
+    router = Router([(each, each.name) for each in routes])
+    explanation = Explanation(router, SampleRequest(host=b"h1.local", path=b"/1"), 1002)
+    began = time.process_time()
+    steps = sum(1 for _ in explanation.steps())
+    assert time.process_time() - began < 0.1
+    assert steps > 150
+    assert [each.route for each in explanation.verdicts if each.wins] == ["r1"]
+    assert explanation.hidden == {"host": 8998}

@@ -57,6 +57,7 @@ COMPILED = [
     "proxy/http1/mirror.py",
     "proxy/http1/parties.py",
     "proxy/http1/phases.py",
+    "proxy/http1/records.py",
     "proxy/http1/retries.py",
     "proxy/http1/settings.py",
     "proxy/http1/upstream.py",

@@ -389,6 +389,14 @@ class AccessLog(Struct):
     min_duration: float = 0.0
 
 
+class RecordSettings(Struct):
+    """What every worker keeps of requests that are over (proxy/http1/records.py)."""
+
+    size: int = 4096  # the last requests; 0 = none
+    errors: int = 1024  # the last in which something went wrong; they are not among the others
+    sample: float = 1.0  # share of the others that are kept
+
+
 class DnsSettings(Struct):
     """The DNS server. Off without addresses."""
 
@@ -423,6 +431,7 @@ class Settings(Struct):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     access_log: AccessLog = AccessLog()
+    records: RecordSettings = RecordSettings()
     trusted_proxies: tuple[str, ...] = ()  # CIDRs
     path_escapes: EscapePolicy = EscapePolicy.REJECT
     merge_slashes: bool = True

@@ -19,6 +19,7 @@ from discovery.model import AccessLog as LogSettings
 from discovery.model import LogFormat, Protocol, Settings, Snapshot
 from mesh.decision import Decision, Question
 from mesh.paths import split_port
+from mesh.record import Record
 from mesh.request import SampleRequest
 from proxy.accesslog import AccessLog
 from proxy.http1.downstream import HttpAcceptor
@@ -26,6 +27,7 @@ from proxy.http1.downstream import take_connection as take_http
 from proxy.http1.forward import Forwarder
 from proxy.http1.mirror import Mirrors
 from proxy.http1.parties import LimitedAcceptor, ListenerRuntime, ServerSide
+from proxy.http1.records import Records
 from proxy.http1.settings import HttpSettings
 from proxy.http1.upstream import Upstream
 from proxy.kernel.cells import Table
@@ -97,6 +99,8 @@ class DataPlane:
         self.log_settings = self.settings.access_log  # those of `log`
         self.rows = Rows(table, worker, lambda number: released((number,)))
         self.forwarder = Forwarder(self.reactor, HttpSettings(self.settings), connect_upstream, self.worker_slot)
+        self.records = Records(self.settings.records, worker)
+        self.forwarder.records = self.records
         self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, self.tcp_server)
         self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
         self.tables = Tables(self.rows, self.udp.review)
@@ -198,6 +202,18 @@ class DataPlane:
             "",
         )
 
+    def find(self, request_id: str) -> tuple[Record, ...]:
+        """What is kept of the requests with this id, the newest first."""
+        return tuple(self.records.find(request_id))
+
+    def newest(self, most: int, only_errors: bool) -> tuple[Record, ...]:
+        """The last requests to end, the newest first."""
+        return tuple(self.records.newest(most, only_errors))
+
+    def kept(self) -> tuple[int, str]:
+        """How many records there are, and when the oldest of them ended."""
+        return self.records.count(), self.records.since()
+
     def close(self) -> None:
         """Stop at once; open connections are reset."""
         if self.ticker is not None:
@@ -215,6 +231,7 @@ class DataPlane:
 
     def applied(self, before: Snapshot, now: Snapshot) -> None:
         """What goes beyond services and routes."""
+        self.records.versions.put(now.version, self.reactor.micros())
         if now.settings != self.settings or now.settings.access_log != self.log_settings:
             self.apply_settings(now.settings)
         self.apply_dns(now)
@@ -313,6 +330,8 @@ class DataPlane:
         if settings.access_log != self.log_settings:
             self.open_log(settings.access_log)
         self.settings = settings
+        self.records.apply(settings.records)
+        self.forwarder.records = self.records if self.records.is_on else None
         self.forwarder.settings = HttpSettings(settings)
         self.tcp.apply(settings)
         self.udp.apply(settings)

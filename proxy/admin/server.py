@@ -23,6 +23,7 @@ from proxy.admin.endpoints import Endpoints
 from proxy.admin.nodes import Nodes
 from proxy.admin.plan import Plans
 from proxy.admin.problems import guard
+from proxy.admin.records import Requests
 from proxy.admin.routes import Routes
 from proxy.admin.sd import PrometheusTargets
 from proxy.admin.services import Services
@@ -94,7 +95,8 @@ async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Acces
     app.add_routes(Probes(api).routes())
     if whole:
         # The native paths first: where Consul's are the same, they are not served.
-        for part in (State, Services, Endpoints, Routes, Nodes, Plans, Watch, PrometheusTargets, Consul):
+        parts = (State, Services, Endpoints, Routes, Nodes, Plans, Watch, Requests, PrometheusTargets, Consul)
+        for part in parts:
             app.add_routes(part(api).routes())
     log = logging.getLogger("hivemesh.admin")
     log.addFilter(is_ours)

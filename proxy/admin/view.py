@@ -10,6 +10,7 @@ from discovery.health.checker import CheckStatus
 from discovery.health.numbers import HealthReading
 from discovery.model import Config, Snapshot, Struct
 from mesh.decision import Decision, Question
+from mesh.record import Record
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Table
 
@@ -38,6 +39,16 @@ class Asked(Struct, frozen=True):
 
     decisions: tuple[Decision, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+class Recorded(Struct, frozen=True):
+    """Records of requests that are over, the newest first. The workers keep `kept` in all, of requests that ended
+    `since` (RFC 3339, "" without any); `problems`: who said nothing."""
+
+    records: tuple[Record, ...] = ()
+    problems: tuple[str, ...] = ()
+    kept: int = 0
+    since: str = ""
 
 
 class AgentView(Protocol):
@@ -72,6 +83,14 @@ class AgentView(Protocol):
 
     async def ask(self, question: Question) -> Asked:
         """What each worker would do with this request. Nothing is sent, counted or moved on."""
+        ...
+
+    async def find(self, request_id: str) -> Recorded:
+        """What the workers have kept of this request."""
+        ...
+
+    async def newest(self, most: int, only_errors: bool = False) -> Recorded:
+        """The requests that ended last, or the last in which something went wrong."""
         ...
 
     async def reload(self) -> ReloadResult:

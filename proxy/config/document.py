@@ -17,6 +17,7 @@ from discovery.model import (
     FollowedName,
     Limits,
     Protocol,
+    RecordSettings,
     RegistrySettings,
     Service,
     Settings,
@@ -32,7 +33,7 @@ from proxy.config.records import Fields, Key, Record
 from proxy.config.registry import REGISTRY, NodeMap
 from proxy.config.samples import TEST
 from proxy.config.services import ServiceMap, followed_of, with_idle_timeout
-from proxy.config.settings import ACCESS_LOG, ADMIN, LIMITS, METRICS, TIMEOUTS, MetricsSettings
+from proxy.config.settings import ACCESS_LOG, ADMIN, LIMITS, METRICS, RECORDS, TIMEOUTS, MetricsSettings
 from proxy.config.shapes import Choice, Flag, Integer, ListOf, Text
 from proxy.config.words import signing_secret, token
 from proxy.stats.slots import MAX_WORKERS
@@ -43,6 +44,7 @@ SERVICES = Key("services", ServiceMap(), "services by name, with their endpoints
 LIMITS_KEY = Key("limits", LIMITS, "what one request or the instance may take")
 TIMEOUTS_KEY = Key("timeouts", TIMEOUTS, "how long things may take")
 ACCESS_LOG_KEY = Key("access_log", ACCESS_LOG, "one line per request; default: none")
+RECORDS_KEY = Key("records", RECORDS, "what is remembered of requests that are over")
 TRUSTED_PROXIES = Key(
     "trusted_proxies",
     ListOf(Text("a network", parse_network), MAX_PROXIES, unique=True),
@@ -109,6 +111,7 @@ def _build_config(fields: Fields) -> Config:
         limits=fields.get(LIMITS_KEY, Limits()),
         timeouts=timeouts,
         access_log=fields.get(ACCESS_LOG_KEY, AccessLog()),
+        records=fields.get(RECORDS_KEY, RecordSettings()),
         trusted_proxies=fields.get(TRUSTED_PROXIES, ()),
         path_escapes=fields.get(PATH_ESCAPES, EscapePolicy.REJECT),
         merge_slashes=fields.get(MERGE_SLASHES, True),
@@ -139,6 +142,7 @@ DOCUMENT = Record(
         ADMIN_KEY,
         METRICS_KEY,
         ACCESS_LOG_KEY,
+        RECORDS_KEY,
         INSTANCE,
         WORKERS,
         PIN_WORKERS,

@@ -36,7 +36,7 @@ from proxy.config.registry import REGISTRY
 from proxy.config.retries import RETRY
 from proxy.config.scalars import format_duration
 from proxy.config.services import POOL, show_mesh
-from proxy.config.settings import ACCESS_LOG, LIMITS, TIMEOUTS
+from proxy.config.settings import ACCESS_LOG, LIMITS, RECORDS, TIMEOUTS
 from proxy.config.shapes import Json
 from proxy.config.words import MIN_SECRET
 
@@ -57,6 +57,7 @@ def effective(config: Config) -> dict[str, Json]:
         },
         **_given(metrics=_given(address=config.metrics_address)),
         "access_log": ACCESS_LOG.render(settings.access_log),
+        "records": RECORDS.render(settings.records),
         "instance": settings.instance,
         "workers": config.workers,
         "pin_workers": settings.pin_workers,

@@ -1,11 +1,12 @@
-"""The keys that belong to no listener and no service: limits, timeouts, access log, admin API, metrics."""
+"""The keys that belong to no listener and no service: limits, timeouts, access log, records, admin API, metrics."""
 
 from __future__ import annotations
 
-from discovery.model import AccessLog, AdminSettings, Limits, LogFormat, Struct, Timeouts
+from discovery.model import AccessLog, AdminSettings, Limits, LogFormat, RecordSettings, Struct, Timeouts
 from proxy.config.addresses import is_loopback, parse_listen_address
 from proxy.config.listeners import LARGEST_COUNT
 from proxy.config.nodes import shown
+from proxy.config.numbers import Number
 from proxy.config.records import Fields, Key, Record, StructRecord
 from proxy.config.shapes import Choice, Duration, Flag, Integer, Json, Size, Text
 from proxy.config.words import BoundAddress, secret
@@ -24,6 +25,8 @@ LARGEST_HELLO = 64 * KIB
 # A worker gives two signs of life a second.
 SHORTEST_HANG = 1.0
 LARGEST_BODY = 1 << 50
+# A record that says all that it may takes some 3 KiB, so that a worker's rings stay below 400 MiB.
+MOST_RECORDS = 65_536
 
 LIMITS = StructRecord(
     "limits",
@@ -105,6 +108,16 @@ ACCESS_LOG = Record(
     _build_log,
     _show_log,
     later={"retries": "the filter by retries is"},
+)
+
+RECORDS = StructRecord(
+    "records",
+    RecordSettings,
+    (
+        Key("size", Integer(0, MOST_RECORDS), "requests that each worker remembers; 0 = none"),
+        Key("errors", Integer(0, MOST_RECORDS), "those in which something went wrong, kept beside them; 0 = none"),
+        Key("sample", Number(0, 1), "share of the others that is kept"),
+    ),
 )
 
 ADMIN_ADDRESS = Key(

@@ -32,7 +32,7 @@ from discovery.model import Config, Endpoint, Snapshot
 from discovery.registry import Registry
 from discovery.store import CannotOpen
 from mesh.decision import Question
-from proxy.admin.view import AgentView, Asked, ReloadResult, WorkerStatus
+from proxy.admin.view import AgentView, Asked, Recorded, ReloadResult, WorkerStatus
 from proxy.config.problems import Loaded, Problem
 from proxy.control import circuits, logs, startup
 from proxy.control.channel import Channel
@@ -139,6 +139,12 @@ class Agent:
 
     async def ask(self, question: Question) -> Asked:
         return await self._fleet.ask(question)
+
+    async def find(self, request_id: str) -> Recorded:
+        return await self._fleet.find(request_id)
+
+    async def newest(self, most: int, only_errors: bool = False) -> Recorded:
+        return await self._fleet.find(most=most, only_errors=only_errors)
 
     async def reload(self) -> ReloadResult:
         if self._reloader is None or self.draining or self._is_held or self._is_retiring:

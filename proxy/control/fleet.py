@@ -27,7 +27,7 @@ import msgspec
 from discovery.delta import delta, merge_telling
 from discovery.model import EndpointState, Snapshot
 from mesh.decision import Question
-from proxy.admin.view import Asked, WorkerStatus
+from proxy.admin.view import Asked, Recorded, WorkerStatus
 from proxy.control.assignment import accepting, accepting_on_one
 from proxy.control.channel import Message, Wire
 from proxy.control.messages import (
@@ -39,6 +39,8 @@ from proxy.control.messages import (
     Drained,
     Draining,
     Event,
+    Find,
+    Found,
     Hello,
     Listen,
     Released,
@@ -167,6 +169,7 @@ class Fleet:
         self._is_draining = False
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._questions: Questions[Answer] = Questions()
+        self._searches: Questions[Found] = Questions()
 
     # --- who is there -------------------------------------------------------------------------------------------
 
@@ -190,6 +193,7 @@ class Fleet:
         self._reset_gauges(number, self.allocator.in_use(number))
         self.allocator.gone(number)
         self._questions.gone(number)
+        self._searches.gone(number)
         self._push()
         self._progress()
 
@@ -231,6 +235,8 @@ class Fleet:
                 self._on_event(number, name, fields)
             case Answer():
                 self._questions.answered(number, message.number, message)
+            case Found():
+                self._searches.answered(number, message.number, message)
             case Drained():
                 link.state = "gone"
             case _:
@@ -285,6 +291,23 @@ class Fleet:
         problems += [f"worker {worker} did not answer in time" for worker in workers if worker not in answers]
         decisions = tuple(each.decision for each in answers.values() if each.decision is not None)
         return Asked(decisions=decisions, problems=tuple(problems))
+
+    async def find(self, request_id: str = "", most: int = 0, only_errors: bool = False) -> Recorded:
+        """The records of this request, or without an id the newest `most`, of all workers together."""
+        workers = self.in_service()
+
+        def send(worker: int, number: int) -> None:
+            self._tell(worker, Find(number=number, request_id=request_id, most=most, only_errors=only_errors))
+
+        found = await self._searches.ask(workers, send)
+        records = [record for each in found.values() for record in each.records]
+        records.sort(key=lambda record: record.ts, reverse=True)  # of one form, so the text sorts by time
+        return Recorded(
+            records=tuple(records if request_id else records[:most]),
+            problems=tuple(f"worker {worker} did not answer in time" for worker in workers if worker not in found),
+            kept=sum(each.kept for each in found.values()),
+            since=min((each.since for each in found.values() if each.since), default=""),
+        )
 
     def _tell(self, worker: int, message: Message) -> None:
         link = self.links.get(worker)

@@ -76,10 +76,13 @@ class Ask(Struct, tag="ask"):
 
 
 class Find(Struct, tag="find"):
-    """Which records of this request are there? `number` comes back with Found."""
+    """Which records of this request are there? Without an id: the newest `most`, or the newest of those in which
+    something went wrong. `number` comes back with Found."""
 
     number: int
-    request_id: str
+    request_id: str = ""
+    most: int = 0
+    only_errors: bool = False
 
 
 class Tap(Struct, tag="tap"):
@@ -140,8 +143,12 @@ class Answer(Struct, tag="answer"):
 
 
 class Found(Struct, tag="found"):
+    """The newest first. The worker has `kept` records in all, of requests that ended `since` (RFC 3339)."""
+
     number: int
     records: tuple[Record, ...] = ()
+    kept: int = 0
+    since: str = ""
 
 
 class Seen(Struct, tag="seen"):

@@ -32,6 +32,7 @@ import msgspec
 from discovery.delta import SnapshotChange, change_between, merge_telling
 from discovery.model import EndpointState, Service, Snapshot
 from mesh.decision import Decision, Question
+from mesh.record import Record
 from proxy.control.affinity import core_of
 from proxy.control.channel import Channel, Message, Wire
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
@@ -46,6 +47,8 @@ from proxy.control.messages import (
     Drained,
     Draining,
     Event,
+    Find,
+    Found,
     Hello,
     Listen,
     Part,
@@ -85,6 +88,9 @@ class Plane(Protocol):
     def drain(self, deadline: float, streams: float, done: Callable[[], None]) -> None: ...
     def reopen_logs(self) -> None: ...
     def ask(self, question: Question, answered: Callable[[Decision | None, str], None]) -> Iterator[None]: ...
+    def find(self, request_id: str) -> tuple[Record, ...]: ...
+    def newest(self, most: int, only_errors: bool) -> tuple[Record, ...]: ...
+    def kept(self) -> tuple[int, str]: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
 
@@ -192,6 +198,8 @@ class Worker:
                 self._plane.reopen_logs()
             case Ask(number=number, question=question):
                 return self._plane.ask(question, partial(self._answer, number))
+            case Find():
+                self._find(message)
             case _:
                 raise ValueError(f"a worker does not take {type(message).__name__}")
         return None
@@ -353,6 +361,14 @@ class Worker:
             version = self.snapshot.version
             decision = msgspec.structs.replace(decision, worker=self._number, config_version=version)
         self._send(Answer(number=number, decision=decision, problem=problem))
+
+    def _find(self, find: Find) -> None:
+        if find.request_id:
+            records = self._plane.find(find.request_id)
+        else:
+            records = self._plane.newest(find.most, find.only_errors)
+        kept, since = self._plane.kept()
+        self._send(Found(number=find.number, records=records, kept=kept, since=since))
 
     def _drained(self) -> None:
         if not self._is_closed:

@@ -7,6 +7,7 @@ from proxy.accesslog cimport AccessLog
 from proxy.http1.intake cimport read_request
 from proxy.http1.parties cimport ClientSide, Exchange, ListenerRuntime, RouteRuntime, ServerSide
 from proxy.http1.phases cimport Phase
+from proxy.http1.records cimport Records
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport ForwardAs
@@ -24,6 +25,7 @@ cdef class Ending:
     cdef public HttpSettings settings
     cdef public object connector
     cdef public AccessLog log
+    cdef public Records records
     cdef public Slot worker_slot
     cdef public bint draining
     cdef public long active

@@ -16,6 +16,7 @@ from proxy.accesslog import AccessLog
 from proxy.http1 import replies
 from proxy.http1.intake import read_request
 from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
+from proxy.http1.records import Records
 from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
 from proxy.kernel.cells import Slot
@@ -41,12 +42,13 @@ ENDPOINT_FAILURES = (
 
 class Ending:
     """One per worker, as the lowest layer of its Forwarder. `connector(forwarder, endpoint)` makes an unconnected
-    ServerSide; `log` is None while there is none."""
+    ServerSide; `log` and `records` are None while there are none."""
 
     reactor: Reactor
     settings: HttpSettings
     connector: Callable[..., ServerSide]
     log: AccessLog | None
+    records: Records | None
     worker_slot: Slot
     draining: bool
     active: int  # exchanges begun and not finished
@@ -67,6 +69,7 @@ class Ending:
         self.connector = connector
         self.worker_slot = worker_slot
         self.log = log
+        self.records = None
         self.draining = False
         self.active = 0
         self.draws = Draws(int(random_unit() * 2**53))
@@ -116,9 +119,12 @@ class Ending:
         if exchange.holds is not None:
             for phase in exchange.holds:
                 phase.release(exchange)
-        if self.log is not None and not exchange.is_copy:
+        if not exchange.is_copy:
             try:
-                self.log.write(exchange)
+                if self.log is not None:
+                    self.log.write(exchange)
+                if self.records is not None:
+                    self.records.keep(exchange)
             except Exception as bug:
                 # All else about the exchange is done: nobody would ever end the client's wait.
                 self.reactor.tell_bug(exchange.downstream, bug)

@@ -27,7 +27,7 @@ from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from mesh.breaker import pack
 from mesh.decision import Question
-from proxy.admin.view import Asked, ReloadResult, WorkerStatus
+from proxy.admin.view import Asked, Recorded, ReloadResult, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.kernel.cells import Shared, Slot, Table
 from proxy.stats import slots
@@ -92,6 +92,8 @@ class FakeAgent:
     reload_calls: int = 0
     questions: list[Question] = field(default_factory=list)
     said: Asked = Asked()  # noqa: RUF009 - a frozen value
+    recorded: Recorded = Recorded()  # noqa: RUF009 - the same
+    searches: list[str] = field(default_factory=list)
     slots: int = SLOTS
     checks: HealthNumbers = field(default_factory=HealthNumbers)
 
@@ -138,6 +140,14 @@ class FakeAgent:
     async def ask(self, question: Question) -> Asked:
         self.questions.append(question)
         return self.said
+
+    async def find(self, request_id: str) -> Recorded:
+        self.searches.append(request_id)
+        return self.recorded
+
+    async def newest(self, most: int, only_errors: bool = False) -> Recorded:
+        self.searches.append(f"newest {most}{' errors' if only_errors else ''}")
+        return self.recorded
 
     async def reload(self) -> ReloadResult:
         self.reload_calls += 1

@@ -13,6 +13,7 @@ from typing import Any
 from discovery.delta import SnapshotChange
 from discovery.model import Snapshot
 from mesh.decision import Decision, Question
+from mesh.record import Record
 from proxy.kernel.cells import Table
 
 
@@ -36,6 +37,7 @@ class FakePlane:
         self.done: Callable[[], None] | None = None
         self.deadline = self.streams = 0.0
         self._released = released
+        self.records: list[Record] = []  # of requests that are over, the newest first
         self._held: set[int] = set()
 
     def listen(self, name: str, sock: socket.socket, number: int = 0) -> None:
@@ -77,6 +79,15 @@ class FakePlane:
             answered(None, "no listener takes it")
         else:
             answered(Decision(question=question, status=404), "")
+
+    def find(self, request_id: str) -> tuple[Record, ...]:
+        return tuple(record for record in self.records if record.request_id == request_id)
+
+    def newest(self, most: int, only_errors: bool) -> tuple[Record, ...]:
+        return tuple(record for record in self.records if record.kept == "error" or not only_errors)[:most]
+
+    def kept(self) -> tuple[int, str]:
+        return len(self.records), self.records[-1].ts if self.records else ""
 
     def reopen_logs(self) -> None:
         self.calls.append("reopen_logs")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import AccessLog, AdminSettings, Config, EscapePolicy, Limits, LogFormat, Timeouts
+from discovery.model import AccessLog, AdminSettings, Config, EscapePolicy, Limits, LogFormat, RecordSettings, Timeouts
 
 Problems = Callable[..., list[str]]
 
@@ -17,6 +17,7 @@ def test_everything_can_be_set(config: Callable[..., Config]) -> None:
         admin: { address: "unix:/run/hm.sock", token: abc }
         metrics: { address: ":9901" }
         access_log: { path: /var/log/a.log, format: text, min_status: 500, min_duration: 1s }
+        records: { size: 100, errors: 0, sample: 0.25 }
         instance: edge
         workers: 4
         trusted_proxies: [ 10.0.0.0/8 ]
@@ -34,6 +35,7 @@ def test_everything_can_be_set(config: Callable[..., Config]) -> None:
     assert settings.access_log == AccessLog(
         path="/var/log/a.log", format=LogFormat.TEXT, min_status=500, min_duration=1.0
     )
+    assert settings.records == RecordSettings(size=100, errors=0, sample=0.25)
     assert settings.instance == "edge"
     assert settings.trusted_proxies == ("10.0.0.0/8",)
     assert settings.path_escapes is EscapePolicy.KEEP
@@ -57,6 +59,10 @@ def test_everything_can_be_set(config: Callable[..., Config]) -> None:
         ("access_log: { format: xml }", "access_log.format: 'xml' is not known, expected json or text or off"),
         ("access_log: { path: /var/log/ }", "access_log.path: '/var/log/' is not a file, expected stdout, stderr or"),
         ("access_log: { min_status: 600 }", "access_log.min_status: 600 is out of range"),
+        ("records: { size: 65537 }", "records.size: 65537 is out of range, expected a whole number from 0 to 65536"),
+        ("records: { errors: -1 }", "records.errors: -1 is out of range, expected a whole number from 0 to 65536"),
+        ("records: { sample: 2 }", "records.sample: 2 is out of range, expected a number from 0 to 1"),
+        ("records: { sample: 10% }", "records.sample: '10%' is not a number, expected a number from 0 to 1"),
         ("workers: many", "workers: 'many' is not a whole number, expected a whole number from 0 to 62 or 'auto'"),
         ("workers: 65", "workers: 65 is out of range"),
         ("instance: a b", "instance: 'a b' is not a token"),

@@ -22,10 +22,10 @@ Flips = dict[str, list[str]]
 def ranks(routes: Iterable[Route]) -> dict[str, int]:
     """Where each stands in order of precedence, by name; 0 is asked first. Empty when one of them is no route."""
     try:
-        rules = Router([(route, None) for route in routes]).rules
+        router = Router([(route, None) for route in routes])
     except RouteError:
         return {}
-    return {rule.route.name: rule.rank for rule in rules}
+    return {rule.route.name: rule.rank for table in router.tables() for rule in table.rules}
 
 
 def reordered(was: Sequence[Route], now: Sequence[Route]) -> Flips:

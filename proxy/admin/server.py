@@ -20,6 +20,7 @@ from proxy.admin.access import Access
 from proxy.admin.api import Api
 from proxy.admin.consul.handlers import Consul
 from proxy.admin.endpoints import Endpoints
+from proxy.admin.explain import Explain
 from proxy.admin.nodes import Nodes
 from proxy.admin.plan import Plans
 from proxy.admin.problems import guard
@@ -95,7 +96,7 @@ async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Acces
     app.add_routes(Probes(api).routes())
     if whole:
         # The native paths first: where Consul's are the same, they are not served.
-        parts = (State, Services, Endpoints, Routes, Nodes, Plans, Watch, Requests, PrometheusTargets, Consul)
+        parts = (State, Explain, Services, Endpoints, Routes, Nodes, Plans, Watch, Requests, PrometheusTargets, Consul)
         for part in parts:
             app.add_routes(part(api).routes())
     log = logging.getLogger("hivemesh.admin")

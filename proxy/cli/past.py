@@ -16,7 +16,7 @@ from proxy.http1.flags import denial_in_words, flag_in_words
 
 PART_STYLES = ("blue", "yellow", "magenta", "cyan", "green")
 
-KEPT = {"sample": "one of the sample", "error": "because it failed"}
+KEPT = {"sample": "as one of the sample", "error": "because something went wrong"}
 
 
 def recount(page: Page, record: Record) -> None:
@@ -75,18 +75,24 @@ def _way(page: Page, record: Record) -> None:
         drawn = text(f"{record.drawn} was drawn and has no usable endpoint" if record.drawn else "", WARN)
         page.add(joined([text(f"service {target}"), drawn], ", "))
     for address in record.tried:
-        page.add(joined([text(page.marks.no, BAD), text(address), text("failed it", DIM)]))
+        page.add(joined([_mark(page, False), text(address), text("failed it", DIM)]))
     if record.endpoint and record.endpoint not in record.tried[-1:]:
         answered = f"answered {status_text(record.upstream_status)}" if record.upstream_status else "gave no answer"
-        mark = text(page.marks.yes, GOOD) if record.upstream_status else text(page.marks.no, BAD)
+        mark = _mark(page, bool(record.upstream_status))
         probe = text("as a trial of a half-open endpoint" if record.probe else "", DIM)
         page.add(joined([mark, text(record.endpoint), text(answered, "" if record.upstream_status else BAD), probe]))
+    if not record.endpoint and record.status:
+        page.add(joined([_mark(page, record.status < 400), text(f"answered here: {status_text(record.status)}")]))
     if record.attempts > 1 or record.retries:
         by_policy = f", {record.retries} of them by the retry policy" if record.retries else ""
         page.add(text(f"{record.attempts} attempts{by_policy}", DIM))
     if record.retry_denied:
         words = denial_in_words(record.retry_denied)
         page.add(joined([text("not sent again:", WARN), text(words), text(f"({record.retry_denied})", DIM)]), indent=2)
+
+
+def _mark(page: Page, good: bool) -> Text:
+    return text(page.marks.yes, GOOD) if good else text(page.marks.no, BAD)
 
 
 def _time(page: Page, record: Record) -> None:
@@ -131,6 +137,8 @@ def what_happened(record: Record) -> str:
     ended = status_text(record.status) if record.status else "no answer"
     source = f" ({record.rule_source})" if record.rule_source else ""
     took = f"route {record.route}{source} took it" if record.route else "no route took it"
+    if record.drawn:
+        took += f", and {record.drawn}, which was drawn, had no usable endpoint"
     target = joined_target(record.service, record.version)
     if record.upstream_status and not record.retry_denied and record.status == record.upstream_status:
         sentence = f"It went to {record.endpoint} of {target}, because {took}; the endpoint answered {ended}"

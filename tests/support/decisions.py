@@ -297,3 +297,26 @@ def served() -> Record:
         kept="sample",
         headers=(("User-Agent", "curl/8.5"),),
     )
+
+
+def refused() -> Record:
+    """A request that the proxy has answered itself."""
+    return replace(
+        served(),
+        status=403,
+        upstream_status=0,
+        flags="UAEX",
+        flag_details="client 203.0.113.9 is not allowed here",
+        service="",
+        version="",
+        endpoint="",
+        drawn="",
+        attempts=0,
+        duration_ms=0.3,
+        t_recv=0.0,
+        t_queue=0.0,
+        t_connect=0.0,
+        t_first_byte=0.0,
+        t_total=0.3,
+        kept="error",
+    )

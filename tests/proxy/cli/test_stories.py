@@ -54,6 +54,7 @@ def three_workers() -> list[str]:
         ("no-endpoint", lambda: told(decisions.stranded(), replace(decisions.stranded(), worker=1))),
         ("failed-over", lambda: told(decisions.failed_over(), problems=["worker 1 did not answer in time"])),
         ("past-failed", lambda: recounted(decisions.failed())),
+        ("past-refused", lambda: recounted(decisions.refused())),
         ("past-served", lambda: recounted(decisions.served())),
     ],
 )

@@ -10,6 +10,18 @@ In any time t there are at most t / interval + 1 + burst events.
 
 from __future__ import annotations
 
+NANOS = 1_000_000_000
+
+# The longest time that a bucket is measured with: some nine years, so that no sum of times overflows a word.
+LONGEST = 1 << 58
+
+
+def measures(requests: int, per: float, burst: int) -> tuple[int, int]:
+    """Interval and tolerance, the interval times the burst, of `requests` in `per` seconds: nanoseconds, rounded up, so
+    that there are never more than the limit says."""
+    interval = min(max(1, -int(-per * NANOS // requests)), LONGEST)
+    return interval, min(interval * burst, LONGEST)
+
 
 def take(word: int, now: int, interval: int, burst: int) -> int | None:
     """One event at `now`: the word that the bucket has afterwards, to be swapped in; None: there is none left, and the

@@ -21,9 +21,6 @@ from proxy.stats.words import DENIED, RATE_LIMITED, RATE_WORD, REQUESTS_RESOURCE
 NANOS = 1_000_000_000
 NANOS_OF_MICRO = 1000
 
-# The longest time that a bucket is measured with: some nine years, so that no sum of times overflows a word.
-LONGEST = 1 << 58
-
 
 class AccessPhase(Phase):
     """Who may ask, by the client's address as trusted proxies say it. `deny` wins; with an `allow` everybody else is
@@ -87,8 +84,7 @@ class RateLimitPhase(Phase):
 
     def __init__(self, limit: RateLimit, tools: PhaseTools) -> None:
         self.limit = limit
-        self.interval = min(max(1, -int(-limit.per * NANOS // limit.requests)), LONGEST)
-        self.tolerance = min(self.interval * limit.burst, LONGEST)
+        self.interval, self.tolerance = gcra.measures(limit.requests, limit.per, limit.burst)
         self.shared = tools.shared
         # A limit that was changed begins anew: what another rate has left says nothing of this one.
         policy = hash((limit.requests, limit.per, limit.burst)) & 0x7FFF_FFFF

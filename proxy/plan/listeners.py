@@ -26,11 +26,13 @@ Ranks = dict[str, int]  # place in order of precedence by name
 
 
 class Listeners:
-    """`cut`: connections that are ended. `notes`: what stands elsewhere and changes nothing."""
+    """`cut`: connections that are ended. `ending`: the services that these are at. `notes`: what stands elsewhere and
+    changes nothing."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
         self.cut = 0
+        self.ending: set[str] = set()
         self.notes: list[str] = []
 
     def changes(self, was: Snapshot, now: Snapshot) -> Iterator[Change]:
@@ -99,18 +101,19 @@ class Listeners:
         load = self.live.listeners.get(listener.name, NO_LOAD)
         if listener.protocol is Protocol.UDP:
             self.cut += load.requests
+            self.ending.update(name for route in listener.streams for name in _services_of(route))
             yield f"{what} hears no datagrams any more: {counted(load.requests, 'session')} end"
             return
         yield f"{what} accepts no connections any more, and who is connecting at that moment is refused"
         if not load.connections:
             return
-        stay = f"{counted(load.connections, 'open connection')} {'stays' if load.connections == 1 else 'stay'} open"
+        stay = f"{counted(load.connections, 'open connection')} {'stays' if load.connections == 1 else 'stay'}"
         if listener.protocol is Protocol.TCP:
-            yield f"{stay} and finish as they began"
+            yield f"{stay}, until both sides have ended"
         elif is_gone:
-            yield f"{stay} and are served by its last routes until they close or are idle for timeouts.keep_alive"
+            yield f"{stay}, served by its last routes until closed or idle for timeouts.keep_alive"
         else:
-            yield f"{stay} and are served by the new routes"
+            yield f"{stay}, served by the new routes"
 
     # --- routes ---------------------------------------------------------------------------------------------------
 
@@ -176,6 +179,10 @@ class Listeners:
             return []
         verb = "finishes" if load.requests == 1 else "finish"
         return [f"{counted(load.requests, 'request')} under way {verb} by it"]
+
+
+def _services_of(route: StreamRoute) -> set[str]:
+    return {route.service, *(share.service for share in route.split)} - {""}
 
 
 def _about(listener: Listener) -> str:

@@ -36,7 +36,8 @@ def make(
     """`running` and `wanted` are what two files say, `was` and `then` what is in force by them. `restarts`: a problem
     for each key of `wanted` that takes effect after a restart only. `live`: None when nothing runs."""
     found = live or Live()
-    listeners, services = Listeners(found), Services(found)
+    listeners = Listeners(found)
+    services = Services(found, listeners.ending)  # filled before services have their turn
     changes = [
         *_settings(running, wanted, found, {each.key for each in restarts}),
         *listeners.changes(was, then),

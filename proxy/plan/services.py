@@ -7,7 +7,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
@@ -25,8 +25,10 @@ LIMITS = ("mesh.circuit_breaker.max_requests", "mesh.max_concurrent")
 class Services:
     """`draining`: endpoints that take nothing new from then on and finish what they have."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, ending: Collection[str] = ()) -> None:
+        """`ending`: services of sessions of datagrams that end with their listener."""
         self.live = live
+        self.ending = ending
         self.draining = 0
         self.notes: list[str] = []
 
@@ -116,6 +118,8 @@ class Services:
             self.draining += 1
             where = f" at {was.address}" if was is not None and now is not None else ""
             effects.append(_drains(where, load))
+            if load.requests and service in self.ending:
+                effects.append("sessions of datagrams among them end with their listener")
         elif was is not None and now is not None and was.weight and not now.weight:
             self.draining += 1
             effects.append(_drains("", load))

@@ -202,9 +202,20 @@ def test_connections_of_a_listener_that_goes_stay_and_sessions_of_datagrams_end(
         live=OPEN,
     )
     db, syslog = found.changes
-    assert db.effects[1] == "40 open connections stay open and finish as they began"
+    assert db.effects[1] == "40 open connections stay, until both sides have ended"
     assert syslog.effects == ("it hears no datagrams any more: 3 sessions end",)
     assert (found.flow.connections, found.flow.cut) == (140, 3)
+
+
+def test_sessions_of_a_service_that_goes_with_its_listener_do_not_finish() -> None:
+    was = FILE + "  log: { endpoints: [ { id: l1, address: 127.0.0.1:9009 } ] }\n"
+    was = was.replace("protocol: udp, service: api", "protocol: udp, service: log")
+    running, wanted = config(was), config(FILE.replace("  - { name: syslog, ", "  # ").replace("# address", "#"))
+    live = Live(listeners={"syslog": Load(requests=2)}, endpoints={("log", ("l1", "127.0.0.1:9009")): Load(requests=2)})
+    found = make(running, wanted, running.snapshot, wanted.snapshot, live=live)
+    assert [each.effects[-1] for each in found.changes if each.kind == "endpoint"] == [
+        "sessions of datagrams among them end with their listener"
+    ]
 
 
 def test_a_listener_with_another_address_gets_a_new_socket() -> None:
@@ -213,7 +224,7 @@ def test_a_listener_with_another_address_gets_a_new_socket() -> None:
     assert change.effects == (
         "a new socket is opened at 127.0.0.1:8081",
         "127.0.0.1:8080 accepts no connections any more, and who is connecting at that moment is refused",
-        "100 open connections stay open and are served by the new routes",
+        "100 open connections stay, served by the new routes",
     )
 
 

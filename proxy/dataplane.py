@@ -22,6 +22,7 @@ from mesh.paths import split_port
 from mesh.record import Record
 from mesh.request import SampleRequest
 from proxy.accesslog import AccessLog
+from proxy.control.messages import Seen, Tap
 from proxy.http1.downstream import HttpAcceptor
 from proxy.http1.downstream import take_connection as take_http
 from proxy.http1.forward import Forwarder
@@ -46,8 +47,9 @@ from proxy.upstream.bell import Bell
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import make_way, serve
 
-if TYPE_CHECKING:  # imported where DNS is configured: it is paid for once per worker
+if TYPE_CHECKING:  # imported where DNS is configured, or somebody looks on: it is paid for once per worker
     from proxy.dns.server import DnsServer, DnsUdpServer
+    from proxy.taps import Taps
 
 bugs = logging.getLogger("hivemesh.bugs")
 
@@ -111,6 +113,8 @@ class DataPlane:
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
+        self.worker = worker
+        self.taps: Taps | None = None
         self.dns: DnsServer | None = None
         self.acceptors: dict[Place, LimitedAcceptor | UdpServer | DnsUdpServer] = {}
         self.waiting_sockets: dict[Place, socket.socket] = {}
@@ -214,8 +218,39 @@ class DataPlane:
         """How many records there are, and when the oldest of them ended."""
         return self.records.count(), self.records.since()
 
+    def tap(self, wanted: Tap, send: Callable[[Seen], bool]) -> None:
+        """Show requests that end, until `untap` is said; `send` tells whether there was room for what it got."""
+        if self.taps is None:
+            from proxy.taps import Taps
+
+            self.taps = Taps(
+                self.loop,
+                worker=self.worker,
+                wall_offset=self.records.wall_offset,
+                version_at=self.records.versions.at,
+                secret=self.settings.secret,
+                send=send,
+            )
+            self.forwarder.taps = self.taps
+        try:
+            self.taps.put(wanted)
+        except ValueError as error:  # the agent has compiled it before
+            self.emit("tap refused", {"filter": wanted.filter, "reason": str(error)})
+            self.untap(wanted.number)
+
+    def untap(self, number: int | None = None) -> None:
+        """None: nobody looks on any more."""
+        if self.taps is None:
+            return
+        if number is not None:
+            self.taps.drop(number)
+        if number is None or not self.taps:
+            self.taps.close()
+            self.taps = self.forwarder.taps = None
+
     def close(self) -> None:
         """Stop at once; open connections are reset."""
+        self.untap()
         if self.ticker is not None:
             self.ticker.cancel()
             self.ticker = None
@@ -417,4 +452,6 @@ class DataPlane:
             return
         if self.log is not None:
             self.log.flush()
+        if self.taps is not None:
+            self.taps.flush()
         done()

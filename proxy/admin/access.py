@@ -41,7 +41,7 @@ class Access:
         """Why this request is not served; None if it is. `headers` must find names in any case."""
         if self.host is not None and not self._is_ours(headers.get("Host")):
             return Refusal(421, "the Host header is neither a loopback name nor the configured admin address")
-        if method not in READING and _is_from_elsewhere(headers):
+        if method not in READING and is_from_elsewhere(headers):
             return Refusal(403, "a page of another site may not change anything here")
         if self.token and path not in PROBES and not self._has_token(headers):
             return Refusal(401, "this address needs the configured token: Authorization: Bearer TOKEN")
@@ -75,7 +75,8 @@ def host_of(authority: str) -> str:
     return authority.partition(":")[0].lower().removesuffix(".")
 
 
-def _is_from_elsewhere(headers: Mapping[str, str]) -> bool:
+def is_from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether a page of another site made a browser send this."""
     site = headers.get("Sec-Fetch-Site")
     if site is not None and site not in ("same-origin", "none"):
         return True

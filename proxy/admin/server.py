@@ -29,6 +29,7 @@ from proxy.admin.routes import Routes
 from proxy.admin.sd import PrometheusTargets
 from proxy.admin.services import Services
 from proxy.admin.state import Probes, State
+from proxy.admin.tap import Taps
 from proxy.admin.view import AgentView
 from proxy.admin.watch import Watch
 
@@ -96,8 +97,8 @@ async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Acces
     app.add_routes(Probes(api).routes())
     if whole:
         # The native paths first: where Consul's are the same, they are not served.
-        parts = (State, Explain, Services, Endpoints, Routes, Nodes, Plans, Watch, Requests, PrometheusTargets, Consul)
-        for part in parts:
+        native = (State, Explain, Services, Endpoints, Routes, Nodes, Plans, Watch, Requests, Taps, PrometheusTargets)
+        for part in (*native, Consul):
             app.add_routes(part(api).routes())
     log = logging.getLogger("hivemesh.admin")
     log.addFilter(is_ours)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from discovery.catalog import Catalog
@@ -12,6 +12,7 @@ from discovery.model import Config, Snapshot, Struct
 from mesh.decision import Decision, Question
 from mesh.record import Record
 from proxy.config.problems import Problem
+from proxy.control.messages import Seen, Tap
 from proxy.kernel.cells import Table
 
 
@@ -49,6 +50,10 @@ class Recorded(Struct, frozen=True):
     problems: tuple[str, ...] = ()
     kept: int = 0
     since: str = ""
+
+
+class TooManyTaps(Exception):
+    """Message: how many there may be."""
 
 
 class AgentView(Protocol):
@@ -91,6 +96,11 @@ class AgentView(Protocol):
 
     async def newest(self, most: int, only_errors: bool = False) -> Recorded:
         """The requests that ended last, or the last in which something went wrong."""
+        ...
+
+    async def tap(self, wanted: Tap, seen: Callable[[Seen], None]) -> Callable[[], None]:
+        """From now on `seen` gets requests that end, as `wanted` says (its number is given here); the workers have
+        begun when it returns. The result ends it. Raises TooManyTaps."""
         ...
 
     async def reload(self) -> ReloadResult:

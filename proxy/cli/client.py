@@ -9,8 +9,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 DEFAULT_ADMIN = "http://127.0.0.1:9900"
@@ -18,6 +19,12 @@ CONNECT_TIMEOUT = 5.0
 # A reload of a large file is checked before it is answered.
 ANSWER_TIMEOUT = 120.0
 UNIX_PREFIX = "unix:"
+
+# A stream says something at least so often (proxy/admin/tap.py: 15 seconds).
+STREAM_SILENCE = 60.0
+STREAM_READ = 256 * 1024
+
+T = TypeVar("T")
 
 
 class Unreachable(Exception):
@@ -59,6 +66,19 @@ class Client:
         """The JSON of `/v1/...`, each part of the path and of the query quoted."""
         return self._request("GET", path, query=query)
 
+    def stream(self, *path: str, query: Sequence[tuple[str, str]] = ()) -> Stream:
+        """What `/v1/...` sends until it ends."""
+        connection = self._connect()
+        sock = connection.sock
+        try:
+            response = self._asked(connection, "GET", self._target(path, query))
+            if response.status >= 400:
+                self._answer(response.status, response.read())
+        except BaseException:
+            connection.close()
+            raise
+        return Stream(self.admin, connection, sock, response)
+
     def post(self, *path: str, body: Any = None) -> Any:
         return self._request("POST", path, body)
 
@@ -72,9 +92,21 @@ class Client:
     def _request(
         self, method: str, path: tuple[str, ...], body: Any = None, query: Sequence[tuple[str, str]] = ()
     ) -> Any:
+        connection = self._connect()
+        try:
+            response = self._asked(connection, method, self._target(path, query), body)
+            return self._answer(response.status, self._tried(response.read))
+        finally:
+            connection.close()
+
+    def _target(self, path: tuple[str, ...], query: Sequence[tuple[str, str]]) -> str:
         target = "/v1/" + "/".join(quote(part, safe="") for part in path)
-        if query:
-            target += f"?{urlencode(query)}"
+        return f"{target}?{urlencode(query)}" if query else target
+
+    def _asked(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: Any = None
+    ) -> http.client.HTTPResponse:
+        """The head of the answer."""
         headers = {"Accept": "application/json"}
         content = None
         if body is not None:
@@ -82,18 +114,16 @@ class Client:
             content = json.dumps(body).encode()
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        connection = self._connect()
+        self._tried(lambda: connection.request(method, target, content, headers))
+        return self._tried(connection.getresponse)
+
+    def _tried(self, step: Callable[[], T]) -> T:
         try:
-            connection.request(method, target, content, headers)
-            response = connection.getresponse()
-            status, answer = response.status, response.read()
+            return step()
         except OSError as error:
             raise Unreachable(f"the agent at {self.admin} did not answer: {_reason(error)}") from None
         except (http.client.HTTPException, ValueError) as error:
             raise Unreachable(f"{self.admin} does not speak HTTP: {type(error).__name__} {error}".rstrip()) from None
-        finally:
-            connection.close()
-        return self._answer(status, answer)
 
     def _connect(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection
@@ -121,6 +151,50 @@ class Client:
         if not isinstance(value, dict) or "detail" not in value:
             raise Unreachable(f"what answers at {self.admin} is not a hivemesh agent (status {status})")
         raise Refused(status, value["detail"], value.get("problems", []))
+
+
+class Stream:
+    """An answer that goes on. `has_ended`: the agent has ended it."""
+
+    def __init__(
+        self,
+        admin: str,
+        connection: http.client.HTTPConnection,
+        sock: socket.socket,
+        response: http.client.HTTPResponse,
+    ) -> None:
+        self.has_ended = False
+        self._admin = admin
+        self._connection = connection
+        self._sock = sock
+        self._response = response
+
+    def lines(self, until: float | None = None) -> Iterator[bytes]:
+        """Its lines, without their ends, up to this moment of the monotonic clock, or until it ends. Raises Unreachable
+        when it breaks off."""
+        rest = b""
+        left = STREAM_SILENCE  # what it begins with is always waited for
+        while left > 0:
+            self._sock.settimeout(left)
+            try:
+                data = self._response.read1(STREAM_READ)
+            except TimeoutError:
+                if until is not None and time.monotonic() >= until:
+                    return
+                raise Unreachable(f"the agent at {self._admin} has said nothing for {STREAM_SILENCE:g} s") from None
+            except (OSError, http.client.HTTPException) as error:
+                raise Unreachable(f"the agent at {self._admin} broke off: {error}") from None
+            if not data:
+                self.has_ended = True
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            yield from lines
+            if until is not None:
+                left = min(until - time.monotonic(), STREAM_SILENCE)
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
 
 
 class _UnixConnection(http.client.HTTPConnection):

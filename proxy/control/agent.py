@@ -42,6 +42,7 @@ from proxy.control.fleet import Fleet, Place
 from proxy.control.holder import Holder, Start
 from proxy.control.kept import Kept
 from proxy.control.local import connect_local
+from proxy.control.messages import Seen, Tap
 from proxy.control.reload import Load, Reloader
 from proxy.control.rollout import Refused, Rollout, bind_places
 from proxy.control.secret import new_secret, with_secret
@@ -145,6 +146,9 @@ class Agent:
 
     async def newest(self, most: int, only_errors: bool = False) -> Recorded:
         return await self._fleet.find(most=most, only_errors=only_errors)
+
+    async def tap(self, wanted: Tap, seen: Callable[[Seen], None]) -> Callable[[], None]:
+        return await self._fleet.tap(wanted, seen)
 
     async def reload(self) -> ReloadResult:
         if self._reloader is None or self.draining or self._is_held or self._is_retiring:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +25,7 @@ from discovery.registry import Registry
 from proxy.control import sockets
 from proxy.control.fleet import Fleet, Place
 from proxy.control.local import connect_local
+from proxy.control.messages import Seen, Tap
 from proxy.control.rollout import Refused, Rollout
 from proxy.control.secret import new_secret, signing_with
 from proxy.control.worker import PlaneFactory, Worker
@@ -100,6 +101,10 @@ class Embedded:
         self._rollout.close_sockets()
         self._fleet.drain(deadline, deadline if streams is None else streams)
         await self._fleet.ended()
+
+    async def tap(self, wanted: Tap, seen: Callable[[Seen], None]) -> Callable[[], None]:
+        """Show `seen` requests as they end, as `wanted` says. The result ends that."""
+        return await self._fleet.tap(wanted, seen)
 
     @property
     def snapshot(self) -> Snapshot:

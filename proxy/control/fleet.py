@@ -45,11 +45,15 @@ from proxy.control.messages import (
     Listen,
     Released,
     ReopenLogs,
+    Seen,
+    Tap,
     Unlisten,
+    Untap,
 )
 from proxy.control.parts import in_parts, is_large
 from proxy.control.questions import Questions
 from proxy.control.sockets import UDP_PREFIX, UNIX_PREFIX
+from proxy.control.taps import RunningTaps
 from proxy.kernel.cells import Table
 from proxy.stats.allocator import SlotAllocator, key_change, keys_of
 from proxy.stats.slots import GAUGES, WORKER_GAUGES, WORKER_SLOT
@@ -170,6 +174,7 @@ class Fleet:
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._questions: Questions[Answer] = Questions()
         self._searches: Questions[Found] = Questions()
+        self._taps = RunningTaps()
 
     # --- who is there -------------------------------------------------------------------------------------------
 
@@ -194,6 +199,7 @@ class Fleet:
         self.allocator.gone(number)
         self._questions.gone(number)
         self._searches.gone(number)
+        self._taps.gone(number)
         self._push()
         self._progress()
 
@@ -222,6 +228,7 @@ class Fleet:
             case Applied(version=version):
                 link.version = version
                 if link.state == "starting":
+                    self._ask_for_taps(link)
                     link.state = "draining" if self._is_draining else "ready"
                     self._push()  # whoever accepted in its place lets go
             case Draining():
@@ -237,6 +244,9 @@ class Fleet:
                 self._questions.answered(number, message.number, message)
             case Found():
                 self._searches.answered(number, message.number, message)
+            case Seen():
+                self._taps.received(number, message)
+                return
             case Drained():
                 link.state = "gone"
             case _:
@@ -309,6 +319,31 @@ class Fleet:
             since=min((each.since for each in found.values() if each.since), default=""),
         )
 
+    async def tap(self, wanted: Tap, seen: Callable[[Seen], None]) -> Callable[[], None]:
+        """Let every worker show what ends there, those that come later too; `seen` gets it. When it
+        returns they have begun. The result ends it. Raises TooManyTaps."""
+        workers = [link.number for link in self.links.values() if link.wire is not None and link.version]
+        running = self._taps.open(wanted, seen, workers)
+
+        def end() -> None:
+            self._taps.close(running)
+            for worker in self.links:
+                self._tell(worker, Untap(number=running.wanted.number))
+
+        for worker in workers:
+            self._tell(worker, running.wanted)
+        try:
+            await self._taps.begun(running)
+        except BaseException:
+            end()
+            raise
+        return end
+
+    def _ask_for_taps(self, link: Link) -> None:
+        """It serves from now on; before, it had nothing to show."""
+        for wanted in self._taps.wanted():
+            self._tell(link.number, wanted)
+
     def _tell(self, worker: int, message: Message) -> None:
         link = self.links.get(worker)
         if link is not None and link.wire is not None:
@@ -360,6 +395,7 @@ class Fleet:
         link.version = hello.version
         if hello.version:
             link.state = "ready"  # it serves, and was told to by the agent before this one
+            self._ask_for_taps(link)
         if hello.version > self.known_version:
             self.known_version = hello.version
             self.known_states = hello.states

@@ -16,6 +16,9 @@ from discovery.model import EndpointState, Service, Snapshot, Struct
 from mesh.decision import Decision, Question
 from mesh.record import Record
 
+# Requests of a tap per second, unless it asks for another number: more than a person reads, less than a worker notices.
+MOST_PER_SECOND = 1000
+
 
 class Listen(Struct, tag="listen"):
     """Accept on the attached socket for the listener called `name`; `address` as the configuration spells it.
@@ -87,14 +90,16 @@ class Find(Struct, tag="find"):
 
 class Tap(Struct, tag="tap"):
     """From now on send what matches the expression `filter` ("" for all) as Seen with this number, not more than `most`
-    requests a second. `headers` are the names of fields that come along, with "*" all of them; `is_open`: nothing is
-    redacted. A second Tap of the same number replaces the first."""
+    requests a second; a Seen without anything tells that it has begun. `headers` are the names of fields that come
+    along, as those that the filter looks at do, with "*" all of them; `cookies`: of the Cookie field only these.
+    `is_open`: nothing is redacted. A second Tap of the same number replaces the first."""
 
     number: int
     filter: str = ""
     headers: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
     is_open: bool = False
-    most: int = 1000
+    most: int = MOST_PER_SECOND
 
 
 class Untap(Struct, tag="untap"):

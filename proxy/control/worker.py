@@ -54,7 +54,10 @@ from proxy.control.messages import (
     Part,
     Released,
     ReopenLogs,
+    Seen,
+    Tap,
     Unlisten,
+    Untap,
 )
 from proxy.control.parts import joined
 from proxy.kernel.cells import Table
@@ -75,6 +78,7 @@ _GC_THRESHOLDS = (50_000, 20, 50)  # the request path makes no cycles, so lookin
 # How long a change is worked at before traffic gets its turn (seconds): what a request waits longer for it.
 _SLICE = 0.0005
 _BATCH = 100  # small things that count as one step: some tens of microseconds
+_TAP_BACKLOG = 512 * 1024  # bytes waiting for the agent, beyond which it is sent nothing of taps
 EXIT_BUG = 70  # EX_SOFTWARE: an exception of ours while obeying; the supervisor starts a clean process
 
 
@@ -91,6 +95,8 @@ class Plane(Protocol):
     def find(self, request_id: str) -> tuple[Record, ...]: ...
     def newest(self, most: int, only_errors: bool) -> tuple[Record, ...]: ...
     def kept(self) -> tuple[int, str]: ...
+    def tap(self, wanted: Tap, send: Callable[[Seen], bool]) -> None: ...
+    def untap(self, number: int | None = None) -> None: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
 
@@ -155,14 +161,16 @@ class Worker:
         for former in (self._wire, self._next_wire):
             if former is not None:
                 former.close()
-        self._wire = None
+        self.detach()
         self._next_wire = wire
         if not self._is_working:
             self._work()
 
     def detach(self) -> None:
-        """The channel is gone. Everything goes on as it was."""
+        """The channel is gone. Everything goes on as it was, but nobody looks on any more."""
         self._wire = None
+        if not self._is_closed:
+            self._plane.untap()
 
     def receive(self, message: Message, sock: socket.socket | None) -> None:
         if isinstance(message, Drain):  # who is to end need not wait for what is still to be done
@@ -200,6 +208,10 @@ class Worker:
                 return self._plane.ask(question, partial(self._answer, number))
             case Find():
                 self._find(message)
+            case Tap():
+                self._plane.tap(message, self._seen)
+            case Untap(number=number):
+                self._plane.untap(number)
             case _:
                 raise ValueError(f"a worker does not take {type(message).__name__}")
         return None
@@ -369,6 +381,13 @@ class Worker:
             records = self._plane.newest(find.most, find.only_errors)
         kept, since = self._plane.kept()
         self._send(Found(number=find.number, records=records, kept=kept, since=since))
+
+    def _seen(self, seen: Seen) -> bool:
+        """Whether there was room for it. What the agent has not read yet is all that whoever looks on may cost."""
+        if self._wire is None or self._wire.backlog > _TAP_BACKLOG:
+            return False
+        self._wire.send(seen)
+        return True
 
     def _drained(self) -> None:
         if not self._is_closed:

@@ -26,6 +26,7 @@ cdef class Ending:
     cdef public object connector
     cdef public AccessLog log
     cdef public Records records
+    cdef public object taps
     cdef public Slot worker_slot
     cdef public bint draining
     cdef public long active

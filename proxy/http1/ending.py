@@ -8,6 +8,7 @@ builds on this, and proxy/http1/forward.py builds on both.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mesh.breaker import FAILED, UNKNOWN, WORKED
 from mesh.draws import Draws
@@ -27,6 +28,9 @@ from proxy.kernel.scan import Head
 from proxy.stats.slots import ACTIVE
 from proxy.upstream.queue import leave, serve
 
+if TYPE_CHECKING:  # made while somebody looks on
+    from proxy.taps import Taps
+
 # Heads kept for reuse, and the largest worth keeping (bytes): one huge request must not occupy memory for ever.
 SPARE_HEADS = 64
 SPARE_SIZE = 4096
@@ -42,13 +46,14 @@ ENDPOINT_FAILURES = (
 
 class Ending:
     """One per worker, as the lowest layer of its Forwarder. `connector(forwarder, endpoint)` makes an unconnected
-    ServerSide; `log` and `records` are None while there are none."""
+    ServerSide; `log`, `records` and `taps` are None while there are none."""
 
     reactor: Reactor
     settings: HttpSettings
     connector: Callable[..., ServerSide]
     log: AccessLog | None
     records: Records | None
+    taps: Taps | None  # of whoever looks on
     worker_slot: Slot
     draining: bool
     active: int  # exchanges begun and not finished
@@ -70,6 +75,7 @@ class Ending:
         self.worker_slot = worker_slot
         self.log = log
         self.records = None
+        self.taps = None
         self.draining = False
         self.active = 0
         self.draws = Draws(int(random_unit() * 2**53))
@@ -125,6 +131,8 @@ class Ending:
                     self.log.write(exchange)
                 if self.records is not None:
                     self.records.keep(exchange)
+                if self.taps is not None:
+                    self.taps.saw(exchange)
             except Exception as bug:
                 # All else about the exchange is done: nobody would ever end the client's wait.
                 self.reactor.tell_bug(exchange.downstream, bug)

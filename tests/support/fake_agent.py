@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import msgspec
 
 from discovery.catalog import Catalog
 from discovery.changes import Base
@@ -27,8 +30,9 @@ from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from mesh.breaker import pack
 from mesh.decision import Question
-from proxy.admin.view import Asked, Recorded, ReloadResult, WorkerStatus
+from proxy.admin.view import Asked, Recorded, ReloadResult, TooManyTaps, WorkerStatus
 from proxy.config.problems import Problem
+from proxy.control.messages import Seen, Tap
 from proxy.kernel.cells import Shared, Slot, Table
 from proxy.stats import slots
 from proxy.stats.allocator import keys_of
@@ -94,6 +98,8 @@ class FakeAgent:
     said: Asked = Asked()  # noqa: RUF009 - a frozen value
     recorded: Recorded = Recorded()  # noqa: RUF009 - the same
     searches: list[str] = field(default_factory=list)
+    taps: list[tuple[Tap, Callable[[Seen], None]]] = field(default_factory=list)
+    is_crowded: bool = False
     slots: int = SLOTS
     checks: HealthNumbers = field(default_factory=HealthNumbers)
 
@@ -148,6 +154,14 @@ class FakeAgent:
     async def newest(self, most: int, only_errors: bool = False) -> Recorded:
         self.searches.append(f"newest {most}{' errors' if only_errors else ''}")
         return self.recorded
+
+    async def tap(self, wanted: Tap, seen: Callable[[Seen], None]) -> Callable[[], None]:
+        """`self.taps` has who is to be told, by call of `show`."""
+        if self.is_crowded:
+            raise TooManyTaps("16 taps are running, which is the most; one must end first")
+        wanted = msgspec.structs.replace(wanted, number=len(self.taps) + 1)
+        self.taps.append((wanted, seen))
+        return lambda: self.taps.remove((wanted, seen))
 
     async def reload(self) -> ReloadResult:
         self.reload_calls += 1

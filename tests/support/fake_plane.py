@@ -14,6 +14,7 @@ from discovery.delta import SnapshotChange
 from discovery.model import Snapshot
 from mesh.decision import Decision, Question
 from mesh.record import Record
+from proxy.control.messages import Seen, Tap
 from proxy.kernel.cells import Table
 
 
@@ -35,6 +36,7 @@ class FakePlane:
         self.holds_rows = False
         self.pauses = 0  # steps that a change takes beyond the first
         self.done: Callable[[], None] | None = None
+        self.taps: dict[int, Callable[[Seen], bool]] = {}
         self.deadline = self.streams = 0.0
         self._released = released
         self.records: list[Record] = []  # of requests that are over, the newest first
@@ -88,6 +90,17 @@ class FakePlane:
 
     def kept(self) -> tuple[int, str]:
         return len(self.records), self.records[-1].ts if self.records else ""
+
+    def tap(self, wanted: Tap, send: Callable[[Seen], bool]) -> None:
+        """`self.taps[number]` sends what the test gives it."""
+        self.calls.append(f"tap {wanted.number} {wanted.filter}")
+        self.taps[wanted.number] = send
+        send(Seen(number=wanted.number))
+
+    def untap(self, number: int | None = None) -> None:
+        for each in [number] if number is not None else list(self.taps):
+            self.calls.append(f"untap {each}")
+            self.taps.pop(each, None)
 
     def reopen_logs(self) -> None:
         self.calls.append("reopen_logs")

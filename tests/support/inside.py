@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import uvloop
 
 from proxy.control.embedded import Embedded
+from proxy.control.messages import Seen, Tap
 
 T = TypeVar("T")
 
@@ -39,6 +40,11 @@ class Inside:
     def apply(self, config_text: str) -> None:
         """Put another configuration in force."""
         self._call(self.embedded.apply(config_text))
+
+    def tap(self, seen: Callable[[Seen], None], **wanted: Any) -> Callable[[], None]:
+        """Show requests as they end: `seen` is called in the loop's thread. The result ends that."""
+        end: Callable[[], None] = self._call(self.embedded.tap(Tap(number=0, **wanted), seen))
+        return lambda: self._call(_called(end))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -78,3 +84,7 @@ async def _collect_garbage() -> None:
 
 async def _started(config_text: str) -> Embedded:
     return await Embedded(config_text, ephemeral=False).__aenter__()
+
+
+async def _called(work: Callable[[], None]) -> None:
+    work()

@@ -79,6 +79,11 @@ class Instance:
             self._inside = Inside(self.config_text())
 
     @property
+    def inside(self) -> Inside:
+        assert self._inside is not None, "this instance has a process of its own"
+        return self._inside
+
+    @property
     def program(self) -> Hivemesh:
         assert self._program is not None, "this instance has no process of its own; start it with program=True"
         return self._program

@@ -32,7 +32,10 @@ from proxy.control.messages import (
     Part,
     Released,
     ReopenLogs,
+    Seen,
+    Tap,
     Unlisten,
+    Untap,
 )
 from proxy.control.worker import Worker
 from proxy.kernel.cells import Table
@@ -453,3 +456,30 @@ def test_a_question_waits_for_the_change_before_it(bench: Bench) -> None:
     (answer,) = (each for each in said if isinstance(each, Answer))
     assert answer.decision is not None
     assert answer.decision.config_version == 3
+
+
+# --- taps -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_tap_begins_sends_and_ends(bench: Bench) -> None:
+    assert bench.tell(Tap(number=3, filter="error")) == [Seen(number=3)]
+    assert bench.plane.taps[3](Seen(number=3, lost=1))
+    assert bench.wire.take() == [Seen(number=3, lost=1)]
+    bench.tell(Untap(number=3))
+    assert bench.plane.calls == ["tap 3 error", "untap 3"]
+
+
+def test_an_agent_that_reads_nothing_is_sent_nothing_of_taps(bench: Bench) -> None:
+    bench.tell(Tap(number=3))
+    bench.wire.backlog = 10**7
+    assert not bench.plane.taps[3](Seen(number=3, lost=1))
+    assert bench.wire.take() == []
+
+
+@pytest.mark.parametrize("end", [lambda bench: bench.worker.detach(), lambda bench: bench.worker.attach(Wire())])
+def test_taps_end_with_the_channel(bench: Bench, end: Callable[[Bench], None]) -> None:
+    bench.tell(Tap(number=3), Tap(number=4))
+    send = bench.plane.taps[3]
+    end(bench)
+    assert bench.plane.taps == {}
+    assert not send(Seen(number=3)) or bench.wire.is_open is False

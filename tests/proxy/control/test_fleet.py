@@ -12,7 +12,8 @@ import pytest
 from discovery.model import Service, Snapshot
 from discovery.splices import Splice
 from mesh.decision import Decision, Question
-from proxy.admin.view import Asked
+from mesh.record import Record
+from proxy.admin.view import Asked, Recorded
 from proxy.control.channel import Message
 from proxy.control.fleet import Fleet, Place, State
 from proxy.control.messages import (
@@ -24,6 +25,8 @@ from proxy.control.messages import (
     Drain,
     Drained,
     Draining,
+    Find,
+    Found,
     Hello,
     Listen,
     Part,
@@ -552,3 +555,43 @@ def test_without_a_worker_in_service_there_is_no_answer() -> None:
         return await Bench().fleet.ask(Question())
 
     assert asyncio.run(ask()) == Asked()
+
+
+def test_what_the_workers_have_kept_comes_together_the_newest_first() -> None:
+    async def ask() -> Recorded:
+        bench = serving(2)
+        for wire in bench.wires:
+            wire.take()
+        async with asyncio.timeout(10):
+            task = asyncio.create_task(bench.fleet.find(most=3, only_errors=True))
+            await asyncio.sleep(0)
+            for worker, times in ((1, "531"), (0, "42")):
+                (find,) = bench.wires[worker].take()
+                assert isinstance(find, Find)
+                assert (find.most, find.only_errors) == (3, True)
+                records = tuple(Record(ts=time, worker=worker) for time in times)
+                bench.fleet.receive(worker, Found(number=find.number, records=records, kept=40, since=times[-1]))
+            return await task
+
+    found = asyncio.run(ask())
+    assert [(record.ts, record.worker) for record in found.records] == [("5", 1), ("4", 0), ("3", 1)]
+    assert (found.kept, found.since, found.problems) == (80, "1", ())
+
+
+def test_a_worker_that_does_not_tell_its_records_is_named() -> None:
+    async def ask() -> Recorded:
+        bench = serving(2)
+        for wire in bench.wires:
+            wire.take()
+        async with asyncio.timeout(10):
+            task = asyncio.create_task(bench.fleet.find("a"))
+            await asyncio.sleep(0)
+            (find,) = bench.wires[0].take()
+            assert isinstance(find, Find)
+            bench.fleet.receive(0, Found(number=find.number, records=(Record(request_id=find.request_id),), kept=1))
+            bench.fleet.gone(1, 1)
+            return await task
+
+    found = asyncio.run(ask())
+    assert [record.request_id for record in found.records] == ["a"]
+    assert found.problems == ("worker 1 did not answer in time",)

@@ -16,6 +16,7 @@ from fake_plane import FakePlane
 from discovery.delta import delta
 from discovery.model import Endpoint, EndpointState, Service, Settings, Snapshot, Timeouts
 from mesh.decision import Question
+from mesh.record import Record
 from proxy.control.channel import Message
 from proxy.control.messages import (
     Answer,
@@ -27,6 +28,8 @@ from proxy.control.messages import (
     Drained,
     Draining,
     Event,
+    Find,
+    Found,
     Hello,
     Listen,
     Part,
@@ -483,3 +486,19 @@ def test_taps_end_with_the_channel(bench: Bench, end: Callable[[Bench], None]) -
     end(bench)
     assert bench.plane.taps == {}
     assert not send(Seen(number=3)) or bench.wire.is_open is False
+
+
+# --- records ------------------------------------------------------------------------------------------------------
+
+
+def test_records_are_found_by_their_id_and_the_newest_without_one(bench: Bench) -> None:
+    bench.plane.records = [
+        Record(ts="2", request_id="b", kept="sample"),
+        Record(ts="1", request_id="a", kept="error"),
+    ]
+    (found,) = bench.tell(Find(number=7, request_id="a"))
+    assert found == Found(number=7, records=(bench.plane.records[1],), kept=2, since="1")
+    (newest,) = bench.tell(Find(number=8, most=1))
+    assert newest == Found(number=8, records=(bench.plane.records[0],), kept=2, since="1")
+    (errors,) = bench.tell(Find(number=9, most=5, only_errors=True))
+    assert errors == Found(number=9, records=(bench.plane.records[1],), kept=2, since="1")

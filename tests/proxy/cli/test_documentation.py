@@ -20,7 +20,9 @@ def test_its_commands_are_the_commands_there_are() -> None:
 
 
 def test_its_paths_are_served() -> None:
-    paths = {path.replace("{service}", "api") for path in re.findall(r"`GET (/[^`]+)`", GUIDE)}
+    # An {id} is that of a request, and none of those is over here.
+    written = [path for path in re.findall(r"`GET (/[^`]+)`", GUIDE) if "{id}" not in path]
+    paths = {path.replace("{service}", "api") for path in written}
     assert len(paths) > 10
     with AdminServer(FakeAgent()) as server:
         assert {path: server.get(path).status for path in paths} == dict.fromkeys(paths, 200)

@@ -18,7 +18,6 @@ Everything is bounded: the text, how deep it is nested, how many comparisons it 
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
@@ -27,26 +26,16 @@ import msgspec
 
 from mesh.patterns import PatternError, compile_pattern
 from mesh.record import Record
-from mesh.units import BYTES, MICROSECONDS
+from mesh.tokens import INSTEAD, Token, Value, instead, tokens
+from mesh.tokens import ExpressionError as ExpressionError
 
 MAX_TEXT = 4096  # characters
 MAX_DEPTH = 32  # of ! and ( within each other
 MAX_TERMS = 64
 MAX_VALUES = 256  # of one list
 MAX_PATTERNS = 8  # an automaton may take megabytes
-MAX_DIGITS = 15  # of a number: a float holds all of them
-MAX_FRACTION = 6
 
 HEADER = "header."
-
-
-class ExpressionError(ValueError):
-    """Message: "column 9: 'rout' is no field, did you mean route". column: 1-based, in characters."""
-
-    def __init__(self, column: int, message: str) -> None:
-        super().__init__(f"column {column}: {message}")
-        self.column = column
-        self.message = message
 
 
 class Kind(Enum):
@@ -59,16 +48,6 @@ class Kind(Enum):
     TIME = ("a time", "a duration such as 1s, 200ms or 3us")
     MILLIS = ("a time in milliseconds", "a number or a duration such as 200ms")
     BOOL = ("true or false", "true or false")
-
-
-class Value(Enum):
-    """What stands on the right."""
-
-    TEXT = "the text"
-    NUMBER = "the number"
-    TIME = "the duration"
-    SIZE = "the size"
-    BOOL = ""
 
 
 TAKES = {
@@ -91,9 +70,6 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 ORDERED = frozenset(("<", "<=", ">", ">="))
 MATCHES = "=~"
-WORDS = {"in": "in", "true": True, "false": False}
-INSTEAD = {"=": "==", "&": "&&", "|": "||", "~": "=~", "and": "&&", "or": "||", "not": "!"}
-
 Getter = Callable[[Record], Any]
 Test = Callable[[Record], bool]
 
@@ -165,103 +141,9 @@ def compile(text: str) -> Expression:
     """The filter that `text` says; everything passes the empty one. Raises ExpressionError."""
     if len(text) > MAX_TEXT:
         raise ExpressionError(MAX_TEXT + 1, f"expected at most {MAX_TEXT} characters, got {len(text)}")
-    parser = _Parser(_tokens(text))
+    parser = _Parser(tokens(text))
     test = parser.whole()
     return Expression(text, test, tuple(sorted(parser.headers)))
-
-
-# --- words --------------------------------------------------------------------------------------------------------
-
-
-class Token(NamedTuple):
-    kind: str  # name, value, sign or end
-    text: str
-    column: int
-    value: object = None
-    type: Value | None = None
-
-    def __str__(self) -> str:
-        return "the end" if self.kind == "end" else f"'{self.text}'"
-
-
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_.-]+)?"
-_NUMBER = r"[0-9][0-9A-Za-z.µ]*"
-_SIGN = r"&&|\|\||==|!=|<=|>=|=~|[<>!()\[\],]"
-_TOKEN = re.compile(
-    rf"\s*(?:(?P<name>{_NAME})|(?P<number>{_NUMBER})|(?P<sign>{_SIGN})|\"([^\"]*)\"|'([^']*)'|(?P<end>$))"
-)
-_PART = re.compile(r"([0-9]+)(?:\.([0-9]+))?([A-Za-z]+)")
-_PLAIN = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
-
-
-def _tokens(text: str) -> list[Token]:
-    tokens = []
-    at = 0
-    while True:
-        found = _TOKEN.match(text, at)
-        if found is None:
-            raise _no_word(text, at)
-        at = found.end()
-        kind = found.lastgroup
-        if kind is None:  # a text
-            inner = found[4] if found[4] is not None else found[5]
-            tokens.append(Token("value", text[at - len(inner) - 2 : at], at - len(inner) - 1, inner, Value.TEXT))
-            continue
-        word = found[kind]
-        column = found.start(kind) + 1
-        if kind == "number":
-            tokens.append(_number(word, column))
-        elif word in ("true", "false"):
-            tokens.append(Token("value", word, column, word == "true", Value.BOOL))
-        else:
-            tokens.append(Token("sign" if word == "in" else kind, word, column))
-        if kind == "end":
-            return tokens
-
-
-def _no_word(text: str, at: int) -> ExpressionError:
-    while text[at].isspace():
-        at += 1
-    sign = text[at]
-    if sign in "\"'":
-        return ExpressionError(at + 1, f"the text that begins here has no end, expected {sign}")
-    return ExpressionError(at + 1, f"{sign!r} is not expected here{_instead(sign)}")
-
-
-def _instead(word: str) -> str:
-    return f", did you mean {INSTEAD[word]}" if word in INSTEAD else ""
-
-
-def _number(word: str, column: int) -> Token:
-    plain = _PLAIN.fullmatch(word)
-    if plain is not None:
-        _check_digits(plain[1], plain[2] or "", column)
-        return Token("value", word, column, float(word) if plain[2] else int(word), Value.NUMBER)
-    parts = [match.groups("") for match in _PART.finditer(word.replace("µs", "us"))]
-    if "".join(f"{whole}.{part}{unit}" if part else whole + unit for whole, part, unit in parts) == word.replace(
-        "µs", "us"
-    ):
-        for whole, part, _ in parts:
-            _check_digits(whole, part, column)
-        if all(unit in MICROSECONDS for _, _, unit in parts):
-            # In whole numbers up to the last step: 1.001s is the same as 1001ms, and as a time that was measured so.
-            micros = sum(_scaled(whole, part) * MICROSECONDS[unit] for whole, part, unit in parts)
-            return Token("value", word, column, micros / (1000 * 10**MAX_FRACTION), Value.TIME)
-        if len(parts) == 1 and parts[0][2] in BYTES:
-            whole, part, unit = parts[0]
-            return Token("value", word, column, _scaled(whole, part) * BYTES[unit] / 10**MAX_FRACTION, Value.SIZE)
-    expected = "expected a number, a duration such as 1s, 200ms or 3us, or a size such as 10KiB"
-    raise ExpressionError(column, f"'{word}' is no number, {expected}")
-
-
-def _scaled(whole: str, fraction: str) -> int:
-    return int(whole + fraction.ljust(MAX_FRACTION, "0"))
-
-
-def _check_digits(whole: str, fraction: str, column: int) -> None:
-    if len(whole) > MAX_DIGITS or len(fraction) > MAX_FRACTION:
-        expected = f"expected at most {MAX_DIGITS} digits, and {MAX_FRACTION} after the point"
-        raise ExpressionError(column, f"the number is too long, {expected}")
 
 
 # --- sentences ----------------------------------------------------------------------------------------------------
@@ -301,7 +183,7 @@ class _Parser:
         return test
 
     def unexpected(self, expected: str) -> ExpressionError:
-        return ExpressionError(self.next.column, f"{expected}, got {self.next}{_instead(self.next.text)}")
+        return ExpressionError(self.next.column, f"{expected}, got {self.next}{instead(self.next.text)}")
 
     def alternatives(self) -> Test:
         tests = [self.conjunction()]
@@ -423,7 +305,7 @@ class _Parser:
 
 def _meant(name: str) -> str:
     if name in INSTEAD:
-        return _instead(name)
+        return instead(name)
     from difflib import get_close_matches  # who makes no mistakes does not need it
 
     near = get_close_matches(name, [*FIELDS, "header"], 1, 0.6)

@@ -26,7 +26,7 @@ from discovery.policies import Affinity, BrokenAffinity, KeyKind, RequestKey
 from mesh.balance import Candidate
 from mesh.bonds import Bond, hash_of, unit_of
 from mesh.cookies import cookie_values
-from mesh.keys import key_of
+from mesh.keys import key_of, words_for
 from mesh.request import RequestView
 
 COOKIE = b"cookie"
@@ -140,6 +140,7 @@ class Affinities:
         self.service = service
         self.affinity = affinity
         self.key = RequestKey(kind=affinity.kind, name=affinity.name.lower())
+        self.said_by = words_for(self.key)  # what tells where a client belongs
         self.is_strict = affinity.broken is BrokenAffinity.FAIL
         self.seed = hash_of(service.encode(), 0)
         self.spots: dict[Candidate, int] = {}
@@ -194,7 +195,9 @@ class CookieAffinities(Affinities):
         super().__init__(service, affinity)
         self.secret = secret.encode()
         self.seal = Seal(secret, ENDPOINT, service)
-        self.cookie = Cookie(cookie_name(affinity, ENDPOINT, service), affinity)
+        name = cookie_name(affinity, ENDPOINT, service)
+        self.said_by = f"cookie {name}"
+        self.cookie = Cookie(name, affinity)
         self.named: dict[bytes, Candidate] = {}
         self.values: dict[Candidate, bytes] = {}
 
@@ -257,6 +260,7 @@ class Stickiness:
 
     def __init__(self, owner: str, affinity: Affinity) -> None:
         self.key = RequestKey(kind=affinity.kind, name=affinity.name.lower())
+        self.said_by = words_for(self.key)  # what tells how a client is drawn
         self.seed = hash_of(owner.encode(), 1)
 
     def draw(self, request: RequestView) -> float | None:
@@ -279,7 +283,9 @@ class CookieStickiness(Stickiness):
     def __init__(self, owner: str, affinity: Affinity, secret: str, shares: Sequence[TrafficSplit]) -> None:
         super().__init__(owner, affinity)
         self.seal = Seal(secret, VERSION, owner)
-        self.cookie = Cookie(cookie_name(affinity, VERSION, owner), affinity)
+        name = cookie_name(affinity, VERSION, owner)
+        self.said_by = f"cookie {name}"
+        self.cookie = Cookie(name, affinity)
         self.shares = {share: self.seal.value(share.service, share.version) for share in shares}
         self.named = {value: share for share, value in self.shares.items()}
 

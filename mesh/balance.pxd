@@ -54,6 +54,8 @@ cdef class Group:
     cdef bint fits(self, Candidate candidate, list tried, int64_t now_ms) except -1
     @cython.locals(each=Candidate, fitting=list)
     cpdef list best(self, list tried, int64_t now_ms)
+    cpdef object remember(self)
+    cpdef put_back(self, object memory)
     @cython.locals(candidate=Candidate)
     cpdef exchange(self, object gone, object new)
     @cython.locals(members=list, index=Py_ssize_t)
@@ -83,6 +85,7 @@ cdef class Balancer:
     cdef public list levels
     cdef public dict places
     cdef public Group plain
+    cdef public Group used
     cdef public Changes changes
     cdef public int64_t seen
     cdef public int64_t shares_at

@@ -9,13 +9,15 @@ same for all strategies and stands here once:
 - the lowest level that has one; then one that is not full before one that is: a request rather waits for a primary
   than takes a backup
 
-A balancer never waits, reads no clock, and draws its random numbers from the `Draws` it is given.
+A balancer never waits, reads no clock, and draws its random numbers from the `Draws` it is given. What it would pick is
+found out by a pick: `remember` before it, and `put_back` afterwards leaves everything as it was.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from discovery.model import Endpoint, EndpointState
 from discovery.policies import Balancing
@@ -134,6 +136,17 @@ class Terms:
         return max(self.least, math.pow(max(elapsed, 0) / self.slow_start_ms, self.rise))
 
 
+class Scores(NamedTuple):
+    """What a strategy compares at this moment, of those that it has to choose among. kind: a word for what it is
+    (`turns`, `credit`, `deadline`, `share`, `load`, `time`, `score`, `steps`). highest: wins, and not the lowest.
+    drawn: so many of them, drawn at random, are compared at a pick; 0 for all."""
+
+    kind: str
+    of: dict[Candidate, float]
+    highest: bool = False
+    drawn: int = 0
+
+
 class Group:
     """Candidates that are equally near and of one level; base of the strategies. What a candidate is worth is read from
     it at each pick."""
@@ -160,6 +173,21 @@ class Group:
         """All that fit, without the full ones if there are others. Looks at everybody."""
         fitting = [each for each in self.members if self.fits(each, tried, now_ms)]
         return [each for each in fitting if not each.full] or fitting
+
+    def remember(self) -> object:
+        """What a pick moves on here, for `put_back`."""
+        return None
+
+    def put_back(self, memory: object) -> None:
+        """A pick has been made that was only a question."""
+
+    def scores(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Scores:
+        """What the next pick would compare."""
+        raise NotImplementedError
+
+    def is_certain(self, request: RequestView, tried: list[Candidate] | None, now_ms: int) -> bool:
+        """Whether the same request is given the same one by every worker, whatever it has picked before."""
+        return False
 
     def exchange(self, gone: Sequence[Candidate], new: Sequence[Candidate]) -> None:
         """Candidates have left and others have come; for those that stay everything goes on."""
@@ -231,6 +259,7 @@ class Balancer:
         self.levels: list[Level] = []
         self.places: dict[Candidate, tuple[int, bool]] = {}  # level, and whether it is near
         self.plain: Group | None = None  # that of the only level, when there is nothing else to decide
+        self.used: Group | None = None  # that of the last pick that found one, where there was more to decide
         self.changes = candidates[0].changes if candidates else UNNOTED
         self.seen = self.changes.count
         self.shares_at = 0
@@ -259,8 +288,10 @@ class Balancer:
             group = self.group_of(level)
             found = group.pick(request, tried, now)
             if found is None and group is level.near:
-                found = level.all.pick(request, tried, now)
+                group = level.all
+                found = group.pick(request, tried, now)
             if found is not None:
+                self.used = group
                 terms.panic = False
                 return found
         terms.panic = False
@@ -323,6 +354,63 @@ class Balancer:
                 break
         self.terms.panic = False
         return found
+
+    # --- what would be --------------------------------------------------------------------------------------------
+
+    def remember(self) -> Memory:
+        """Everything that picks move on. Notes of changes are read now, as by the next pick."""
+        if self.seen != self.changes.count:
+            self.look_again()
+        return Memory(
+            self.terms.draws.state,
+            self.shares_at,
+            self.panicked,
+            self.used,
+            [(level.usable, level.usable_near, level.all.remember(), level.near.remember()) for level in self.levels],
+        )
+
+    def put_back(self, memory: Memory) -> None:
+        """Picks that were made since were only questions."""
+        self.terms.draws.state = memory.draws
+        self.shares_at = memory.shares_at
+        self.panicked = memory.panicked
+        self.used = memory.used
+        for level, (usable, usable_near, everybody, near) in zip(self.levels, memory.levels, strict=True):
+            level.usable = usable
+            level.usable_near = usable_near
+            level.all.put_back(everybody)
+            level.near.put_back(near)
+
+    def scores(
+        self, group: Group, panicked: bool, request: RequestView, tried: list[Candidate] | None, now: int
+    ) -> Scores:
+        """What the next pick would compare in `group`."""
+        terms = self.terms
+        terms.panic = panicked
+        try:
+            return group.scores(request, tried, now)
+        finally:
+            terms.panic = False
+
+    def is_certain(self, request: RequestView, tried: list[Candidate] | None, now_ms: int) -> bool:
+        """Of the pick just made: whether every worker makes the same, whatever it has picked before."""
+        if len(self.awaited(tried, now_ms)) == 1:
+            return True
+        group = self.plain if self.plain is not None else self.used
+        if group is None:
+            return False
+        if self.zone and not self.panicked:
+            enough = self.balancing.zone_min_pct / 100.0
+            for level in self.levels:
+                is_drawn = len(level.near.members) > 0 and 0.0 < level.usable_near < enough
+                if is_drawn and (group is level.near or group is level.all):
+                    return False  # a draw decides between the two
+        terms = self.terms
+        terms.panic = self.panicked
+        try:
+            return group.is_certain(request, tried, now_ms)
+        finally:
+            terms.panic = False
 
     # --- who is there ---------------------------------------------------------------------------------------------
 
@@ -396,6 +484,16 @@ class Balancer:
         for level in self.levels:
             level.all.changed()
             level.near.changed()
+
+
+class Memory(NamedTuple):
+    """A balancer before a pick. levels: parts that are usable, and what their groups remember."""
+
+    draws: int
+    shares_at: int
+    panicked: bool
+    used: Group | None
+    levels: list[tuple[float, float, object, object]]
 
 
 def usable_share(candidates: list[Candidate], now_ms: int) -> float:

@@ -14,6 +14,8 @@ cpdef int state_of(uint64_t word, int64_t now_ms) except -1
 cpdef int64_t until_of(uint64_t word) except? -1
 cpdef int64_t probes_left(uint64_t word, object policy) except? -1
 cpdef int64_t half_open_limit(object policy) except? -1
+@cython.locals(state=int)
+cpdef int standing(uint64_t word, int64_t under_way, object policy) except -1
 @cython.locals(state=int, times=int64_t, count=int64_t, time_ms=int64_t, made_up=int64_t, worked=int64_t)
 cpdef uint64_t next_word(uint64_t word, int event, int64_t now_ms, object policy, double draw) except? 0
 @cython.locals(times=int64_t, threshold=int64_t, count=int64_t)

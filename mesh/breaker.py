@@ -103,6 +103,15 @@ def half_open_limit(policy: CircuitBreaker) -> int:
     return max(min(policy.half_open_requests, MOST_COUNT), 1)
 
 
+def standing(word: int, under_way: int, policy: CircuitBreaker) -> int:
+    """What an endpoint with this word says to a request, when so many probes are under way with this one. Time has been
+    noted (`MOMENT`)."""
+    state = word & STATE_MASK
+    if state == HALF_OPEN and count_of(word) + under_way <= half_open_limit(policy):
+        return PROBE
+    return ADMITTED if state == CLOSED else REFUSED
+
+
 def next_word(word: int, event: int, now_ms: int, policy: CircuitBreaker, draw: float) -> int:
     """What becomes of a breaker with this word by this event. `draw`: a random number from 0 up to but not including
     1, for the jitter of an ejection."""

@@ -21,16 +21,22 @@ cdef class Hashing(Drawing):
     cdef KeyTable coming
     cdef object building
     cdef bint outdated
+    cdef bint is_ahead
+    cdef int64_t slices
+    @cython.locals(table=KeyTable)
+    cdef KeyTable next_table(self)
+    @cython.locals(place=Py_ssize_t, step=Py_ssize_t)
+    cdef dict steps(self, KeyTable table, uint64_t hashed)
     cdef int64_t summed_at
     cdef double load_sum
     cdef double weight_sum
     @cython.locals(key=bytes, now_ms=int64_t, hashed=uint64_t, found=Candidate)
     cpdef Candidate pick(self, RequestView request, list tried, int64_t now)
     @cython.locals(
-        terms=Terms, best=Candidate, candidate=Candidate, rank=int, best_rank=int, weight=double, score=double,
-        best_score=double,
+        best=Candidate, candidate=Candidate, rank=int, best_rank=int, score=double, best_score=double,
     )
     cdef Candidate rendezvous(self, uint64_t hashed, list tried, int64_t now_ms)
+    cdef double score(self, uint64_t hashed, Candidate candidate, int64_t now_ms) except? -1.0
     @cython.locals(
         table=KeyTable, terms=Terms, members=list, place=Py_ssize_t, step=Py_ssize_t, candidate=Candidate, before=Candidate,
         spare=Candidate, warmth=double,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 
 from discovery.policies import KeyKind, RequestKey
-from mesh.balance import MANY, OFTEN, Candidate, Terms
+from mesh.balance import MANY, OFTEN, Candidate, Scores, Terms
 from mesh.hashing import hash_bytes, log_of, mix, unit_of
 from mesh.keys import key_of
 from mesh.request import RequestView
@@ -53,6 +53,8 @@ class Hashing(Drawing):
         self.coming: KeyTable | None = None  # being made
         self.building: Iterator[None] | None = None
         self.outdated = True
+        self.is_ahead = False  # the slice of the next pick has been made by a question
+        self.slices = 0
         self.summed_at = 0
         self.load_sum = 0.0
         self.weight_sum = 0.0
@@ -65,6 +67,7 @@ class Hashing(Drawing):
         # Whoever has left is not kept by what was made of it.
         self.building = None
         self.coming = None
+        self.is_ahead = False
         if self.table is not None:
             staying = set(self.members)
             members = self.table.members
@@ -80,7 +83,7 @@ class Hashing(Drawing):
             self.sum_up(now)
         found = None
         if len(self.members) > self.few:
-            if self.outdated or self.building is not None:
+            if self.outdated or self.is_ahead or self.building is not None:
                 self.build()
             if self.table is not None:
                 found = self.walk(hashed, tried, now_ms)
@@ -93,7 +96,6 @@ class Hashing(Drawing):
     def rendezvous(self, hashed: int, tried: list[Candidate] | None, now_ms: int) -> Candidate | None:
         """The highest score among those that fit; of the full ones, and of those with too much to do, only when there
         is nobody else."""
-        terms = self.terms
         best = None
         best_rank = 4
         best_score = 0.0
@@ -107,16 +109,16 @@ class Hashing(Drawing):
                 rank += 2
             if rank > best_rank:
                 continue
-            weight = float(candidate.weight)
-            if terms.slow_start_ms > 0:
-                weight *= terms.warmth(candidate, now_ms)
-            # Of n independent draws with these exponents each is the highest with probability weight / sum.
-            score = log_of(unit_of(mix(hashed, candidate.identity))) / weight
+            score = self.score(hashed, candidate, now_ms)
             if best is None or rank < best_rank or score > best_score:
                 best = candidate
                 best_rank = rank
                 best_score = score
         return best
+
+    def score(self, hashed: int, candidate: Candidate, now_ms: int) -> float:
+        # Of n independent draws with these exponents each is the highest with probability weight / sum.
+        return log_of(unit_of(mix(hashed, candidate.identity))) / self.share(candidate, now_ms)
 
     def walk(self, hashed: int, tried: list[Candidate] | None, now_ms: int) -> Candidate | None:
         """Along the table to the first that fits, is not full and not loaded; None when that takes too long."""
@@ -147,6 +149,66 @@ class Hashing(Drawing):
             return candidate
         return spare
 
+    # --- what would be --------------------------------------------------------------------------------------------
+
+    def remember(self) -> object:
+        return self.summed_at, self.load_sum, self.weight_sum, self.slices, self.table
+
+    def put_back(self, memory: object) -> None:
+        """The slice that a pick made of a table cannot be unmade, so the next pick makes none."""
+        assert isinstance(memory, tuple)
+        self.summed_at, self.load_sum, self.weight_sum, slices, table = memory
+        if self.slices != slices:
+            self.slices = slices
+            self.is_ahead = True
+            if self.building is None:
+                # It was the last one. The table comes into use with the next pick.
+                self.coming = self.table
+                self.table = table
+
+    def next_table(self) -> KeyTable | None:
+        """The table that the next pick goes by; None when there is none yet, or it needs none."""
+        if len(self.members) <= self.few:
+            return None
+        table = self.coming if self.is_ahead and self.building is None else self.table
+        return table if table is not None and table.size > 0 else None
+
+    def scores(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Scores:
+        """Steps from the key's place to each, as far as a walk goes; without a table the scores of the key."""
+        key = key_of(request, self.key)
+        if not key:
+            return Drawing.scores(self, request, tried, now)
+        now_ms = now // 1000
+        hashed = hash_bytes(key)
+        table = self.next_table()
+        if table is None:
+            found = {}
+            for candidate in self.members:
+                if self.fits(candidate, tried, now_ms):
+                    found[candidate] = self.score(hashed, candidate, now_ms)
+            return Scores("score", found, True)
+        return Scores("steps", self.steps(table, hashed))
+
+    def steps(self, table: KeyTable, hashed: int) -> dict[Candidate, float]:
+        """Whom the walk of a key meets, and at which step."""
+        found: dict[Candidate, float] = {}
+        place = table.start(hashed)
+        for step in range(STEPS):
+            met = table.members[table.owners[place]]
+            place = table.after(place, hashed, step)
+            if met is not None and met not in found:
+                found[met] = step
+        return found
+
+    def is_certain(self, request: RequestView, tried: list[Candidate] | None, now_ms: int) -> bool:
+        """By a key, with nothing that only this worker knows: loads, full pools, and which table it has."""
+        if self.bound > 0.0 or not key_of(request, self.key):
+            return False
+        count = len(self.members)
+        if count > self.few and (count > AT_ONCE or self.outdated or self.building is not None or self.is_ahead):
+            return False
+        return not any([each.full and self.fits(each, tried, now_ms) for each in self.members])
+
     # --- bounded load ---------------------------------------------------------------------------------------------
 
     def is_loaded(self, candidate: Candidate) -> bool:
@@ -173,13 +235,19 @@ class Hashing(Drawing):
 
     def build(self) -> None:
         """One slice of the work. When something changes meanwhile, it begins anew."""
-        if self.building is None:
-            self.outdated = False
-            self.coming = self.make_table()
-            self.building = self.coming.build(list(self.members))
-        for _ in self.building:
-            if self.table is not None or len(self.members) > AT_ONCE:
+        self.slices += 1
+        if self.is_ahead:
+            self.is_ahead = False
+            if self.building is not None:
                 return
+        else:
+            if self.building is None:
+                self.outdated = False
+                self.coming = self.make_table()
+                self.building = self.coming.build(list(self.members))
+            for _ in self.building:
+                if self.table is not None or len(self.members) > AT_ONCE:
+                    return
+            self.building = None
         self.table = self.coming
         self.coming = None
-        self.building = None

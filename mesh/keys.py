@@ -24,6 +24,15 @@ def key_of(request: RequestView, key: RequestKey) -> bytes:
     return b""
 
 
+def words_for(key: RequestKey) -> str:
+    """What `key` is, in a sentence."""
+    if key.kind is KeyKind.CLIENT_IP:
+        return "client address"
+    if key.kind is KeyKind.QUERY:
+        return f"query parameter {key.name}"
+    return f"{key.kind.value} {key.name}" if key.name else key.kind.value
+
+
 def cookie_value(field: bytes | None, name: bytes) -> bytes:
     """The value of the first cookie called `name` in a Cookie field, without quotes; b"" when there is none
     (RFC 6265 section 4.2: pairs separated by "; ", names are case-sensitive)."""

@@ -26,11 +26,12 @@ cdef class WeightedRoundRobin(Group):
     cdef double[::1] earned
     cdef int[::1] heap
     cdef double clock
-    @cython.locals(
-        members=list, candidate=Candidate, terms=Terms, index=Py_ssize_t, now_ms=int64_t, starts_slowly=bint,
-        free=bint, some=bint, part=double,
-    )
     cpdef Candidate pick(self, RequestView request, list tried, int64_t now)
+    @cython.locals(
+        members=list, candidate=Candidate, terms=Terms, index=Py_ssize_t, starts_slowly=bint, free=bint, some=bint,
+        part=double,
+    )
+    cdef bint take_parts(self, list tried, int64_t now_ms) except -1
     @cython.locals(known=list, index=Py_ssize_t)
     cdef bint knows(self, list members) except -1
     @cython.locals(count=Py_ssize_t, index=Py_ssize_t, best=Py_ssize_t, total=double, most=double, has=double)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from mesh.balance import Candidate, Group, Terms
+from mesh.balance import Candidate, Group, Scores, Terms
 from mesh.request import RequestView
 
 # With more candidates than this a heap of deadlines is faster than looking at all of them.
@@ -73,6 +73,26 @@ class RoundRobin(Group):
             return None
         self.next_index = index + 1
         return members[index]
+
+    def remember(self) -> object:
+        return self.next_index
+
+    def put_back(self, memory: object) -> None:
+        assert isinstance(memory, int)
+        self.next_index = memory
+
+    def scores(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Scores:
+        """Turns until its turn. One in slow start may let it pass."""
+        members = self.members
+        count = len(members)
+        now_ms = now // 1000
+        fitting = [
+            candidate
+            for candidate in (members[(self.next_index + step) % count] for step in range(count))
+            if self.fits(candidate, tried, now_ms)
+        ]
+        free = [candidate for candidate in fitting if not candidate.full] or fitting
+        return Scores("turns", {candidate: float(turn) for turn, candidate in enumerate(free)})
 
     def waits(self, candidate: Candidate, now_ms: int) -> bool:
         """Whether it lets this turn pass."""
@@ -146,8 +166,11 @@ class WeightedRoundRobin(Group):
     def pick(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Candidate | None:
         if len(self.heap):
             return self.earliest(tried, now // 1000)
+        return self.members[self.richest()] if self.take_parts(tried, now // 1000) else None
+
+    def take_parts(self, tried: list[Candidate] | None, now_ms: int) -> bool:
+        """What everybody earns by this pick; False when nobody fits."""
         members = self.members
-        now_ms = now // 1000
         terms = self.terms
         starts_slowly = terms.slow_start_ms > 0
         free = False
@@ -163,14 +186,47 @@ class WeightedRoundRobin(Group):
                 if not candidate.full:
                     free = True
             self.parts[index] = part
-        if not some:
-            return None
         if free:
             for index in range(len(members)):
                 candidate = members[index]
                 if candidate.full:
                     self.parts[index] = 0.0
-        return members[self.richest()]
+        return some
+
+    def remember(self) -> object:
+        # The bytes are a copy; a slice of the array would be none in compiled form.
+        return bytes(self.earned), bytes(self.heap), self.clock
+
+    def put_back(self, memory: object) -> None:
+        assert isinstance(memory, tuple)
+        earned, heap, self.clock = memory
+        self.earned = array("d", earned)
+        self.heap = array("i", heap)
+
+    def scores(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Scores:
+        """Few: what each has with this pick's earnings; the richest is next. Many: how far its deadline is."""
+        members = self.members
+        now_ms = now // 1000
+        if len(self.heap):
+            left = [
+                (candidate, self.earned[index] - self.clock)
+                for index, candidate in enumerate(members)
+                if self.fits(candidate, tried, now_ms)
+            ]
+            free = [(candidate, deadline) for candidate, deadline in left if not candidate.full]
+            return Scores("deadline", dict(free or left))
+        if not self.take_parts(tried, now_ms):
+            return Scores("credit", {}, True)
+        total = sum(self.parts)
+        return Scores(
+            "credit",
+            {
+                candidate: self.earned[index] + self.parts[index] / total
+                for index, candidate in enumerate(members)
+                if self.parts[index] > 0.0
+            },
+            True,
+        )
 
     def richest(self) -> int:
         """Give everybody its part, and take 1 from who then has most."""

@@ -39,6 +39,8 @@ cdef class Random(Drawing):
 cdef class Comparing(Drawing):
     cdef Py_ssize_t choices
     cdef Py_ssize_t scanned
+    cdef str kind
+    cdef double unit
     cdef double cost(self, Candidate candidate, int64_t now) except -1
     @cython.locals(members=list, now_ms=int64_t, found=Candidate, candidate=Candidate, fitting=list, some=list)
     cpdef Candidate pick(self, RequestView request, list tried, int64_t now)

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from math import exp
 
-from mesh.balance import FEW, Candidate, Group, Terms
+from mesh.balance import FEW, Candidate, Group, Scores, Terms
 from mesh.request import RequestView
 
 # Draws that may be in vain before all candidates are looked at.
@@ -113,6 +113,13 @@ class Drawing(Group):
                 found = candidate
         return found
 
+    def scores(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Scores:
+        """How much of the draws falls on each, in percent."""
+        now_ms = now // 1000
+        shares = [(candidate, self.share(candidate, now_ms)) for candidate in self.best(tried, now_ms)]
+        total = sum(share for _, share in shares)
+        return Scores("share", {candidate: 100.0 * share / total for candidate, share in shares}, True)
+
     def share(self, candidate: Candidate, now_ms: int) -> float:
         """Its weight, less while it is in slow start."""
         weight = float(candidate.weight)
@@ -137,6 +144,8 @@ class Comparing(Drawing):
         """With up to `scanned` candidates all are compared."""
         super().__init__(members, terms)
         self.choices = max(choices, 1)
+        self.kind = "load"
+        self.unit = 1.0  # of scores
         self.scanned = max(scanned, self.choices)
 
     def cost(self, candidate: Candidate, now: int) -> float:
@@ -162,6 +171,11 @@ class Comparing(Drawing):
                 fitting = some
             return self.cheapest(fitting, now)
         return self.cheapest(self.best(tried, now_ms), now)
+
+    def scores(self, request: RequestView, tried: list[Candidate] | None, now: int) -> Scores:
+        """The cost of each. Of many, only those that are drawn are compared."""
+        costs = {candidate: self.cost(candidate, now) / self.unit for candidate in self.best(tried, now // 1000)}
+        return Scores(self.kind, costs, drawn=self.choices if len(self.members) > self.scanned else 0)
 
     def cheapest_drawn(self, tried: list[Candidate] | None, now: int) -> Candidate | None:
         """The cheapest of `choices` different ones, or of fewer when too many draws were in vain; None: of none."""
@@ -226,6 +240,8 @@ class PeakEwma(Comparing):
 
     def __init__(self, members: Sequence[Candidate], terms: Terms, choices: int, decay: float) -> None:
         super().__init__(members, terms, choices, 0)
+        self.kind = "time"
+        self.unit = 1000.0  # scores are milliseconds
         self.decay_us = decay * 1_000_000
         self.changed()
 

@@ -126,22 +126,30 @@ class Subsets:
         whole: Balancer,
         every: Balancer | None,
         make: Callable[[Sequence[Candidate]], Balancer],
+        *,
+        asking: bool = False,
     ) -> Balancer | None:
         """The balancer of the endpoints that have what `rule` wants of `request`, or of its fallback; None when there
         are none. `whole` has all endpoints of the service and `every` those of `version` ("" is any); `make` makes a
-        balancer of some."""
+        balancer of some. What is only asked for is not kept."""
         selector = rule.selector(request)
         if selector is not None:
-            found = every if not selector else self.of(selector, version, whole, make)
+            found = every if not selector else self.of(selector, version, whole, make, asking=asking)
             if found is not None:
                 return found
         fallback = rule.fallback()
         if fallback is None:
             return None
-        return every if not fallback else self.of(fallback, version, whole, make)
+        return every if not fallback else self.of(fallback, version, whole, make, asking=asking)
 
     def of(
-        self, selector: Selector, version: str, whole: Balancer, make: Callable[[Sequence[Candidate]], Balancer]
+        self,
+        selector: Selector,
+        version: str,
+        whole: Balancer,
+        make: Callable[[Sequence[Candidate]], Balancer],
+        *,
+        asking: bool = False,
     ) -> Balancer | None:
         """The balancer of the endpoints that have all of `selector`; None when no endpoint has."""
         kept = self._kept.get((version, selector))
@@ -149,6 +157,8 @@ class Subsets:
             members = self._select(selector, version, whole)
             if not members:
                 return None
+            if asking:
+                return make(members)
             if len(self._kept) >= MOST_SELECTORS:
                 del self._kept[next(iter(self._kept))]
             kept = self._kept[version, selector] = Kept(make(members), frozenset(members))

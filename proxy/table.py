@@ -22,7 +22,7 @@ from discovery.model import Endpoint, Listener, ProxyHeader, Route, Service, Sna
 from discovery.policies import Affinity, RetryPolicy
 from mesh.balance import Balancer
 from mesh.domains import Domains, domain_route
-from mesh.draws import Draws, salt_of
+from mesh.draws import Draws
 from mesh.edits import NO_EDIT, compile_request_edit
 from mesh.retry import RetryBudget, RetryPlan
 from mesh.strategies import make_balancer
@@ -306,7 +306,8 @@ class Tables:
                 service.name,
                 self.services,
                 self.stickiness(f"service/{service.name}", service.sticky_split, service.traffic_split),
-                salt=salt_of("split", f"service {service.name}", self.instance),
+                owner=f"service {service.name}",
+                instance=self.instance,
                 is_nested=True,
             )
             if service.traffic_split
@@ -461,8 +462,9 @@ class Tables:
         runtime.split = None
         if route.split:
             sticky = self.stickiness(f"route/{route.name}", route.sticky_split, route.split)
-            salt = salt_of("split", f"route {route.name}", self.instance)
-            runtime.split = ServiceSplit(route.split, route.service, self.services, sticky, salt=salt)
+            runtime.split = ServiceSplit(
+                route.split, route.service, self.services, sticky, owner=f"route {route.name}", instance=self.instance
+            )
         runtime.subset = SubsetRule(route.subset) if route.subset is not None else None
         runtime.phases = request_phases(route, self.tools(runtime.slot, f"route {route.name}"))
         runtime.request_edits = field_edits(compile_request_edit(route.filters.request_headers))

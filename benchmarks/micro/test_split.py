@@ -19,7 +19,7 @@ from mesh.draws import Draws
 from mesh.request import SampleRequest
 from mesh.subsets import SubsetRule
 from proxy.kernel.cells import Table
-from proxy.kernel.entropy import random_unit
+from proxy.kernel.entropy import new_request_id, random_unit
 from proxy.stats import slots
 from proxy.stats.allocator import SlotAllocator, keys_of
 from proxy.table import Rows, Tables
@@ -49,12 +49,12 @@ def tables(endpoints: int, **given: Any) -> Tables:
 @pytest.mark.parametrize("endpoints", [4, 1000])
 def test_a_split(benchmark, endpoints: int) -> None:
     made = tables(endpoints, traffic_split=SHARES)
-    split, draws, request = made.services["app"].split, made.draws, SampleRequest()
+    split, request, request_id = made.services["app"].split, SampleRequest(), new_request_id()
     assert split is not None
 
     def decide() -> None:
         for _ in range(TIMES):
-            split.draw_for(request, draws, 0)
+            split.draw_for(request, split.number_of(request_id), 0)
 
     benchmark(decide)
 

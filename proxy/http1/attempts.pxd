@@ -10,7 +10,7 @@ from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport ForwardAs, write_request_head
 from proxy.kernel.scan cimport Head
-from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime, pick_admitted
+from proxy.upstream.endpoint cimport EndpointRuntime, PooledStream, ServiceRuntime, pick_admitted, pick_bound
 
 
 cdef int CONTENT_TYPE
@@ -18,7 +18,7 @@ cdef int ACTIVE, CONNECT_FAILURES, CONNECT_MICROSECONDS, CONNECT_TIMEOUTS, CONNE
 cdef int RETRY_SUCCESSES
 cdef double SOON, FOREVER
 cdef int MOST_ATTEMPTS, MICROS, PAUSE_PHASE, FAILED, PROBE, UNKNOWN, WORKED
-cdef int AFFINITY_BROKEN, REFUSED
+cdef int AFFINITY_BROKEN
 cdef int PANIC_PICKS
 
 
@@ -27,9 +27,8 @@ cdef class Attempts(Retries):
                    connect=double, waited=bint, at_once=bint, now=int64_t, probing=bint, bond=Bond)
     cpdef assign(self, Exchange exchange)
     cdef begin_attempt(self, Exchange exchange, EndpointRuntime endpoint, bint probing)
-    @cython.locals(service=ServiceRuntime, balancer=Balancer)
     cpdef Balancer balancer_of(self, Exchange exchange)
-    @cython.locals(tried=list, now_ms=int64_t, target=EndpointRuntime)
+    @cython.locals(endpoint=EndpointRuntime)
     cdef EndpointRuntime pick_bound(self, Exchange exchange, Balancer balancer, Bond bond, int64_t now)
     cdef bint replayable(self, Exchange exchange)
     cdef attach(self, Exchange exchange, ServerSide server)

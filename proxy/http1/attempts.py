@@ -14,7 +14,7 @@ import errno
 
 from mesh.balance import Balancer, Candidate
 from mesh.bonds import Bond
-from mesh.breaker import FAILED, PROBE, REFUSED, UNKNOWN, WORKED
+from mesh.breaker import FAILED, PROBE, UNKNOWN, WORKED
 from mesh.replay import Sent, may_repeat
 from mesh.retry import ATTEMPTS, EXHAUSTED
 from mesh.sampling import penalty_us
@@ -36,7 +36,7 @@ from proxy.stats.slots import (
     REPLAYS,
 )
 from proxy.stats.words import AFFINITY_BROKEN, CONNECTIONS_RESOURCE, PANIC_PICKS, PENDING_RESOURCE, RETRY_SUCCESSES
-from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted
+from proxy.upstream.endpoint import EndpointRuntime, is_breaker_open, pick_admitted, pick_bound
 from proxy.upstream.queue import Waiter, is_free, join, serve
 from proxy.upstream.split import both
 
@@ -99,36 +99,16 @@ class Attempts(Retries):
 
     def balancer_of(self, exchange: Exchange) -> Balancer | None:
         """The balancer of the endpoints that the request may go to; None when there are none."""
-        service = exchange.service
-        subset = exchange.route.subset
-        balancer = service.versions.get(exchange.version) if exchange.version else service.balancer
-        if subset is None or service.balancer is None:
-            return balancer
-        return service.subsets.balancer(
-            subset, exchange, exchange.version, service.balancer, balancer, service.make_balancer
-        )
+        return exchange.service.balancer_of(exchange.version, exchange.route.subset, exchange)
 
     def pick_bound(self, exchange: Exchange, balancer: Balancer, bond: Bond, now: int) -> EndpointRuntime | None:
-        """The endpoint that the client belongs to, or else one that the balancer picks; None when it has to be the
-        first and that takes no requests."""
-        if exchange.route.subset is not None and bond.candidate not in balancer.candidates:
-            bond.exclude()
-        tried = exchange.tried
-        now_ms = now // 1000
-        # The candidates of a service's balancers are its endpoints.
-        target: EndpointRuntime | None = bond.target(balancer, tried, now_ms)  # type: ignore[assignment]
+        """The endpoint for a client that belongs to one. A bond that could not be kept is told once."""
+        endpoint = pick_bound(balancer, bond, exchange, exchange.tried, now, exchange.route.subset is not None)
         if bond.is_broken and not bond.is_told:
             bond.is_told = True
             exchange.add_flag("ab")
             exchange.service.shared.add(AFFINITY_BROKEN, 1)
-        if target is not None:
-            if target.admit(now_ms) != REFUSED:
-                return target
-            # It has no place for a probe after all.
-            tried = [target] if tried is None else [*tried, target]
-        if bond.forbids(tried):
-            return None
-        return pick_admitted(balancer, exchange, tried, now)
+        return endpoint
 
     def replayable(self, exchange: Exchange) -> bool:
         """Whether the request may go on a connection that could turn out to be closed."""

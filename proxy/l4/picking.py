@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from mesh.balance import Balancer, Candidate
 from mesh.bonds import Bond
-from mesh.breaker import REFUSED
 from proxy.stats.words import AFFINITY_BROKEN
 from proxy.streamlog import StreamRecord
-from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, pick_admitted
+from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, pick_admitted, pick_bound
 from proxy.upstream.queue import is_free
 
 
@@ -25,18 +24,11 @@ def pick_for(
     """The endpoint that the client belongs to, or else one that the balancer picks; None when there is none for it."""
     bond = bond_of(service, record)
     if bond is not None:
-        now_ms = now_us // 1000
-        # The candidates of a service's balancers are its endpoints.
-        target: EndpointRuntime | None = bond.target(balancer, tried, now_ms)  # type: ignore[assignment]
+        endpoint = pick_bound(balancer, bond, record, tried, now_us, False)
         if bond.is_broken and record.attempts == 0:
             record.add_flag("ab")
             service.shared.add(AFFINITY_BROKEN, 1)
-        if target is not None:
-            if target.admit(now_ms) != REFUSED:
-                return target
-            tried = [target] if tried is None else [*tried, target]
-        if bond.forbids(tried):
-            return None
+        return endpoint
     return pick_admitted(balancer, record, tried, now_us)
 
 

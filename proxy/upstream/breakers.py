@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mesh.breaker import (
-    ADMITTED,
     CLOSED,
     HALF_OPEN,
     MOMENT,
@@ -25,10 +24,9 @@ from mesh.breaker import (
     PROBE_SUCCESS,
     REFUSED,
     STATE_MASK,
-    count_of,
-    half_open_limit,
     next_word,
     probes_left,
+    standing,
     state_of,
     times_of,
     until_of,
@@ -88,11 +86,20 @@ class Breakers:
             self.happened(endpoint, MOMENT, now_ms)
         slot.add(PROBES, 1)
         under_way = slot.total(PROBES)
-        word = shared.load(BREAKER_WORD)
-        if word & STATE_MASK == HALF_OPEN and count_of(word) + under_way <= half_open_limit(policy):
-            return PROBE
-        slot.add(PROBES, -1)
-        return ADMITTED if word & STATE_MASK == CLOSED else REFUSED
+        said = standing(shared.load(BREAKER_WORD), under_way, policy)
+        if said != PROBE:
+            slot.add(PROBES, -1)
+        return said
+
+    def would_admit(self, endpoint: EndpointRuntime, now_ms: int) -> int:
+        """What `admit` would say; nothing is claimed or noted."""
+        policy = endpoint.service.breaker
+        word = endpoint.shared.load(BREAKER_WORD)
+        if state_of(word, now_ms) == OPEN:
+            return REFUSED
+        if word & STATE_MASK == OPEN or probes_left(word, policy) == 0:
+            word = next_word(word, MOMENT, now_ms, policy, 0.0)
+        return standing(word, endpoint.slot.total(PROBES) + 1, policy)
 
     def probe_over(self, endpoint: EndpointRuntime, worked: bool, now_ms: int) -> None:
         """The outcome of a probe is known. Its place is given back by the endpoint."""

@@ -2,6 +2,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from mesh.balance cimport Balancer, Candidate, Changes
+from mesh.bonds cimport Bond
 from mesh.request cimport RequestView
 from mesh.retry cimport RetryPlan
 from proxy.kernel.cells cimport Shared, Slot
@@ -52,6 +53,8 @@ cdef class EndpointRuntime(Candidate):
     @cython.locals(word=uint64_t)
     cpdef int admit(self, int64_t now_ms) except -1
     @cython.locals(word=uint64_t)
+    cpdef int would_admit(self, int64_t now_ms) except -1
+    @cython.locals(word=uint64_t)
     cpdef bint is_closed(self) except -1
     @cython.locals(word=uint64_t)
     cpdef bint is_ejected(self, int64_t now_ms) except -1
@@ -93,6 +96,8 @@ cdef class ServiceRuntime:
     cdef public double timeout
     cdef public long max_pending
     cdef public long max_total
+    @cython.locals(balancer=Balancer)
+    cpdef Balancer balancer_of(self, str version, object subset, RequestView request, bint asking=*)
     @cython.locals(endpoint=EndpointRuntime, slot=Slot)
     cpdef bint claim(self)
     @cython.locals(slot=Slot)
@@ -110,5 +115,11 @@ cdef class ServiceRuntime:
     cpdef int outcome_of(self, int status) except -1
 
 
+@cython.locals(target=EndpointRuntime, now_ms=int64_t)
+cpdef EndpointRuntime pick_bound(
+    Balancer balancer, Bond bond, RequestView request, list tried, int64_t now_us, bint in_subset, bint asking=*
+)
 @cython.locals(endpoint=EndpointRuntime, now_ms=int64_t, _=int)
-cpdef EndpointRuntime pick_admitted(Balancer balancer, RequestView request, list tried, int64_t now_us)
+cpdef EndpointRuntime pick_admitted(
+    Balancer balancer, RequestView request, list tried, int64_t now_us, bint asking=*
+)

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from discovery.model import Endpoint, EndpointState, PoolPolicy, ProxyHeader, Service
 from discovery.policies import CircuitBreaker
 from mesh.balance import Balancer, Candidate, Changes
+from mesh.bonds import Bond
 from mesh.breaker import ADMITTED, CLOSED, FAILED, FAILURE, REFUSED, STATE_MASK, SUCCESS, UNKNOWN, WORKED
 from mesh.draws import Draws
 from mesh.replay import may_use_idle
 from mesh.request import RequestView
 from mesh.retry import RetryPlan
-from mesh.subsets import Subsets
+from mesh.subsets import SubsetRule, Subsets
 from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Address, Stream
 from proxy.stats.slots import (
@@ -177,6 +178,11 @@ class EndpointRuntime(Candidate):
         else:
             self.admission = self.service.breakers.admit(self, now_ms)
         return self.admission
+
+    def would_admit(self, now_ms: int) -> int:
+        """What `admit` would say; nothing is claimed."""
+        word = self.shared.load(BREAKER_WORD)
+        return ADMITTED if word & STATE_MASK == CLOSED else self.service.breakers.would_admit(self, now_ms)
 
     def is_closed(self) -> bool:
         """Whether the breaker lets everybody through."""
@@ -396,6 +402,18 @@ class ServiceRuntime:
         self.subsets = Subsets()
         self.changes.notes = []
 
+    def balancer_of(
+        self, version: str, subset: SubsetRule | None, request: RequestView, asking: bool = False
+    ) -> Balancer | None:
+        """The balancer of the endpoints that the request may go to; None when there are none. `asking`: nothing is
+        kept for the next one."""
+        balancer = self.versions.get(version) if version else self.balancer
+        if subset is None or self.balancer is None:
+            return balancer
+        return self.subsets.balancer(
+            subset, request, version, self.balancer, balancer, self.make_balancer, asking=asking
+        )
+
     def enter(self) -> bool:
         """Count one more request under way, if all workers together may have it: ours is published first, then all are
         added up, so that the limit is never exceeded."""
@@ -498,11 +516,38 @@ class ServiceRuntime:
         return False
 
 
+def pick_bound(
+    balancer: Balancer,
+    bond: Bond,
+    request: RequestView,
+    tried: list[Candidate] | None,
+    now_us: int,
+    in_subset: bool,
+    asking: bool = False,
+) -> EndpointRuntime | None:
+    """The endpoint that the client belongs to, or else one that the balancer picks; None when it has to be the first
+    and that takes no requests. `in_subset`: the balancer may lack endpoints of the service. `asking`: as below."""
+    if in_subset and bond.candidate not in balancer.candidates:
+        bond.exclude()
+    now_ms = now_us // 1000
+    # The candidates of a service's balancers are its endpoints.
+    target: EndpointRuntime | None = bond.target(balancer, tried, now_ms)  # type: ignore[assignment]
+    if target is not None:
+        if (target.would_admit(now_ms) if asking else target.admit(now_ms)) != REFUSED:
+            return target
+        # It has no place for a probe after all.
+        tried = [target] if tried is None else [*tried, target]
+    if bond.forbids(tried):
+        return None
+    return pick_admitted(balancer, request, tried, now_us, asking)
+
+
 def pick_admitted(
-    balancer: Balancer, request: RequestView, tried: list[Candidate] | None, now_us: int
+    balancer: Balancer, request: RequestView, tried: list[Candidate] | None, now_us: int, asking: bool = False
 ) -> EndpointRuntime | None:
     """An endpoint that admits the request (`admission` says as what), and that it has not `tried`; None when there is
-    none. One that has no place for a probe after all is passed over."""
+    none. One that has no place for a probe after all is passed over. `asking`: no place is claimed, and whoever asks
+    puts the balancer back."""
     now_ms = now_us // 1000
     for _ in range(MOST_REFUSALS):
         # The candidates of a service's balancers are its endpoints.
@@ -510,9 +555,10 @@ def pick_admitted(
         if endpoint is None or (tried is not None and endpoint in tried):
             return None
         if balancer.panicked:
-            endpoint.admission = ADMITTED  # breakers are not asked then
+            if not asking:
+                endpoint.admission = ADMITTED  # breakers are not asked then
             return endpoint
-        if endpoint.admit(now_ms) != REFUSED:
+        if (endpoint.would_admit(now_ms) if asking else endpoint.admit(now_ms)) != REFUSED:
             return endpoint
         tried = [endpoint] if tried is None else [*tried, endpoint]
     return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from discovery.model import TrafficSplit
 from mesh.bonds import Bond, is_able, mix, unit_of
-from mesh.draws import draws_of
+from mesh.draws import draws_of, salt_of
 from mesh.request import RequestView
 from mesh.split import Split, name_of
 from proxy.stats.words import FAILOVERS
@@ -39,6 +39,18 @@ class Drawn(NamedTuple):
     missed: tuple[ServiceRuntime, ...] = ()
 
 
+class Step(NamedTuple):
+    """One draw on the way of a request, told to whoever asks. number: what counted, -1 where the client is bound.
+    by: what the number comes from, "" for what the caller gave. wanted: the share that was drawn and is not usable."""
+
+    split: ServiceSplit
+    number: float
+    by: str
+    kept: str
+    share: TrafficSplit | None
+    wanted: TrafficSplit | None = None
+
+
 class ServiceSplit:
     """The split of a route, or of the service `own`."""
 
@@ -49,16 +61,19 @@ class ServiceSplit:
         services: Mapping[str, ServiceRuntime],
         sticky: Stickiness | None = None,
         *,
-        salt: int = 0,
+        owner: str = "",
+        instance: str = "",
         is_nested: bool = False,
     ) -> None:
-        """`salt`: whose draws they are (mesh/draws.py). `is_nested`: it is a service's, and a share without a version
-        is all of that service's endpoints."""
+        """`owner`: whose it is ("route api", "service web"), in which instance. `is_nested`: it is a service's, and a
+        share without a version is all of that service's endpoints."""
         self.split = Split(shares)
+        self.shares = tuple(shares)
         self.own = own
         self.services = services
         self.sticky = sticky
-        self.salt = salt
+        self.owner = owner
+        self.salt = salt_of("split", owner, instance)
         self.is_nested = is_nested
         self.names = tuple(dict.fromkeys(share.service or own for share in shares))
         # Also those of weight 0: who is bound to an endpoint of theirs stays there (GEP-1619, Traffic Splitting).
@@ -103,17 +118,24 @@ class ServiceSplit:
                 return True
         return False
 
+    def share_to(self, service: ServiceRuntime, version: str) -> TrafficSplit | None:
+        """The share that leads to endpoints of this version: one that names it before one that names none."""
+        named = [each for each in self.shares if (each.service or self.own) == service.name]
+        exact = [each for each in named if each.version == version]
+        return next(iter(exact or [each for each in named if not each.version]), None)
+
     # --- drawing --------------------------------------------------------------------------------------------------
 
     def number_of(self, request_id: bytes) -> float:
         """What a request draws here, from [0, 1)."""
         return draws_of(request_id, self.salt).unit()
 
-    def draw_for(self, request: RequestView, random: float, now_ms: int) -> Drawn:
+    def draw_for(self, request: RequestView, random: float, now_ms: int, told: list[Step] | None = None) -> Drawn:
         """Where `request` goes: to the endpoint that it belongs to, or else where a number falls, which is `random`
-        unless it is the client's own."""
+        unless it is the client's own. Each step is `told`."""
         if not self.is_bonding():
-            return self.draw(request, random, now_ms)
+            return self.draw(request, random, now_ms, told)
+        by = ""
         bonds: dict[str, Bond] = {}
         for name in self.names:
             service = self.services.get(name)
@@ -126,24 +148,35 @@ class ServiceSplit:
             if candidate is not None and not self.reaches(service, candidate.endpoint.version):
                 bond.exclude()
             elif candidate is not None and (bond.is_strict or is_able(candidate, now_ms)):
+                if told is not None:
+                    share = self.share_to(service, candidate.endpoint.version)
+                    told.append(Step(self, -1.0, "", service.affinities.said_by, share))
                 return Drawn(service, candidate.endpoint.version, bond=bond)
             elif bond.is_lost and bond.is_strict:
+                if told is not None:
+                    told.append(Step(self, -1.0, "", service.affinities.said_by, None))
                 return Drawn(service, "", bond=bond)
             if bond.is_keyed and len(self.names) == 1:
                 # Whoever belongs to an endpoint belongs to its version as well.
                 random = unit_of(mix(bond.key))
+                by = service.affinities.said_by
             bonds[name] = bond
-        drawn = self.draw(request, random, now_ms)
+        drawn = self.draw(request, random, now_ms, told, by)
         return drawn if drawn.service is None else drawn._replace(bond=bonds.get(drawn.service.name))
 
-    def draw(self, request: RequestView, random: float, now_ms: int) -> Drawn:
-        """What `random`, from [0, 1), falls on; or the number that is the client's own, if the split is sticky."""
+    def draw(
+        self, request: RequestView, random: float, now_ms: int, told: list[Step] | None = None, by: str = ""
+    ) -> Drawn:
+        """What `random`, from [0, 1), falls on; or the number that is the client's own, if the split is sticky. `by`:
+        what `random` comes from, if anybody is to be told."""
         split = self.split
         sticky = self.sticky
         had: TrafficSplit | None = None
         if sticky is not None:
             own = sticky.draw(request)
-            random = random if own is None else own
+            if own is not None:
+                random = own
+                by = sticky.said_by
             had = sticky.share(request)
         share = split.draw(random) if had is None else had
         wanted: TrafficSplit | None = None
@@ -158,9 +191,14 @@ class ServiceSplit:
                 wanted, share, rest = share, choice.share, choice.rest
                 service = self.service_of(share)
         line = sticky.line(share, request) if sticky is not None and share is not had else None
+        if told is not None:
+            if sticky is not None and share is had:
+                told.append(Step(self, -1.0, "", sticky.said_by, share))
+            else:
+                told.append(Step(self, random, by, "", share, wanted))
         inner = self.inner(service, share.version)
         if inner is not None:
-            drawn = inner.draw(request, rest if rest >= 0.0 else split.within(random), now_ms)
+            drawn = inner.draw(request, rest if rest >= 0.0 else split.within(random), now_ms, told, by)
             if line is None and wanted is None:
                 return drawn
             line = both(line, drawn.line)

@@ -45,6 +45,7 @@ COMPILED = [
     "mesh/tables.py",
     "proxy/log.py",
     "proxy/accesslog.py",
+    "proxy/logfilter.py",
     "proxy/streamlog.py",
     "proxy/http1/attempts.py",
     "proxy/http1/body.py",

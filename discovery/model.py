@@ -382,11 +382,23 @@ class LogFormat(StrEnum):
     OFF = "off"
 
 
-class AccessLog(Struct):
+class LogFilter(Struct):
+    """Conditions for a line of the access log: all of them hold. By default there are none."""
+
+    min_status: int = 0
+    status: tuple[tuple[int, int], ...] = ()  # ranges, first and last; one of them has it
+    min_duration: float = 0.0
+    retried: bool = False  # sent more than once
+    flags: tuple[str, ...] = ()  # one of them is there (docs/protocol.md); "any" for whichever
+    sample_pct: float = 100.0  # drawn by the request id
+
+
+class AccessLog(LogFilter):
+    """A line is written if it passes these conditions or one of `filters`; without both, always."""
+
     path: str = "stdout"  # stdout, stderr or a file
     format: LogFormat = LogFormat.OFF
-    min_status: int = 0
-    min_duration: float = 0.0
+    filters: tuple[LogFilter, ...] = ()
 
 
 class RecordSettings(Struct):

@@ -20,6 +20,7 @@ from proxy.http1.parties import Exchange, RouteRuntime
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
 from proxy.log import LogSink
+from proxy.logfilter import LineFilter, filters_of
 from proxy.streamlog import StreamRecord, write_stream_json, write_stream_text
 from proxy.upstream.endpoint import EndpointRuntime
 
@@ -34,8 +35,8 @@ class AccessLog:
 
     sink: LogSink
     as_json: bool
-    min_status: int
-    min_micros: int
+    filters: tuple[LineFilter, ...]  # of requests; a line passes one of them, or there is none
+    stream_filters: tuple[LineFilter, ...]
     lines: Buffer
     wall_offset: int  # from the monotonic clock to the wall clock, microseconds
     second: int  # the one that `second_text` is of
@@ -45,15 +46,15 @@ class AccessLog:
         """Raises OSError when the file cannot be opened."""
         self.sink = LogSink(settings.path, row, on_loss)
         self.as_json = settings.format == LogFormat.JSON
-        self.min_status = settings.min_status
-        self.min_micros = int(settings.min_duration * MICROS)
+        self.filters = filters_of(settings, settings.filters)
+        self.stream_filters = tuple(each for each in self.filters if each.is_for_streams)
         self.lines = Buffer(2 * BLOCK)
         self.wall_offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
         self.second = -1
         self.second_text = b""
 
     def write(self, exchange: Exchange) -> None:
-        if exchange.status < self.min_status or exchange.finished - exchange.started < self.min_micros:
+        if self.filters and not self.keeps(exchange):
             return
         if self.as_json:
             self.write_json(exchange)
@@ -62,9 +63,17 @@ class AccessLog:
         if self.lines.length() >= BLOCK:
             self.hand_over()
 
+    def keeps(self, exchange: Exchange) -> bool:
+        for line_filter in self.filters:  # noqa: SIM110 - compiled, a generator costs more than the loop
+            if line_filter.keeps(exchange):
+                return True
+        return False
+
+    def keeps_stream(self, record: StreamRecord) -> bool:
+        return any(line_filter.keeps_stream(record) for line_filter in self.stream_filters)
+
     def write_stream(self, record: StreamRecord) -> None:
-        """A stream has no status, so only the least duration is asked of it."""
-        if record.finished - record.started < self.min_micros:
+        if self.stream_filters and not self.keeps_stream(record):
             return
         if self.as_json:
             self.lines.append(b'{"ts":"')
@@ -128,12 +137,15 @@ class AccessLog:
         if exchange.upstream_status:
             out.append(b',"upstream_status":')
             out.append_decimal(exchange.upstream_status)
+        elif exchange.discarded:
+            out.append(b',"upstream_status":')
+            out.append_decimal(exchange.discarded)
         out.append(b',"flags":"')
         if exchange.flags:
             out.append(exchange.flags.encode())
-            if exchange.detail:
-                out.append(b'","flag_details":"')
-                out.append_json(exchange.detail.encode())
+        if exchange.detail:
+            out.append(b'","flag_details":"')
+            out.append_json(exchange.detail.encode())
         route = exchange.route
         if route is not None:
             out.append(b'"')

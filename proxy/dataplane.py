@@ -23,7 +23,8 @@ from mesh.record import Record
 from mesh.request import SampleRequest
 from proxy.accesslog import AccessLog
 from proxy.control.messages import Seen, Tap
-from proxy.http1.downstream import HttpAcceptor
+from proxy.http1 import replies
+from proxy.http1.downstream import Downstream, HttpAcceptor
 from proxy.http1.downstream import take_connection as take_http
 from proxy.http1.forward import Forwarder
 from proxy.http1.mirror import Mirrors
@@ -441,10 +442,8 @@ class DataPlane:
             kind = stream.drain_kind()
             if kind == DRAIN_NOTHING:
                 continue
-            if now < (deadline if kind == DRAIN_REQUEST else streams_deadline):
+            if now < (deadline if kind == DRAIN_REQUEST else streams_deadline) or self.cut(stream):
                 busy = True
-            else:
-                stream.abort()
         if self.dns is not None and self.dns.is_busy() and now < deadline:
             busy = True
         if busy:
@@ -455,3 +454,17 @@ class DataPlane:
         if self.taps is not None:
             self.taps.flush()
         done()
+
+    def cut(self, stream: Stream) -> bool:
+        """End what has had its time. True when a client has just been told so and gets a moment to hear it."""
+        if not isinstance(stream, Downstream) or stream.exchange is None:
+            stream.abort()
+            return False
+        exchange = stream.exchange
+        if stream.relaying:
+            exchange.add_flag(replies.DRAINING.flag)
+            stream.relay_over(True)
+            return False
+        is_told = not exchange.answered
+        self.forwarder.refuse(exchange, replies.DRAINING, "")
+        return is_told

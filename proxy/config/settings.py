@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from discovery.model import AccessLog, AdminSettings, Limits, LogFormat, RecordSettings, Struct, Timeouts
+import re
+
+import msgspec
+
+from discovery.model import AccessLog, AdminSettings, Limits, LogFilter, LogFormat, RecordSettings, Struct, Timeouts
 from proxy.config.addresses import is_loopback, parse_listen_address
 from proxy.config.listeners import LARGEST_COUNT
 from proxy.config.nodes import shown
-from proxy.config.numbers import Number
-from proxy.config.records import Fields, Key, Record, StructRecord
-from proxy.config.shapes import Choice, Duration, Flag, Integer, Json, Size, Text
+from proxy.config.numbers import Number, Percent
+from proxy.config.records import AnyKey, Fields, Key, Record, StructRecord
+from proxy.config.shapes import (
+    Choice,
+    Duration,
+    Flag,
+    Integer,
+    Json,
+    ListOf,
+    ScalarShape,
+    Schema,
+    Size,
+    Text,
+    or_environment,
+)
 from proxy.config.words import BoundAddress, secret
+from proxy.http1.flags import ANY, FLAGS
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -84,30 +101,82 @@ def _log_path(text: str) -> str:
 
 LOG_PATH = Key("path", Text("stdout, stderr or the path of a file", _log_path), "where lines go")
 LOG_FORMAT = Key("format", Choice(LogFormat), "json or text lines, or off; json where access_log is written without it")
-MIN_STATUS = Key("min_status", Integer(0, 599), "only answers with this status or a higher one")
-MIN_DURATION = Key("min_duration", Duration(zero="all"), "only requests that took this long")
+
+# More filters than this are a mistake; each costs every request some time.
+MOST_LOG_FILTERS = 16
+
+
+class StatusRange(ScalarShape[tuple[int, int]]):
+    """First and last: 500-599, or one status."""
+
+    expected = "a status, or a range such as 500-599"
+    pattern = r"^[1-5][0-9]{2}(-[1-5][0-9]{2})?$"
+
+    def parse(self, text: str) -> tuple[int, int]:
+        if not re.fullmatch(self.pattern[1:-1], text):
+            raise ValueError(f"'{shown(text)}' is no status, expected one from 100 to 599, or a range such as 500-599")
+        first, _, last = text.partition("-")
+        if last and last < first:
+            raise ValueError(f"{text} ends before it begins, expected the smaller status first")
+        return int(first), int(last or first)
+
+    def schema(self, defs: Schema) -> Schema:
+        status: Schema = {"type": "integer", "minimum": 100, "maximum": 599}
+        return or_environment({"anyOf": [status, {"type": "string", "pattern": self.pattern}]}, defs)
+
+    def render(self, value: tuple[int, int]) -> Json:
+        first, last = value
+        return f"{first}-{last}" if last != first else first
+
+
+def _flag(text: str) -> str:
+    if text in (*FLAGS, ANY):
+        return text
+    meant = next((flag for flag in FLAGS if flag.lower() == text.lower()), "")
+    hint = f"did you mean {meant}?" if meant else f"expected {ANY} or one of {', '.join(FLAGS)}"
+    raise ValueError(f"'{shown(text)}' is no response flag, {hint}")
+
+
+CONDITIONS: tuple[AnyKey, ...] = (
+    Key("min_status", Integer(0, 599), "only answers with this status or a higher one"),
+    Key("status", ListOf(StatusRange(), most=32), "only answers with one of these, as 404 or 500-599"),
+    Key("min_duration", Duration(zero="all"), "only requests that took this long"),
+    Key("retried", Flag(), "only requests that were sent more than once"),
+    Key("flags", ListOf(Text("a response flag", _flag), most=32), "only what has one of these response flags, or any"),
+    Key("sample", Percent(), "only so many, drawn by request id; 100% by default", field="sample_pct"),
+)
+LOG_FILTER = StructRecord("a filter of the access log", LogFilter, CONDITIONS)
+LOG_FILTERS = Key(
+    "filters",
+    ListOf(LOG_FILTER, most=MOST_LOG_FILTERS),
+    "lines that pass one of these are written, beside those that pass the conditions above",
+)
 
 
 def _build_log(fields: Fields) -> AccessLog:
-    return AccessLog(
-        path=fields.get(LOG_PATH, "stdout"),
-        format=fields.get(LOG_FORMAT, LogFormat.JSON),
-        min_status=fields.get(MIN_STATUS, 0),
-        min_duration=fields.get(MIN_DURATION, 0.0),
+    conditions = {key.field: fields.values[key.name] for key in CONDITIONS if key.name in fields.values}
+    return msgspec.convert(
+        {
+            **conditions,
+            "path": fields.get(LOG_PATH, "stdout"),
+            "format": fields.get(LOG_FORMAT, LogFormat.JSON),
+            "filters": fields.get(LOG_FILTERS, ()),
+        },
+        AccessLog,
     )
 
 
 def _show_log(log: AccessLog) -> Json:
-    keys = (LOG_PATH, LOG_FORMAT, MIN_STATUS, MIN_DURATION)
-    return {key.name: key.shape.render(getattr(log, key.name)) for key in keys}
+    keys: tuple[AnyKey, ...] = (LOG_PATH, LOG_FORMAT, *CONDITIONS, LOG_FILTERS)
+    return {key.name: key.shape.render(getattr(log, key.field)) for key in keys}
 
 
 ACCESS_LOG = Record(
     "an access log",
-    (LOG_PATH, LOG_FORMAT, MIN_STATUS, MIN_DURATION),
+    (LOG_PATH, LOG_FORMAT, *CONDITIONS, LOG_FILTERS),
     _build_log,
     _show_log,
-    later={"retries": "the filter by retries is"},
+    elsewhere={"retries": "retried", "max_status": "status"},
 )
 
 RECORDS = StructRecord(

@@ -44,6 +44,9 @@ from proxy.upstream.split import both
 # many dead endpoints is not helped by a further one.
 MOST_ATTEMPTS = 5
 
+# The network says that it does not lead there.
+UNROUTABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH)
+
 # Microseconds of a second.
 MICROS = 1_000_000
 
@@ -172,6 +175,7 @@ class Attempts(Retries):
 
     def begin_attempt(self, exchange: Exchange, endpoint: EndpointRuntime, probing: bool) -> None:
         exchange.attempts += 1
+        exchange.discarded = 0
         exchange.endpoint = endpoint
         exchange.reported = False
         exchange.probing = probing
@@ -352,6 +356,7 @@ class Attempts(Retries):
         now = self.reactor.micros()
         service = exchange.service
         exchange.upstream = None
+        exchange.discarded = status
         server.exchange = None
         server.endpoint.slot.count_request(status, now - exchange.connected, 0, 0)
         self.report(exchange, service.outcome_of(status))
@@ -375,6 +380,8 @@ class Attempts(Retries):
         timed_out = error == errno.ETIMEDOUT
         endpoint.slot.add(CONNECT_TIMEOUTS if timed_out else CONNECT_FAILURES, 1)
         failure = replies.CONNECT_TIMEOUT if timed_out else replies.CONNECT_REFUSED
+        if error in UNROUTABLE:
+            failure = replies.CONNECT_UNROUTABLE
         self.report(exchange, FAILED)
         self.let_go(exchange)
         if exchange.tried is None:

@@ -254,15 +254,25 @@ class Ending:
             exchange.detail = detail
         elif not exchange.detail:
             exchange.detail = failure.detail
-        accept = exchange.head.get(b"accept")
-        fields, body = replies.render_failure(
-            failure, self.settings.name, exchange.detail, exchange.request_id, accept, exchange.attempts
-        )
+        fields, body = replies.render_failure(failure, self.about(exchange), exchange.head.get(b"accept"))
         bond = exchange.bond
         if bond is not None and bond.is_strict and bond.is_lost:
             # The endpoint never comes back, so neither shall this answer.
             fields.append((b"Set-Cookie", bond.affinities.farewell(bond)))
         self.answer(exchange, failure.status, fields + more, body, failure.close)
+
+    def about(self, exchange: Exchange) -> replies.About:
+        """What an answer of ours to this request says of it: the same that the log will."""
+        endpoint = exchange.endpoint
+        return replies.About(
+            name=self.settings.name,
+            detail=exchange.detail,
+            flags=exchange.flags,
+            request_id=exchange.request_id,
+            attempts=exchange.attempts,
+            next_hop=endpoint.address.text if endpoint is not None else "",
+            received_status=exchange.discarded,
+        )
 
     def answer(
         self, exchange: Exchange, status: int, fields: list[tuple[bytes, bytes]], body: bytes, close: bool

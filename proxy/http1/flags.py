@@ -33,6 +33,9 @@ FLAGS: Final[Mapping[str, str]] = {
     "dr": "the program was shutting down",
 }
 
+# Stands for every one of them where flags are asked for.
+ANY: Final = "any"
+
 DENIALS: Final[Mapping[str, str]] = {
     "post_bytes_sent": "a POST of which the endpoint may have got something is not sent twice",
     "patch_bytes_sent": "a PATCH of which the endpoint may have got something is not sent twice",

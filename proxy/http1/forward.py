@@ -62,7 +62,8 @@ class Forwarder(Attempts):
                         if verdict.failure is not None:
                             self.turn_away(exchange, verdict.failure, verdict.detail, verdict.fields)
                             return
-                        self.answer(exchange, verdict.status, verdict.fields, verdict.body, verdict.close)
+                        fields = replies.signed(verdict.fields, self.about(exchange))
+                        self.answer(exchange, verdict.status, fields, verdict.body, verdict.close)
                     return
             if exchange.service is not None:
                 break

@@ -103,6 +103,7 @@ cdef class Exchange(RequestView):
     cdef public int attempts
     cdef public int status
     cdef public int upstream_status
+    cdef public int discarded
     cdef public str flags
     cdef public str detail
     cdef public str denied

@@ -202,6 +202,7 @@ class Exchange(RequestView):
     attempts: int
     status: int
     upstream_status: int
+    discarded: int  # status that the last attempt's endpoint answered and the client does not get; 0 for none
     flags: str  # response flags (docs/protocol.md), separated by commas
     detail: str  # more of it in words
     denied: str  # why the request was not sent again
@@ -266,6 +267,7 @@ class Exchange(RequestView):
         self.attempts = 0
         self.status = 0
         self.upstream_status = 0
+        self.discarded = 0
         self.flags = ""
         self.detail = ""
         self.denied = ""

@@ -23,6 +23,7 @@ cdef class DirectAnswer(Phase):
 
 
 cdef class RedirectAnswer(Phase):
+    cdef public str detail
     cdef object redirect
     cdef bytes matched
     cpdef Verdict run(self, Exchange exchange)

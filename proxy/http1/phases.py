@@ -68,10 +68,12 @@ class RedirectAnswer(Phase):
 
     redirect: Redirect
     matched: bytes
+    detail: str
 
-    def __init__(self, redirect: Redirect, matched: bytes) -> None:
+    def __init__(self, redirect: Redirect, matched: bytes, route: str = "") -> None:
         self.redirect = redirect
         self.matched = matched
+        self.detail = f"redirect of route {route}"
 
     def run(self, exchange: Exchange) -> Verdict | None:
         where = location(
@@ -82,7 +84,9 @@ class RedirectAnswer(Phase):
             exchange.path,
             exchange.query,
         )
-        return Verdict(self.redirect.status, [(b"Location", where)], b"")
+        verdict = Verdict(self.redirect.status, [(b"Location", where)], b"")
+        verdict.detail = self.detail
+        return verdict
 
 
 class DirectAnswer(Phase):
@@ -90,11 +94,12 @@ class DirectAnswer(Phase):
 
     verdict: Verdict
 
-    def __init__(self, direct: DirectResponse) -> None:
+    def __init__(self, direct: DirectResponse, route: str = "") -> None:
         fields = [(name.encode(), value.encode()) for name, value in direct.headers.items()]
         if direct.body:
             fields.insert(0, (b"Content-Type", direct.content_type.encode()))
         self.verdict = Verdict(direct.status, fields, direct.body.encode())
+        self.verdict.detail = f"direct_response of route {route}"
 
     def run(self, exchange: Exchange) -> Verdict | None:
         return self.verdict
@@ -159,9 +164,9 @@ def request_phases(route: Route, tools: PhaseTools) -> tuple[Phase, ...]:
     phases = policy_phases(filters.policies, tools)
     # Answers that need no endpoint. Configuration allows one of the two.
     if filters.redirect is not None:
-        phases.append(RedirectAnswer(filters.redirect, route.match.path.encode()))
+        phases.append(RedirectAnswer(filters.redirect, route.match.path.encode(), route.name))
     if filters.direct_response is not None:
-        phases.append(DirectAnswer(filters.direct_response))
+        phases.append(DirectAnswer(filters.direct_response, route.name))
     return tuple(phases)
 
 

@@ -1,13 +1,14 @@
 """What we answer ourselves: one table of situations, and how an answer looks.
 
 Status codes and flags follow what users of other proxies know (docs/protocol.md lists the differences). Every answer
-says who made it and why: `Proxy-Status` (RFC 9209) for programs, and a body of problem+json (RFC 9457) or plain text,
-whichever the client accepts. Pure: bytes out, nothing is sent here.
+says who made it and why: `Proxy-Status` (RFC 9209) for programs, and for a failure a body of problem+json (RFC 9457) or
+plain text, whichever the client accepts. Pure: bytes out, nothing is sent here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -39,6 +40,9 @@ BREAKER_OPEN: Final = Failure(
     503, "UO", "destination_unavailable", "the circuit breaker of every healthy endpoint is open"
 )
 CONNECT_REFUSED: Final = Failure(502, "UF", "connection_refused", "the endpoint could not be connected to")
+CONNECT_UNROUTABLE: Final = Failure(
+    502, "UF", "destination_ip_unroutable", "no network route leads to the endpoint's address"
+)
 CONNECT_TIMEOUT: Final = Failure(504, "UF", "connection_timeout", "connecting to the endpoint took too long")
 UPSTREAM_CLOSED: Final = Failure(502, "UC", "connection_terminated", "the endpoint closed before it answered")
 UPSTREAM_RESET: Final = Failure(502, "UR", "connection_terminated", "the endpoint reset the connection")
@@ -74,6 +78,27 @@ DRAINING: Final = Failure(503, "dr", "proxy_internal_error", "the proxy is shutt
 PLAIN: Final = b"text/plain; charset=utf-8"
 PROBLEM: Final = b"application/problem+json"
 
+# An identifier is written as it is where it is a token of structured fields (RFC 9651 section 3.3.4), else as a string.
+TOKEN: Final = re.compile(r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What an answer of ours says beside its status.
+
+    name: ours, as in Via. detail: why, in words. flags: of the access log, separated by commas. request_id: b"" for
+    none. attempts: connections to endpoints that were begun. next_hop: address of the endpoint that had the last one.
+    received_status: what it answered, if the client does not get that; 0 for nothing.
+    """
+
+    name: str
+    detail: str = ""
+    flags: str = ""
+    request_id: bytes = b""
+    attempts: int = 0
+    next_hop: str = ""
+    received_status: int = 0
+
 
 def reason(status: int) -> str:
     """The registered reason phrase, or a neutral word for a code that has none."""
@@ -88,45 +113,73 @@ def wants_problem(accept: bytes | None) -> bool:
     return accept is not None and b"json" in accept.lower()
 
 
-def render_failure(
-    failure: Failure, name: str, detail: str, request_id: bytes, accept: bytes | None, attempts: int
-) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Fields (without framing) and body of a failure's answer.
-
-    name: our pseudonym in Proxy-Status. detail: replaces the failure's own words where it is not empty.
-    """
-    text = detail or failure.detail
-    status = [name]
-    if failure.error:
-        status.append(f"error={failure.error}")
-    # A string of RFC 9651 section 3.3.3: printable ASCII; what peers sent must not end the field early.
+def quoted(text: str) -> str:
+    """A string of RFC 9651 section 3.3.3: printable ASCII; what peers sent must not end the field early."""
     printable = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
-    quoted = printable.replace("\\", "\\\\").replace('"', '\\"')
-    status.append(f'details="{quoted}"')
-    fields = [(b"Proxy-Status", "; ".join(status).encode("ascii", "replace"))]
+    return '"' + printable.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def proxy_status(about: About, error: str = "") -> bytes:
+    """One member of Proxy-Status. The parameters that RFC 9209 does not have begin with our name, as it asks."""
+    parts = [about.name if TOKEN.fullmatch(about.name) else quoted(about.name)]
+    if error:
+        parts.append(f"error={error}")
+    if about.next_hop:
+        parts.append(f"next-hop={quoted(about.next_hop)}")
+    if about.received_status:
+        parts.append(f"received-status={about.received_status}")
+    if about.detail:
+        parts.append(f"details={quoted(about.detail)}")
+    if about.flags:
+        parts.append(f"hivemesh-flags={quoted(about.flags)}")
+    if about.attempts:
+        parts.append(f"hivemesh-attempts={about.attempts}")
+    return "; ".join(parts).encode("ascii")
+
+
+def signed(fields: list[tuple[bytes, bytes]], about: About, error: str = "") -> list[tuple[bytes, bytes]]:
+    """`fields` with those by which an answer tells whose it is and which request it is for, unless they are there."""
+    given = {name.lower() for name, _ in fields}
+    own = [(b"Proxy-Status", proxy_status(about, error))]
+    if about.request_id:
+        own.append((b"X-Request-Id", about.request_id))
+    return fields + [(name, value) for name, value in own if name.lower() not in given]
+
+
+def render_failure(failure: Failure, about: About, accept: bytes | None) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Fields (without framing) and body of a failure's answer. Its own words count where `about` has no detail."""
+    text = about.detail or failure.detail
+    if not about.detail:
+        about = replace(about, detail=text)
+    fields = signed([], about, failure.error)
     if failure.status == 405:
         fields.append((b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH, TRACE"))
     if failure.flag in ("UO", "URX"):
         # Peers that know Envoy's word do not repeat a request that has been refused for load.
         fields.append((b"x-envoy-overloaded", b"true"))
-    if request_id:
-        fields.append((b"X-Request-Id", request_id))
     title = reason(failure.status)
     if wants_problem(accept):
         problem: dict[str, str | int] = {"title": title, "status": failure.status, "detail": text}
-        if failure.flag:
-            problem["flags"] = failure.flag
-        if request_id:
-            problem["request_id"] = request_id.decode("latin-1")
-        if attempts > 1:
-            problem["attempts"] = attempts
+        if about.flags:
+            problem["flags"] = about.flags
+        if about.request_id:
+            problem["request_id"] = about.request_id.decode("latin-1")
+        if about.attempts > 1:
+            problem["attempts"] = about.attempts
         fields.insert(0, (b"Content-Type", PROBLEM))
         return fields, msgspec.json.encode(problem) + b"\n"
     fields.insert(0, (b"Content-Type", PLAIN))
     line = f"{failure.status} {title}: {text}"
-    if failure.flag:
-        line += f" ({failure.flag})"
-    return fields, line.encode() + b"\n"
+    if about.flags:
+        line += f" ({about.flags})"
+    body = line.encode() + b"\n"
+    if about.request_id:
+        # Whoever reports the page has the id then; it is the one of the access log.
+        body += b"request " + about.request_id
+        if about.attempts > 1:
+            body += b", %d attempts" % about.attempts
+        body += b"\n"
+    return fields, body
 
 
 def render_answer(

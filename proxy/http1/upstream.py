@@ -204,6 +204,7 @@ class Upstream(ServerSide):
             return self.start_response(exchange, head)
         self.interim_count += 1
         if self.interim_count > settings.interim_responses:
+            exchange.discarded = head.status
             self.forwarder.server_failed(exchange, self, replies.UPSTREAM_PROTOCOL, "too many 1xx responses")
             return False
         exchange.downstream.interim(exchange, head)
@@ -256,6 +257,7 @@ class Upstream(ServerSide):
         forwarder = self.forwarder
         downstream = exchange.downstream
         if not exchange.upgrade:
+            exchange.discarded = head.status
             forwarder.server_failed(exchange, self, replies.UPSTREAM_PROTOCOL, "101 to a request without Upgrade")
             return False
         forwarder.response_started(exchange, head)

@@ -48,6 +48,7 @@ cdef class Preface(Stream):
     cdef public bint awaits_header
     cdef public bint waits
     cdef public bint drains
+    cdef public bint refused
     cpdef int drain_kind(self) except -1
     @cython.locals(found=Found, data=bytes)
     cpdef bint take_header(self) except -1

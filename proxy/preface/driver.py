@@ -8,7 +8,8 @@ there is nothing to look at a connection is handed on at once. It is handed on a
 `Found`: whoever gets it counts its end, as for one that it accepted itself, because it has been counted here.
 
 Which peers send a header is known and never guessed. Without a complete one in time the connection is closed; a
-protocol or a server name that does not show itself in time is none.
+protocol or a server name that does not show itself in time is none. A connection over `limits.connections` is
+looked at for a moment where that tells whether its client would understand an answer.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from proxy.kernel.netio import DRAIN_REQUEST, Stream
 from proxy.preface import client_hello, proxy_protocol
 from proxy.preface.detect import Kind, detect
 from proxy.stats.slots import CONNECTIONS_TOTAL, PROXY_HEADER_FAILURES, WORKER_CONNECTIONS
+
+# How long a connection that is one too many is looked at (seconds).
+REFUSED_LOOK = 0.25
 
 
 class PrefaceSettings:
@@ -111,14 +115,16 @@ class Preface(Stream):
     awaits_header: bool
     waits: bool  # for more of what decides
     drains: bool  # the worker is stopping
+    refused: bool  # the instance has as many as it may
 
-    def __init__(self, handlers: Handlers, found: Found) -> None:
+    def __init__(self, handlers: Handlers, found: Found, refused: bool = False) -> None:
         self.handlers = handlers
         self.found = found
         self.settings = handlers.settings
         self.awaits_header = found.listener.accept_proxy and self.settings.trusted.contains(found.peer)
         self.waits = False
         self.drains = False
+        self.refused = refused
 
     def on_readable(self) -> None:
         if self.awaits_header and not self.take_header():
@@ -139,7 +145,7 @@ class Preface(Stream):
             elif self.peer_closed:
                 self.reject("the connection ended before its PROXY header")
             elif self.watch():
-                self.set_timeout(self.settings.header)
+                self.wait(self.settings.header)
             return False
         if isinstance(parsed, proxy_protocol.Invalid):
             self.reject(f"no PROXY header: {parsed.reason}")
@@ -188,12 +194,16 @@ class Preface(Stream):
         elif not self.waits:
             self.waits = True
             self.watch()
-            self.set_timeout(self.settings.detect)
+            self.wait(self.settings.detect)
+
+    def wait(self, longest: float) -> None:
+        """For at most so many seconds."""
+        self.set_timeout(min(longest, REFUSED_LOOK) if self.refused else longest)
 
     def hand_on(self) -> None:
         handlers, found = self.handlers, self.found
         found.received = self.reactor.micros()
-        handlers.take(self.detach(), found)
+        (handlers.refuse if self.refused else handlers.take)(self.detach(), found)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
@@ -233,10 +243,11 @@ class PrefaceAcceptor(LimitedAcceptor):
         found = Found(listener, host, port, self.reactor.micros())
         listener.slot.add(CONNECTIONS_TOTAL, 1)
         handlers.worker_slot.add(WORKER_CONNECTIONS, 1)
-        if not handlers.gate():
+        refused = not handlers.gate()
+        if refused and listener.protocol is not Protocol.AUTO:
             handlers.refuse(fd, found)
             return
-        stream = Preface(handlers, found)
+        stream = Preface(handlers, found, refused)
         stream.attach(self.reactor, fd)
         # Look first: the client has usually sent something already, and then no event is needed to be told.
         self.reactor.wake(stream)

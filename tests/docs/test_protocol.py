@@ -54,3 +54,18 @@ def written_by(module: str) -> set[str]:
     source = ast.parse((ROOT / module).read_text())
     literals = [node.value for node in ast.walk(source) if isinstance(node, ast.Constant)]
     return {name.decode() for text in literals if isinstance(text, bytes) for name in re.findall(rb'"(\w+)":', text)}
+
+
+def test_every_flag_is_known() -> None:
+    """Of answers, of requests and of streams: proxy/http1/flags.py has them all, and docs/protocol.md names them."""
+    answered = {value.flag for value in vars(replies).values() if isinstance(value, Failure)} - {""}
+    streams = {flag for flag, _ in rows("Flags of streams")}
+    assert answered | streams <= set(FLAGS)
+    assert all(re.search(rf"\b{flag}\b", TEXT) for flag in FLAGS)
+    added = {
+        flag
+        for path in (ROOT / "proxy").rglob("*.py")
+        for flag in re.findall(r'(?:add_flag|Verdict)\(.*?"(\w{2,4})"\)', path.read_text())
+    }
+    assert added <= set(FLAGS)
+    assert {"pa", "fo", "DC"} <= added

@@ -17,12 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discovery.model import AccessLog as LogSettings
-from discovery.model import Endpoint, LogFormat, PoolPolicy, Position, Route, Service
+from discovery.model import Endpoint, LogFilter, LogFormat, PoolPolicy, Position, Route, Service
 from proxy.accesslog import AccessLog
 from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, RouteRuntime
 from proxy.kernel.cells import Shared, Slot
 from proxy.kernel.netio import Reactor
 from proxy.kernel.scan import Head
+from proxy.logfilter import LineFilter
+from proxy.streamlog import TCP, StreamRecord
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 
 NOTHING = cast(Slot, None)  # nothing is counted here
@@ -179,7 +181,7 @@ def test_every_combination_is_an_object(parts: tuple[str, ...], flags: str, deta
         exchange.version = version
     entry = entry_of(exchange)
     assert entry["flags"] == flags
-    assert entry.get("flag_details", "") == (detail if flags else "")
+    assert entry.get("flag_details", "") == detail
     assert ("route" in entry) == ("route" in parts)
     assert entry.get("version", "") == (version if "service" in parts else "")
     assert entry.get("service", "") == ("app" if "service" in parts else "")
@@ -276,6 +278,112 @@ def test_both_filters_hold() -> None:
         exchange.finished = exchange.started + 60_000
     lines = lines_of(slow, failed, both, min_duration=0.05, min_status=500)
     assert len(lines) == 1
+
+
+def kept(*exchanges: Exchange, **settings: Any) -> list[str]:
+    """Request ids of those that are written."""
+    return [json.loads(line)["request_id"] for line in lines_of(*exchanges, **settings)]
+
+
+def named(name: str, **given: Any) -> Exchange:
+    return finished(request_id=name.encode(), **given)
+
+
+def slow(exchange: Exchange) -> Exchange:
+    exchange.finished = exchange.started + 2_000_000
+    return exchange
+
+
+def test_only_some_statuses() -> None:
+    exchanges = [named(str(status), status=status) for status in (199, 200, 299, 300, 404, 499, 500)]
+    assert kept(*exchanges, status=((200, 299), (404, 404))) == ["200", "299", "404"]
+    assert kept(*exchanges, status=((200, 299), (404, 404)), min_status=250) == ["299", "404"]
+    assert kept(*exchanges, status=((200, 299),), min_status=300) == []
+
+
+def test_only_what_was_sent_again_whoever_wanted_it() -> None:
+    exchanges = [named("local"), named("once", attempts=1), named("replay", attempts=2), named("again", attempts=3)]
+    assert kept(*exchanges, retried=True) == ["replay", "again"]
+
+
+def test_only_some_flags_or_any() -> None:
+    exchanges = [named("plain"), named("uf", flags="fo,UF"), named("ur", flags="UR")]
+    assert kept(*exchanges, flags=("UF", "UO")) == ["uf"]
+    assert kept(*exchanges, flags=("any",)) == ["uf", "ur"]
+
+
+def test_a_line_passes_one_filter_and_all_its_conditions() -> None:
+    exchanges = [
+        named("plain"), slow(named("slow")), named("failed", status=500), slow(named("both", status=500)),
+        named("again", attempts=2),
+    ]  # fmt: skip
+    either = (LogFilter(min_status=500), LogFilter(min_duration=1.0))
+    assert kept(*exchanges, filters=either) == ["slow", "failed", "both"]
+    assert kept(*exchanges, filters=(LogFilter(min_status=500, min_duration=1.0),)) == ["both"]
+    # Conditions of the log itself are one more filter.
+    assert kept(*exchanges, retried=True, filters=either) == ["slow", "failed", "both", "again"]
+
+
+def test_a_sample_is_drawn_by_the_request_id() -> None:
+    exchanges = [named(f"id-{number}") for number in range(2000)]
+    first = kept(*exchanges, sample_pct=10.0)
+    assert kept(*exchanges, filters=(LogFilter(sample_pct=10.0),)) == first
+    # The draws are fixed; binomial, five deviations of 13.4.
+    assert 133 < len(first) < 267
+    assert set(first) < set(kept(*exchanges, sample_pct=20.0))
+    assert kept(*exchanges, sample_pct=0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "written"),
+    [
+        ({"min_status": 500}, 3),
+        ({"status": ((500, 599),), "retried": True}, 3),
+        ({"min_duration": 1.0}, 1),
+        ({"flags": ("UF",)}, 1),
+        ({"sample_pct": 0.0}, 0),
+        ({"filters": (LogFilter(min_status=500), LogFilter(flags=("any",)))}, 1),
+        ({"filters": (LogFilter(retried=True), LogFilter(min_duration=1.0), LogFilter(flags=("any",)))}, 2),
+    ],
+)
+def test_streams_meet_the_conditions_that_they_can(filters: dict[str, Any], written: int) -> None:
+    with log_file(**filters) as (log, path):
+        for micros, flag in ((10, ""), (10, "UF"), (2_000_000, "")):
+            record = StreamRecord(TCP, "web", b"192.0.2.1", 1, 1_000_000)
+            record.finished = record.received = record.started + micros
+            record.add_flag(flag)
+            log.write_stream(record)
+        log.flush()
+        assert path.read_text().count("\n") == written
+
+
+@given(
+    st.builds(
+        LogFilter,
+        min_status=st.integers(0, 599),
+        status=st.lists(st.tuples(st.integers(100, 599), st.integers(100, 599)), max_size=3).map(tuple),
+        min_duration=st.sampled_from([0.0, 0.1, 1.0]),
+        retried=st.booleans(),
+        flags=st.lists(st.sampled_from(["UF", "UO", "any"]), max_size=2).map(tuple),
+    ),
+    st.integers(100, 599),
+    st.sampled_from([0, 100_000, 1_000_000]),
+    st.integers(0, 3),
+    st.sampled_from(["", "UF", "fo,UO", "DC"]),
+)
+def test_conditions_hold_as_they_are_written(
+    policy: LogFilter, status: int, micros: int, attempts: int, flags: str
+) -> None:
+    exchange = finished(status=status, attempts=attempts, flags=flags)
+    exchange.finished = exchange.started + micros
+    expected = (
+        status >= policy.min_status
+        and (not policy.status or any(first <= status <= last for first, last in policy.status))
+        and micros >= policy.min_duration * 1_000_000
+        and (not policy.retried or attempts > 1)
+        and (not policy.flags or bool({*flags.split(","), *(["any"] if flags else [])} & set(policy.flags)))
+    )
+    assert LineFilter(policy).keeps(exchange) == expected
 
 
 def test_after_a_rotation_lines_go_to_the_new_file() -> None:

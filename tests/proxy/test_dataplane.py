@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import socket
 from collections.abc import Iterator
@@ -451,9 +452,31 @@ def test_draining_has_an_end(origin: Origin) -> None:
         done: list[bool] = []
         book.plane.drain(0.1, 10.0, lambda: done.append(True))
         book.until(lambda: done, "the deadline")
-        assert client.is_ended_by_peer() and client.was_reset
+        response = client.response()
+        assert (response.status, response.header("connection")) == (503, "close")
+        assert 'details="the proxy is shutting down"' in response.header("proxy-status")
         assert upstream.is_ended_by_peer()
-        assert book.codes() == {499: 1}
+        assert book.codes() == {503: 1}
+
+
+def test_what_the_end_of_draining_cuts_says_so_in_the_log(origin: Origin, tmp_path: Path) -> None:
+    """A response that is on its way, and an upgraded connection, which has a deadline of its own."""
+    settings = Settings(access_log=AccessLog(path=str(tmp_path / "log"), format=LogFormat.JSON))
+    with Playbook(service("app", origin), settings=settings, origins=(origin,)) as book:
+        client, stream = book.client(), book.client()
+        client.send(GET)
+        origin.accept().answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+        client.read_until(b"half")
+        stream.send(b"GET /s HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        origin.accept().answer(b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+        stream.read_until(b"\r\n\r\n")
+        done: list[bool] = []
+        book.plane.drain(0.05, 0.1, lambda: done.append(True))
+        book.until(lambda: done, "the deadlines")
+        assert client.is_ended_by_peer() and client.was_reset
+        assert stream.is_ended_by_peer()
+        entries = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+        assert [(entry["status"], entry["flags"]) for entry in entries] == [(200, "dr"), (101, "dr")]
 
 
 def test_draining_nothing_is_done_at_once(origin: Origin) -> None:

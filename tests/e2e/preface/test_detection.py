@@ -200,3 +200,26 @@ def test_a_reload_makes_an_http_listener_an_auto_listener(hive: Hive, origin: Ra
     client.ask()
     origin.accept().answer()
     assert client.response().status == 200
+
+
+def test_a_request_over_the_limit_of_connections_gets_an_answer_and_all_else_is_closed(
+    start: Callable[..., Instance], origin: RawOrigin
+) -> None:
+    proxy = start(limits={"connections": 1})
+    kept = proxy.client()
+    kept.send(GET)
+    upstream = origin.accept()
+    upstream.request()
+    early, late, other, silent = proxy.client(), proxy.client(), proxy.client(), proxy.client()
+    early.send(GET)
+    response = early.response()
+    assert (response.status, response.header("connection")) == (503, "close")
+    assert proxy.logged(status=503)["flag_details"] == "limits.connections is reached"
+    late.send(GET[:3])
+    late.send(GET[3:])
+    assert late.response().status == 503
+    other.send(b"\x16 not HTTP")
+    assert other.is_ended_by_peer()
+    assert silent.is_ended_by_peer()
+    upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    assert kept.response().status == 200

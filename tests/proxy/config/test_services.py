@@ -138,7 +138,6 @@ def test_what_later_releases_have_is_said_to_be_missing(
             "1:20: registry.store: 'etcd://h:2379/p': etcd is not in this release",
         ),
         ("listeners: [ { name: a, address: ':1', tls: {} } ]", "1:40: listeners[0].tls: TLS is not in this release"),
-        ("access_log: { retries: 1 }", "1:15: access_log.retries: the filter by retries is not in this release"),
     ],
 )
 def test_so_is_what_they_have_elsewhere(problems: Problems, text: str, problem: str) -> None:

@@ -9,9 +9,19 @@ import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structured_fields import Token, parse_list
 
 from proxy.http1 import replies
-from proxy.http1.replies import Failure, reason, render_answer, render_failure, wants_problem
+from proxy.http1.replies import (
+    About,
+    Failure,
+    proxy_status,
+    reason,
+    render_answer,
+    render_failure,
+    signed,
+    wants_problem,
+)
 from proxy.kernel.emit import FieldEdits
 
 FAILURES = {name: value for name, value in vars(replies).items() if isinstance(value, Failure)}
@@ -24,11 +34,13 @@ FLAGS = {"NR", "NC", "UH", "UF", "UC", "URX", "UR", "UPE", "UT", "UO", "SI", "DP
 def test_a_failure_is_told_in_plain_words_and_to_programs(failure: Failure) -> None:
     assert failure.flag in FLAGS
     assert 400 <= failure.status <= 599
-    fields, body = render_failure(failure, "hive", "", b"id-1", b"text/html", 1)
+    about = About("hive", flags=failure.flag, request_id=b"id-1", attempts=2)
+    fields, body = render_failure(failure, about, b"text/html")
     named = dict(fields)
     assert named[b"Content-Type"] == b"text/plain; charset=utf-8"
     assert body.startswith(f"{failure.status} {reason(failure.status)}: {failure.detail}".encode())
-    assert body.endswith(b"\n")
+    assert body.endswith(b"\nrequest id-1, 2 attempts\n")
+    assert not failure.flag or f"({failure.flag})\n".encode() in body
     assert named[b"X-Request-Id"] == b"id-1"
     status = named[b"Proxy-Status"].decode()
     assert status.startswith("hive; ")
@@ -40,7 +52,8 @@ def test_a_failure_is_told_in_plain_words_and_to_programs(failure: Failure) -> N
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
 def test_a_client_that_reads_json_gets_a_problem(failure: Failure) -> None:
-    fields, body = render_failure(failure, "hive", "more", b"id-1", b"application/json", 3)
+    about = About("hive", "more", failure.flag, b"id-1", 3)
+    fields, body = render_failure(failure, about, b"application/json")
     assert dict(fields)[b"Content-Type"] == b"application/problem+json"
     problem = json.loads(body)
     assert problem["status"] == failure.status
@@ -71,7 +84,7 @@ def test_any_detail_is_told_safely(detail: str, request_id: bytes) -> None:
     """Details quote what peers sent; they must not end a field or a string early."""
     detail = "".join(letter for letter in detail if not 0xD800 <= ord(letter) < 0xE000)
     for accept in (None, b"application/json"):
-        fields, body = render_failure(replies.BAD_TARGET, "hive", detail, b"", accept, 1)
+        fields, body = render_failure(replies.BAD_TARGET, About("hive", detail), accept)
         status = dict(fields)[b"Proxy-Status"]
         assert b"\r" not in status and b"\n" not in status and b"\x00" not in status
         inside = status.split(b'details="', 1)[1]
@@ -80,8 +93,32 @@ def test_any_detail_is_told_safely(detail: str, request_id: bytes) -> None:
         if accept:
             assert json.loads(body)["detail"] == (detail or replies.BAD_TARGET.detail)
     if request_id:
-        _, body = render_failure(replies.BAD_TARGET, "hive", "", request_id, b"application/json", 1)
+        about = About("hive", request_id=request_id)
+        _, body = render_failure(replies.BAD_TARGET, about, b"application/json")
         assert json.loads(body)["request_id"] == request_id.decode("latin-1")
+
+
+def test_proxy_status_says_what_is_known_and_nothing_else() -> None:
+    assert proxy_status(About("hive")) == b"hive"
+    about = About("hive", 'it said "no"', "DI,UF", b"id", 2, "10.0.0.1:80", 503)
+    assert proxy_status(about, "connection_refused") == (
+        b'hive; error=connection_refused; next-hop="10.0.0.1:80"; received-status=503; details="it said \\"no\\""; '
+        b'hivemesh-flags="DI,UF"; hivemesh-attempts=2'
+    )
+
+
+@given(st.sampled_from(["7f3c-9900", "a|b", "host:1/x", "*.x", "!x"]), st.text(max_size=20), st.text(max_size=20))
+def test_proxy_status_is_a_structured_field_whatever_is_in_it(name: str, detail: str, hop: str) -> None:
+    (member,) = parse_list(proxy_status(About(name, detail, "UF", b"", 1, hop), "dns_error").decode("ascii"))
+    assert str(member.value) == name
+    assert isinstance(member.parameters["error"], Token)
+    plain = "".join(letter if " " <= letter <= "~" else "?" for letter in detail)
+    assert member.parameters.get("details", "") == plain
+
+
+def test_fields_of_the_configuration_are_not_doubled() -> None:
+    fields = [(b"x-request-id", b"theirs"), (b"X-A", b"1")]
+    assert signed(fields, About("hive", request_id=b"ours")) == [*fields, (b"Proxy-Status", b"hive")]
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,14 @@ import platform
 import msgspec
 
 from discovery.model import Endpoint, Position, Protocol, Route, Service, StreamRoute
+from mesh import breaker
 from mesh.domains import all_routes_of
 from proxy import build
 from proxy.admin import policies
 from proxy.admin.view import WorkerStatus
-from proxy.stats import slots
+from proxy.stats import slots, words
 from proxy.stats.families import Scope
+from proxy.stats.process import read_cpu
 from proxy.stats.quantile import quantile
 from proxy.stats.reading import Reading, Row
 
@@ -44,6 +46,17 @@ class Numbers(Answer, frozen=True):
     duration_buckets: list[int]  # per bucket, not cumulative; the last is above the highest bound
 
 
+class BreakerDetail(Answer, frozen=True):
+    """The circuit breaker of an endpoint at this moment. `left`: until an ejection ends; `ejections` and `errors`: in a
+    row; `worked`: requests that a half-open endpoint was tried with."""
+
+    state: str  # closed, open or half-open
+    left: float
+    ejections: int
+    errors: int
+    worked: int
+
+
 class ListenerStats(Answer, frozen=True):
     listener: str
     stats: Numbers
@@ -60,12 +73,22 @@ class ServiceStats(Answer, frozen=True):
     stats: Numbers
     pending_requests: int
     replays: int
+    retries: int  # requests sent again by policy
+    retries_active: int
+    ejections: int  # of its endpoints, since the start
 
 
 class EndpointStats(Answer, frozen=True):
+    """`state` is ejected while the endpoint is healthy and its circuit breaker is open."""
+
     service: str
     endpoint: str
     address: str
+    version: str
+    weight: int
+    state: str
+    breaker: BreakerDetail
+    ejections: int  # since the start
     stats: Numbers
     pool_idle: int
     connect_failures: int
@@ -77,13 +100,24 @@ class EndpointStats(Answer, frozen=True):
     probes: int  # under way, while it is half-open
 
 
+class WorkerStats(Answer, frozen=True):
+    worker: int
+    pid: int
+    state: str
+    connections: int  # of clients, open
+    cpu: float | None  # seconds since its process began; null where that cannot be read
+
+
 class Stats(Answer, frozen=True):
     now: float  # monotonic; the difference between two answers is the time between them
+    instance: str
+    snapshot: int
     bucket_bounds: tuple[float, ...]
     listeners: list[ListenerStats]
     routes: list[RouteStats]
     services: list[ServiceStats]
     endpoints: list[EndpointStats]
+    workers: list[WorkerStats]
 
 
 class RouteDetail(Answer, frozen=True):
@@ -121,6 +155,8 @@ class Worker(Answer, frozen=True):
 def stats(reading: Reading) -> Stats:
     return Stats(
         now=reading.now,
+        instance=reading.snapshot.settings.instance,
+        snapshot=reading.snapshot.version,
         bucket_bounds=slots.BUCKET_BOUNDS,
         listeners=[
             ListenerStats(listener=row.labels[0], stats=_numbers(row, row.cells[slots.OVERFLOWS]))
@@ -135,6 +171,16 @@ def stats(reading: Reading) -> Stats:
             endpoint_stats(reading, service, endpoint)
             for service in sorted(reading.snapshot.services, key=lambda service: service.name)
             for endpoint in service.endpoints
+        ],
+        workers=[
+            WorkerStats(
+                worker=worker.worker,
+                pid=worker.pid,
+                state=worker.state,
+                connections=worker.connections,
+                cpu=read_cpu(worker.pid),
+            )
+            for worker in workers(reading)
         ],
     )
 
@@ -200,16 +246,31 @@ def service_stats(row: Row) -> ServiceStats:
         stats=_numbers(row, row.cells[slots.OVERFLOWS]),
         pending_requests=row.cells[slots.PENDING],
         replays=row.cells[slots.REPLAYS],
+        retries=row.word(words.RETRIES),
+        retries_active=row.cells[slots.RETRIES_ACTIVE],
+        ejections=row.ejections,
     )
 
 
 def endpoint_stats(reading: Reading, service: Service, endpoint: Endpoint) -> EndpointStats:
     key = slots.endpoint_key(service.name, endpoint.id, endpoint.address)
     row = reading.row(key, (service.name, endpoint.id))
+    seen = breaker.view(reading.breaker(service.name, endpoint), reading.now_ms)
     return EndpointStats(
         service=service.name,
         endpoint=endpoint.id,
         address=endpoint.address,
+        version=endpoint.version,
+        weight=endpoint.weight,
+        state=reading.state(service.name, endpoint).value,
+        breaker=BreakerDetail(
+            state=seen.state,
+            left=round(seen.left, 3),
+            ejections=seen.ejections,
+            errors=seen.errors,
+            worked=seen.worked,
+        ),
+        ejections=row.ejections,
         stats=_numbers(row),
         pool_idle=row.cells[slots.POOL_IDLE],
         connect_failures=row.cells[slots.CONNECT_FAILURES],

@@ -19,7 +19,7 @@ from discovery.model import EndpointState, HealthCheck, Service
 from discovery.records import EndpointView, HistoryEntry, ServiceView, Shadowed
 from mesh import breaker
 from proxy.admin import policies
-from proxy.admin.answers import Answer, EndpointStats, ServiceStats, endpoint_stats, service_stats, where
+from proxy.admin.answers import Answer, BreakerDetail, EndpointStats, ServiceStats, endpoint_stats, service_stats, where
 from proxy.stats import slots
 from proxy.stats.reading import Reading, Row
 
@@ -89,17 +89,6 @@ class Lease(Answer, frozen=True):
 
     ttl: float
     left: float
-
-
-class BreakerDetail(Answer, frozen=True):
-    """The circuit breaker of an endpoint at this moment. `left`: until an ejection ends; `ejections` and `errors`: in a
-    row; `worked`: requests that a half-open endpoint was tried with."""
-
-    state: str  # closed, open or half-open
-    left: float
-    ejections: int
-    errors: int
-    worked: int
 
 
 class EndpointDetail(Answer, frozen=True):
@@ -284,7 +273,6 @@ def _summary(reading: Reading, service: Service) -> ServiceSummary:
 def _detail(reading: Reading, described: Described, view: EndpointView) -> EndpointDetail:
     endpoint = view.endpoint
     counted = endpoint_stats(reading, described.service, endpoint)
-    seen = breaker.view(reading.breaker(described.service.name, endpoint), reading.now_ms)
     return EndpointDetail(
         id=endpoint.id,
         address=endpoint.address,
@@ -300,13 +288,7 @@ def _detail(reading: Reading, described: Described, view: EndpointView) -> Endpo
         origin=view.origin,
         revision=view.revision,
         is_drained=view.is_drained,
-        breaker=BreakerDetail(
-            state=seen.state,
-            left=round(seen.left, 3),
-            ejections=seen.ejections,
-            errors=seen.errors,
-            worked=seen.worked,
-        ),
+        breaker=counted.breaker,
         lease=Lease(ttl=view.ttl, left=round(view.expires - described.now, 3)) if view.expires is not None else None,
         active_requests=counted.stats.active_requests,
         requests=counted.stats.requests,

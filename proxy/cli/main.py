@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from proxy.cli import output, registry, show, stats, tap
+from proxy.cli import output, registry, show, stats, tap, top
 from proxy.cli.check import check
 from proxy.cli.client import DEFAULT_ADMIN, Refused, Unreachable
 from proxy.cli.context import ADMIN_VARIABLE, TOKEN_VARIABLE, Options
@@ -89,5 +89,5 @@ def run(config: str, user: str | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "proxy", "run", "-c", config, *as_user])
 
 
-for command in (check, explain, plan, *show.COMMANDS, *registry.COMMANDS, dns, stats.stats, *tap.COMMANDS):
+for command in (check, explain, plan, *show.COMMANDS, *registry.COMMANDS, dns, stats.stats, *tap.COMMANDS, top.top):
     hivemesh.add_command(command)

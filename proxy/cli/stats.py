@@ -16,7 +16,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from proxy.cli import output
+from proxy.cli import breakers, output
 from proxy.cli.context import Options, common_options
 from proxy.stats.quantile import quantile
 
@@ -27,10 +27,16 @@ COLUMNS = (">ACTIVE", ">CONNS", ">2XX", ">3XX", ">4XX", ">5XX", ">OTHER", ">IN",
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table: numbers per second when `elapsed` was given, totals otherwise."""
+    """One row of the table: numbers per second when `elapsed` was given, totals otherwise.
+
+    entry: what the agent says of it now. earlier: the same of the answer before; None when it has none there.
+    elapsed: seconds between the two."""
 
     kind: str
     name: str
+    entry: Json
+    earlier: Json | None
+    elapsed: float
     requests: float
     active: int
     connections: int
@@ -40,16 +46,20 @@ class Line:
     p50: float | None
     p99: float | None
 
+    def change(self, key: str) -> float:
+        """Of another counter of the entry, per second."""
+        return _grown(self.entry[key], self.earlier[key] if self.earlier else 0) / self.elapsed
+
 
 def rates(now: Json, before: Json | None) -> Iterator[Line]:
     """What happened between two answers of /v1/stats, per second; totals when there is no earlier one."""
     elapsed = max(now["now"] - before["now"], 1e-9) if before else 1.0
     bounds = now["bucket_bounds"]
     for kind in KINDS:
-        earlier = {_name(kind, entry): entry["stats"] for entry in before[kind]} if before else {}
+        earlier = {_name(kind, entry): entry for entry in before[kind]} if before else {}
         for entry in now[kind]:
             name = _name(kind, entry)
-            yield _line(kind, name, entry["stats"], earlier.get(name), elapsed, bounds)
+            yield _line(kind, name, entry, earlier.get(name), elapsed, bounds)
 
 
 def _name(kind: str, entry: Json) -> str:
@@ -58,17 +68,22 @@ def _name(kind: str, entry: Json) -> str:
     return str(entry[kind.removesuffix("s")])
 
 
-def _line(kind: str, name: str, now: Json, before: Json | None, elapsed: float, bounds: list[float]) -> Line:
+def _line(kind: str, name: str, entry: Json, was: Json | None, elapsed: float, bounds: list[float]) -> Line:
+    now, before = entry["stats"], was["stats"] if was else None
+
     def change(key: str) -> float:
         return _grown(now[key], before[key] if before else 0) / elapsed
 
     codes = {code: _grown(count, before["codes"].get(code, 0) if before else 0) for code, count in now["codes"].items()}
     classes = [sum(count for code, count in codes.items() if code.startswith(first)) / elapsed for first in "2345"]
     earlier = before["duration_buckets"] if before else [0] * len(now["duration_buckets"])
-    buckets = [_grown(count, was) for count, was in zip(now["duration_buckets"], earlier, strict=True)]
+    buckets = [_grown(count, old) for count, old in zip(now["duration_buckets"], earlier, strict=True)]
     return Line(
         kind=kind,
         name=name,
+        entry=entry,
+        earlier=was,
+        elapsed=elapsed,
         requests=change("requests"),
         active=now["active_requests"],
         connections=now["connections"],
@@ -130,8 +145,25 @@ def _view(lines: Iterator[Line] | list[Line], unit: str) -> Group:
         rows = [_cells(line) for line in found if line.kind == kind]
         if rows:
             heading = kind.removesuffix("s").upper()
-            blocks += [Text(""), output.table((heading, f">{unit}", *COLUMNS), rows)]
+            own = _own_column(kind, found)
+            if own:
+                rows = [(*row, cell) for row, cell in zip(rows, own[1:], strict=True)]
+            blocks += [Text(""), output.table((heading, f">{unit}", *COLUMNS, *own[:1]), rows)]
     return Group(*blocks[1:]) if blocks else Group(Text("nothing is configured"))
+
+
+def _own_column(kind: str, lines: list[Line]) -> list[str]:
+    """What only some of the tables have: circuit breakers. The heading, and a cell for each line of the kind."""
+    if kind == "listeners":
+        return []
+    endpoints = [line.entry for line in lines if line.kind == "endpoints"]
+    if kind == "endpoints":
+        return ["BREAKER", *(breakers.breaker_text(entry) for entry in endpoints)]
+    members: dict[str, list[Json]] = {}
+    for entry in endpoints:
+        members.setdefault(entry["service"], []).append(entry)
+    services = [line.name for line in lines if line.kind == "services"]
+    return ["BREAKERS", *(breakers.counts_text(breakers.counts(members.get(name, []))) for name in services)]
 
 
 def _cells(line: Line) -> tuple[object, ...]:

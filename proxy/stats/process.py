@@ -29,21 +29,38 @@ class ProcessUse:
 
 
 def read_process(pid: int) -> ProcessUse | None:
-    try:
-        with open(f"{PROC}/{pid}/stat", "rb") as file:
-            # The name may hold spaces and parentheses, so the fields begin after the last one.
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+    fields = _stat(pid)
+    if not fields:
         return None
     ticks = os.sysconf("SC_CLK_TCK")
     return ProcessUse(
-        cpu=(int(fields[_UTIME]) + int(fields[_STIME])) / ticks,
+        cpu=_cpu(fields),
         resident=int(fields[_RSS]) * os.sysconf("SC_PAGE_SIZE"),
         virtual=int(fields[_VSIZE]),
         started_at=_boot_time() + int(fields[_START]) / ticks,
         open_fds=_open_fds(pid),
         max_fds=_max_fds(pid),
     )
+
+
+def read_cpu(pid: int) -> float | None:
+    """Seconds of processor time, without the cost of the rest."""
+    fields = _stat(pid)
+    return _cpu(fields) if fields else None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Of /proc/PID/stat, behind the name; empty where there is no such process."""
+    try:
+        with open(f"{PROC}/{pid}/stat", "rb") as file:
+            # The name may hold spaces and parentheses, so the fields begin after the last one.
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def _cpu(fields: list[bytes]) -> float:
+    return (int(fields[_UTIME]) + int(fields[_STIME])) / os.sysconf("SC_CLK_TCK")
 
 
 @cache

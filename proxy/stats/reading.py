@@ -42,8 +42,13 @@ class Row:
         return sum(shared.load(number) for shared in self.shared)
 
     @property
+    def ejections(self) -> int:
+        """For any reason."""
+        return sum(self.word(EJECTIONS + place) for place in range(len(EJECTION_REASONS)))
+
+    @property
     def was_ejected(self) -> bool:
-        return any(self.word(EJECTIONS + place) for place in range(len(EJECTION_REASONS)))
+        return self.ejections > 0
 
     def circuit(self, now_ms: int) -> int:
         """State of the circuit breaker (mesh/breaker.py)."""

@@ -85,16 +85,18 @@ def tap(
     losses = Losses()
     with closing(options.client.stream("tap", query=query)) as stream:
         try:
-            _show(stream, losses, options.as_json)
+            shown = _show(stream, losses, options.as_json)
         except KeyboardInterrupt:
             losses.tell(at_once=True)
             return
     losses.tell(at_once=True)
-    if count is None:
+    if count is None or shown < count:
         raise Unreachable("the agent has ended the tap: it stops, or another takes its place")
 
 
-def _show(stream: Stream, losses: Losses, as_json: bool) -> None:
+def _show(stream: Stream, losses: Losses, as_json: bool) -> int:
+    """How many requests there were."""
+    shown = 0
     screen = output.console()
     marks = marks_for(screen.encoding)
     for line in stream.lines():
@@ -102,10 +104,13 @@ def _show(stream: Stream, losses: Losses, as_json: bool) -> None:
             losses.tell()
             if not as_json or line == LOST + b"0}":
                 continue
+        else:
+            shown += 1
         if as_json:
             print(line.decode(), flush=True)
         else:
             screen.print(line_of(_RECORD.decode(line), marks), soft_wrap=True)
+    return shown
 
 
 def line_of(record: Record, marks: Marks) -> Text:

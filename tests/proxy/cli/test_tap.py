@@ -99,11 +99,14 @@ def test_a_filter_that_is_none_is_told_with_its_column(server: AdminServer, caps
     assert "column 15: 'rout' is no field, did you mean route" in capsys.readouterr().err
 
 
-def test_an_agent_that_leaves_is_told(server: AdminServer, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("arguments", [["tap"], ["tap", "--count", "2"]])
+def test_an_agent_that_leaves_is_told(
+    server: AdminServer, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     assert server._server is not None
     leave = server._server.stop_accepting
     thread = shows(server, Seen(number=1, records=(FAILED,)), then=lambda: server.run(leave()))
-    assert cli(["tap"]) == 3
+    assert cli(arguments) == 3
     thread.join()
     assert "the agent has ended the tap" in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -103,10 +103,11 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench() -> Iterator[Bench]:
     bench = Bench()
     bench.wire.take()
-    return bench
+    yield bench
+    bench.loop.close()
 
 
 def of(*names: str, version: int = 1, drain: float = 30.0) -> Snapshot:
@@ -118,7 +119,9 @@ def of(*names: str, version: int = 1, drain: float = 30.0) -> Snapshot:
 
 
 def test_a_new_worker_says_that_it_has_nothing() -> None:
-    assert Bench().wire.said == [Hello(worker=0, pid=os.getpid())]
+    bench = Bench()
+    assert bench.wire.said == [Hello(worker=0, pid=os.getpid())]
+    bench.loop.close()
 
 
 def test_a_snapshot_is_applied_and_acknowledged(bench: Bench) -> None:

@@ -79,6 +79,7 @@ PURE = (
     "proxy/preface/client_hello.py",
     "proxy/preface/detect.py",
     "proxy/preface/proxy_protocol.py",
+    "proxy/simulation/*.py",
 )
 IMPURE = ("asyncio", "logging", "os", "random", "select", "socket", "ssl", "structlog", "threading", "time", "uvloop")
 

@@ -3,7 +3,8 @@
     pytest benchmarks/micro/test_split.py --benchmark-columns=min,median --benchmark-sort=name
 
 Each round decides 64 times. A split must not depend on how many endpoints a version has, as long as the first of them
-is usable; a hash has to look at all of them.
+is usable; a hash has to look at all of them. `test_a_preview`, once a round: what it takes a worker to tell which
+endpoint a request would get. It does nothing else meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from discovery.model import Endpoint, Listener, Route, Service, Settings, Snapshot, TrafficSplit
-from discovery.policies import Affinity, KeyKind, Subset
+from discovery.policies import Affinity, KeyKind, LoadBalancingStrategy, Subset
+from mesh.decision import MOST_ENDPOINTS
 from mesh.draws import Draws
 from mesh.request import SampleRequest
 from mesh.subsets import SubsetRule
@@ -23,6 +25,7 @@ from proxy.kernel.entropy import new_request_id, random_unit
 from proxy.stats import slots
 from proxy.stats.allocator import SlotAllocator, keys_of
 from proxy.table import Rows, Tables
+from proxy.upstream.preview import preview
 
 TIMES = 64
 SHARES = (TrafficSplit(version="v1", weight=90), TrafficSplit(version="v2", weight=10))
@@ -103,3 +106,10 @@ def test_a_subset(benchmark, endpoints: int) -> None:
             assert service.subsets.balancer(rule, request, "", balancer, balancer, service.make_balancer) is not None
 
     benchmark(decide)
+
+
+@pytest.mark.parametrize("endpoints", [4, 100, 10_000])
+@pytest.mark.parametrize("strategy", list(LoadBalancingStrategy))
+def test_a_preview(benchmark, strategy: LoadBalancingStrategy, endpoints: int) -> None:
+    service, request = tables(endpoints, load_balancing=strategy).services["app"], SampleRequest()
+    benchmark(lambda: preview(service, "", None, request, None, 1_000_000, MOST_ENDPOINTS))

@@ -159,9 +159,9 @@ def _reports(
     scores = pick.scores
     found = scores.of if scores is not None else {}
     sign = -1.0 if scores is not None and scores.highest else 1.0
-    ranked: list[tuple[int, int, float, int, EndpointRuntime]] = []
-    for number, endpoint in enumerate(service.endpoints.values()):
-        score = found.get(endpoint)
+    # By rank: the picked one, free, full, of no use now, not in the subset, of another version.
+    ranks: list[list[EndpointRuntime]] = [[], [], [], [], [], []]
+    for endpoint in service.endpoints.values():
         if endpoint is pick.endpoint:
             rank = 0
         elif endpoint in places:
@@ -170,13 +170,21 @@ def _reports(
                 rank = 2 if endpoint.full else 1
         else:
             rank = 5 if version and endpoint.endpoint.version != version else 4
-        ranked.append((rank, endpoint.level(), inf if score is None else sign * score, number, endpoint))
-    total = len(ranked)
-    ranked = nsmallest(most, ranked) if 0 < most < total else sorted(ranked)
-    return tuple(
-        _report(service, endpoint, rank, version, balancer, found.get(endpoint), now_ms)
-        for rank, _, _, _, endpoint in ranked
-    ), total - len(ranked)
+        ranks[rank].append(endpoint)
+
+    def order(endpoint: EndpointRuntime) -> tuple[int, float]:
+        score = found.get(endpoint)
+        return endpoint.level(), inf if score is None else sign * score
+
+    total = len(service.endpoints)
+    left = most or total
+    reports: list[EndpointReport] = []
+    for rank, some in enumerate(ranks):
+        if left > 0 and some:
+            listed = sorted(some, key=order) if len(some) <= left else nsmallest(left, some, key=order)
+            left -= len(listed)
+            reports += [_report(service, each, rank, version, balancer, found.get(each), now_ms) for each in listed]
+    return tuple(reports), total - len(reports)
 
 
 def _report(

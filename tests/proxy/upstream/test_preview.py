@@ -55,6 +55,7 @@ class Worker:
         self.memory = os.memfd_create("statistics")
         os.ftruncate(self.memory, slots.table_size(2, ROWS))
         self.tables = Tables(Rows(Table(self.memory, 2, ROWS), 0, lambda number: None))
+        self.tables.draws.state = 1  # where a rotation begins is drawn
         listener = Listener(name="web", address="127.0.0.1:1", routes=routes)
         snapshot = Snapshot(version=1, settings=Settings(secret="s"), listeners=(listener,), services=services)
         self.tables.apply(snapshot, SlotAllocator(ROWS, lambda number: None).assign(keys_of(snapshot), 1))
@@ -295,7 +296,7 @@ def test_a_probe_is_not_claimed(mixed: Worker) -> None:
     ("strategy", "why", "key"),
     [
         ("round_robin", "next in turn", ""),
-        ("weighted_round_robin", "it has most credit: 0.5 (of 2 endpoints)", ""),
+        ("weighted_round_robin", "it has most credit: 1 (of 2 endpoints)", ""),
         ("random", "drawn at random by weight: 50 % of the draws fall on it", ""),
         ("least_connections", "fewest requests under way for its weight: 1 (of 2 endpoints)", ""),
         ("peak_ewma", "least time to wait: 60 ms (of 2 endpoints)", ""),

@@ -25,11 +25,13 @@ FORMAT = 1
 # A head may have 60 KiB by default, and JSON can need six characters for a byte.
 MAX_LINE = 1024 * 1024
 
-# What is looked at whatever the configuration says: who sent it and with which id, loops, upgrades, and what decides
-# whether it may be sent again or copied.
+# What is looked at whatever the configuration says: who sent it and with which id, how long its body says it is, loops,
+# upgrades, and what decides whether it may be sent again or copied.
 ALWAYS = (
     "connection",
+    "content-length",
     "idempotency-key",
+    "transfer-encoding",
     "upgrade",
     "via",
     "x-envoy-expected-rq-timeout-ms",

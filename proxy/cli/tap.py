@@ -190,6 +190,8 @@ def _write(stream: Stream, losses: Losses, path: str, until: float) -> int:
                 else:
                     count += 1
                 file.write(line + b"\n")
+                if count == 0:
+                    file.flush()  # who waits for the capture to begin sees that it has
         except KeyboardInterrupt:
             pass  # that is how one ends it early
         ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

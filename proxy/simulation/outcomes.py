@@ -23,6 +23,9 @@ OF_RULES = ("NR", "NC", "RL", "UAEX", "FI", "DPE", "UO")
 # What stands in `flag_details` of a request that one of max_concurrent's limits turned away.
 AT_ONCE = "max_concurrent"
 
+CONTENT_LENGTH, TRANSFER_ENCODING = "content-length", "transfer-encoding"
+FRAMING = frozenset((CONTENT_LENGTH, TRANSFER_ENCODING))
+
 NANOS = 1_000_000_000
 
 
@@ -68,18 +71,28 @@ def outcome_of_decision(decision: Decision) -> Outcome:
 
 def question_of(record: Record) -> Question:
     """The request as it came, with its own id, so that what is drawn for it is what was or would have been drawn."""
+    headers = tuple(field for field in record.headers if field[0].lower() not in FRAMING)
     return Question(
         method=record.method,
         host=record.host,
         target=record.path,
-        headers=record.headers,
+        headers=headers,
         client=record.peer or record.client,
-        body_size=record.body_bytes,
+        body_size=_body_size(record),
         listener=record.listener,
         request_id=record.request_id,
         most_routes=1,
         most_endpoints=1,
     )
+
+
+def _body_size(record: Record) -> int:
+    """What the head said: of a body that was refused less has come, or nothing. Without its fields: what came."""
+    said = {name.lower(): value for name, value in record.headers if name.lower() in FRAMING}
+    if TRANSFER_ENCODING in said:
+        return -1
+    length = said.get(CONTENT_LENGTH, "")
+    return int(length) if length.isdecimal() else record.body_bytes
 
 
 def began(record: Record) -> int:

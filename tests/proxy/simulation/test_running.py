@@ -12,7 +12,7 @@ from mesh.capture import CaptureEnd, CaptureStart, read_capture
 from mesh.decision import AffinityView, Decision, PhaseVerdict, Question, RetryView
 from mesh.record import Record
 from proxy.config.load import load_text
-from proxy.simulation.outcomes import Outcome, outcome_of
+from proxy.simulation.outcomes import Outcome, outcome_of, question_of
 from proxy.simulation.report import Report
 from proxy.simulation.running import Simulation
 
@@ -118,6 +118,15 @@ def test_each_request_is_asked_about_as_it_came_with_its_own_id() -> None:
     assert (question.method, question.host, question.target, question.body_size) == ("POST", "x", "/a?b=1", 3)
     assert (question.request_id, question.client, question.listener) == ("id-7", "10.0.0.1", "web")
     assert question.headers == (("x-user", "u"),)
+
+
+@pytest.mark.parametrize(
+    ("headers", "size"),
+    [([], 3), ([["Content-Length", "9000"]], 9000), ([["transfer-encoding", "chunked"]], -1)],
+)
+def test_the_size_of_a_body_is_what_the_head_said(headers: list[list[str]], size: int) -> None:
+    question = question_of(record(1, method="POST", body_bytes=3, headers=headers))
+    assert (question.body_size, question.headers) == (size, ())
 
 
 def test_changes_are_grouped_with_an_example_and_listed() -> None:

@@ -93,7 +93,7 @@ class Kept:
         self.first_byte = exchange.first_byte
         self.finished = exchange.finished
         self.status = exchange.status
-        self.upstream_status = exchange.upstream_status
+        self.upstream_status = exchange.upstream_status or exchange.discarded
         self.attempts = exchange.attempts
         self.retries = exchange.retries
         self.minor = head.minor
@@ -312,7 +312,7 @@ def record_of(
         status=kept.status,
         upstream_status=kept.upstream_status,
         flags=kept.flags,
-        flag_details=kept.detail if kept.flags else "",
+        flag_details=kept.detail,
         route=kept.route,
         rule_source="" if kept.position is None else str(kept.position),
         service=kept.service,

@@ -57,7 +57,7 @@ class Networks:
         # (address bits, how far to shift an address so that only the network part is left) -> network parts
         self._by_length: dict[tuple[int, int], set[int]] = {}
         for text in self.texts:
-            network = _network(text)
+            network = network_of(text)
             shift = network.max_prefixlen - network.prefixlen
             parts = self._by_length.setdefault((network.max_prefixlen, shift), set())
             parts.add(int(network.network_address) >> shift)
@@ -82,7 +82,8 @@ class Networks:
         return f"Networks({list(self.texts)!r})"
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """What `text` writes, a single address as well. Raises NetworkError."""
     try:
         network = ipaddress.ip_network(text.strip())
     except ValueError as error:

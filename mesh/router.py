@@ -151,7 +151,7 @@ class HostTable:
             elif kind is PathKind.REGEX:
                 patterns.setdefault(path, []).append(rule)
             else:
-                prefixes.setdefault(_elements(path), []).append(rule)
+                prefixes.setdefault(path_elements(path), []).append(rule)
         self.exact = {path: Bucket(members) for path, members in exact.items()}
         self.patterns = PatternTable(patterns) if patterns else None
         self.root = PathNode(()) if prefixes else None
@@ -227,11 +227,11 @@ class PathNode:
 
 def _ranked(pairs: Iterable[tuple[Route, object]]) -> list[Rule]:
     checked = [(route, payload, _conditions(route)) for route, payload in pairs]
-    checked.sort(key=lambda entry: _precedence(entry[0].match))  # stable: the list's order decides last
+    checked.sort(key=lambda entry: precedence(entry[0].match))  # stable: the list's order decides last
     return [Rule(rank, route, payload, conditions) for rank, (route, payload, conditions) in enumerate(checked)]
 
 
-def _precedence(match: RouteMatch) -> tuple[int, int, int, int, bool, int, int]:
+def precedence(match: RouteMatch) -> tuple[int, int, int, int, bool, int, int]:
     """Sorts the matches that a request may fall through in the order they are asked in."""
     if not match.host:
         host = (ANY_HOST, 0)
@@ -239,11 +239,11 @@ def _precedence(match: RouteMatch) -> tuple[int, int, int, int, bool, int, int]:
         host = (WILDCARD_HOST, -len(match.host))
     else:
         host = (EXACT_HOST, 0)
-    size = len(_elements(match.path)) if match.path_kind is PathKind.PREFIX else len(match.path)
+    size = len(path_elements(match.path)) if match.path_kind is PathKind.PREFIX else len(match.path)
     return (*host, PATH_RANK[match.path_kind], -size, not match.methods, -len(match.headers), -len(match.query))
 
 
-def _elements(prefix: str) -> tuple[bytes, ...]:
+def path_elements(prefix: str) -> tuple[bytes, ...]:
     """Path elements of a prefix; a slash at its end means nothing (/abc and /abc/ are the same prefix)."""
     stripped = prefix.rstrip("/")
     return tuple(stripped.encode().split(b"/")[1:])

@@ -64,6 +64,7 @@ PURE = (
     "discovery/terms.py",
     "discovery/values.py",
     "mesh/*",
+    "proxy/config/warnings/*.py",
     "proxy/http1/body.*",
     "proxy/cli/because.py",
     "proxy/cli/headlines.py",

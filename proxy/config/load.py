@@ -6,9 +6,11 @@ file (references.py). Whatever the bytes are, the result is a Loaded and never a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import os
+from collections.abc import Iterator
 from collections.abc import Mapping as Environment
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +26,7 @@ from proxy.config.problems import Loaded
 from proxy.config.reading import Reading
 from proxy.config.tree import parse
 
-__all__ = ["MAX_BYTES", "Loaded", "Written", "load", "load_text", "load_written", "text_written"]
+__all__ = ["MAX_BYTES", "Loaded", "Written", "load", "load_text", "load_written", "text_written", "uncollected"]
 
 # 10,000 routes with 10,000 endpoints are 3 MB.
 MAX_BYTES = 32 * 1024 * 1024
@@ -41,7 +43,7 @@ class Written(NamedTuple):
     def places(self) -> Place:
         """Where everything was written. Only for a configuration without problems."""
         assert self.root is not None
-        return Place(self.root, None, DOCUMENT.parts(self.root, None))
+        return Place(self.root, None, DOCUMENT)
 
 
 def load(path: str | os.PathLike[str], environment: Environment[str, str] = os.environ) -> Loaded:
@@ -97,18 +99,24 @@ def text_written(text: str, filename: str, environment: Environment[str, str] = 
     return _loaded(text, text.encode(errors="replace"), filename, environment)
 
 
-def _loaded(text: str, content: bytes, filename: str, environment: Environment[str, str]) -> Written:
-    reading = Reading(filename)
-    # Everything read stays reachable until the end, so the cyclic collector would only walk it again and again: half
-    # of the time of a large file.
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Everything read stays reachable until the end, so the cyclic collector would only walk it again and again: half
+    of the time of a large file."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        root = parse(text, reading, environment)
-        config = _read(root, reading)
+        yield
     finally:
         if collecting:
             gc.enable()
+
+
+def _loaded(text: str, content: bytes, filename: str, environment: Environment[str, str]) -> Written:
+    reading = Reading(filename)
+    with uncollected():
+        root = parse(text, reading, environment)
+        config = _read(root, reading)
     problems = reading.problems()
     if problems or config is None:
         return Written(Loaded(config=None, problems=problems), filename, text, root)

@@ -210,8 +210,7 @@ class Record(Shape[T]):
             known = self.spellings.get(name)
             if known is not None:
                 key, shape = known
-                at: Path = (path, name)
-                found[key.name] = Place(item, at, shape.parts(item, at), where)
+                found[key.name] = Place(item, (path, name), shape, where)
         return found
 
 

@@ -398,10 +398,7 @@ class ListOf(Shape[tuple[T, ...]]):
         if self.rank is not None:
             rank = self.rank
             items.sort(key=lambda item: rank(item[1]))
-        return {
-            place: Place(item, (path, index), self.item.parts(item, (path, index)))
-            for place, (index, item) in enumerate(items)
-        }
+        return {place: Place(item, (path, index), self.item) for place, (index, item) in enumerate(items)}
 
 
 class OneOrMore(ListOf[T]):
@@ -477,6 +474,5 @@ class MapOf(Shape[dict[str, T]]):
     def parts(self, node: Node, path: Path) -> Parts:
         found: Parts = {}
         for name, (key, item) in node.entries.items() if type(node) is Mapping else ():
-            at: Path = (path, name)
-            found[name.lower() if self.lower else name] = Place(item, at, self.value.parts(item, at), key)
+            found[name.lower() if self.lower else name] = Place(item, (path, name), self.value, key)
         return found

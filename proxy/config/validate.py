@@ -34,6 +34,7 @@ def check(path: str) -> Loaded:
 def checked(written: Written) -> Loaded:
     """What was read, after its tests were run; with warnings, if it stands."""
     from proxy.config.route_tests import run
+    from proxy.config.warnings import warnings_of
 
     config = written.loaded.config
     if config is None:
@@ -41,7 +42,8 @@ def checked(written: Written) -> Loaded:
     problems = run(config)
     if problems:
         return Loaded(config=None, problems=problems)
-    return Loaded(config=config, text=zlib.compress(written.text.encode(errors="replace"), 1))
+    text = zlib.compress(written.text.encode(errors="replace"), 1)
+    return Loaded(config=config, warnings=warnings_of(written), text=text)
 
 
 async def load_in_child(path: str, deadline: float = DEADLINE) -> Loaded:

@@ -16,9 +16,16 @@ SHOWN = re.findall(r"```text\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def printed(*arguments: str, code: int = 0) -> str:
-    done = CliRunner().invoke(hivemesh, ["check", *arguments, "shop.yaml"])
-    assert done.exit_code == code, done.output
+    done = CliRunner().invoke(hivemesh, ["check", *arguments, "shop.yaml"], standalone_mode=False)
+    assert done.return_value == code, done.output
     return done.output
+
+
+def test_warnings_are_printed_as_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shop.yaml").write_text(CONFIGURATIONS[1])
+    assert printed() == SHOWN[1]
+    assert printed("--strict", code=1) == SHOWN[1]
 
 
 def test_the_effective_configuration_is_printed_as_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

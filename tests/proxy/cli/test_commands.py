@@ -369,6 +369,22 @@ def test_check_of_a_file_that_is_not_there(hivemesh: Cli, tmp_path: Path) -> Non
     assert "needs a FILE" in hivemesh("check", code=2)
 
 
+def test_check_prints_warnings_and_goes_on(hivemesh: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(GOOD.replace("services:", "      - { name: more, service: web }\nservices:"))
+    warning, summary = hivemesh("check", str(path)).splitlines()
+    assert warning.startswith(f"warning: {path}:7:9: listeners[0].routes[1]: no request comes here")
+    assert summary.endswith("1 test passed, 1 warning")
+    assert hivemesh("check", "--strict", str(path), code=1).startswith(warning)
+
+    answer = json.loads(hivemesh("check", "--json", str(path)))
+    assert (answer["ok"], answer["problems"]) == (True, [])
+    [told] = answer["warnings"]
+    assert told["severity"] == "warning"
+    assert told["position"] == {"file": str(path), "line": 7, "column": 9}
+    assert json.loads(hivemesh("check", "--json", "--strict", str(path), code=1))["ok"] is False
+
+
 def test_check_tells_where_every_value_is_from(hivemesh: Cli, tmp_path: Path) -> None:
     path = tmp_path / "good.yaml"
     path.write_text(GOOD)

@@ -44,7 +44,7 @@ class PhaseVerdict(Struct, omit_defaults=False):
     nothing is."""
 
     name: str
-    owner: str
+    owner: str = ""
     result: str = "pass"
     detail: str = ""
     limit: float = -1.0

@@ -75,6 +75,20 @@ class Networks:
         """Is the address that `ip_text` writes in one of the networks? Text that is no address is in none."""
         return self.holds(parse_address(ip_text))
 
+    def network_of(self, ip_text: bytes) -> str:
+        """The narrowest of the networks that has the address, "" when none has."""
+        address = parse_address(ip_text)
+        if address is None:
+            return ""
+        bits, number = address
+        lengths = self._by_length.items()
+        shifts = [shift for (length, shift), parts in lengths if length == bits and number >> shift in parts]
+        if not shifts:
+            return ""
+        shift = min(shifts)
+        text = address_text((bits, number >> shift << shift)).decode()
+        return f"{text}/{bits - shift}" if shift else text
+
     def __bool__(self) -> bool:
         return bool(self.texts)
 

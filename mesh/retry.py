@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from discovery.policies import RetryPolicy
 from discovery.retry_on import parse_retry_on
 from mesh.gcra import known, take
+from mesh.gcra import left as tokens_left
 from mesh.replay import BODY_NOT_KEPT, BYTES_SENT, NO_ENDPOINT_LEFT, OTHER_BYTES_SENT, RESPONSE_STARTED, Repeat
 
 if TYPE_CHECKING:
@@ -154,6 +155,29 @@ class RetryBudget:
                 self.retries_in[self.index] = 0
             self.ends += passed * self.piece
         self.requests_now = self.retries_now = 0
+
+    def left(self, now: int) -> tuple[int, int]:
+        """How many retries could be afforded: of the share, and of the floor beyond it. Asking moves nothing on."""
+        requests, retries = self.window(now)
+        share = max(int(self.percent * requests // 100.0) - retries, 0)
+        if self.interval == 0:
+            return share, 0
+        due = known(self.words.load(self.word), now * NANOS, self.interval, self.burst, SLACK)
+        return share, tokens_left(due, now * NANOS, self.interval, self.burst)
+
+    def window(self, now: int) -> tuple[int, int]:
+        """Requests and retries of the window that ends now."""
+        if now < self.ends:
+            return self.requests, self.retries
+        passed = (now - self.ends) // self.piece + 1
+        if self.ends == 0 or passed >= PIECES:
+            return 0, 0
+        # As in `turn`: the pieces that follow the present one are the oldest.
+        old = [(self.index + 1 + each) % PIECES for each in range(passed)]
+        return (
+            self.requests - sum(self.requests_in[each] for each in old),
+            self.retries - sum(self.retries_in[each] for each in old),
+        )
 
     def take(self, now: int) -> bool:
         """Whether one more retry can be afforded; it is then paid for."""

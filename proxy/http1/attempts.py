@@ -137,10 +137,7 @@ class Attempts(Retries):
                 exchange.add_flag("pa")
                 exchange.service.shared.add(PANIC_PICKS, 1)
         if endpoint is None:
-            if bond is not None and bond.forbids(exchange.tried):
-                self.fail(exchange, replies.NO_ENDPOINT, "the endpoint that the client belongs to takes no requests")
-            else:
-                self.fail(exchange, replies.BREAKER_OPEN if is_breaker_open(balancer) else replies.NO_ENDPOINT, "")
+            self.no_endpoint(exchange, balancer)
             return
         probing = endpoint.admission == PROBE
         stream = None
@@ -172,6 +169,14 @@ class Attempts(Retries):
         if plan is not None and 0.0 < plan.per_try < connect:
             connect = plan.per_try
         server.set_timeout(connect)
+
+    def no_endpoint(self, exchange: Exchange, balancer: Balancer | None) -> None:
+        """Nothing was picked."""
+        bond = exchange.bond
+        if bond is not None and bond.forbids(exchange.tried):
+            self.fail(exchange, replies.NO_ENDPOINT, "the endpoint that the client belongs to takes no requests")
+        else:
+            self.fail(exchange, replies.BREAKER_OPEN if is_breaker_open(balancer) else replies.NO_ENDPOINT, "")
 
     def begin_attempt(self, exchange: Exchange, endpoint: EndpointRuntime, probing: bool) -> None:
         exchange.attempts += 1

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 
 from proxy.http1.body cimport BodyReader
 from proxy.http1.forward cimport Forwarder
+from proxy.http1.intake cimport refused_body
 from proxy.http1.parties cimport ClientSide, Exchange, LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
@@ -11,7 +12,7 @@ from proxy.kernel.netio cimport Reactor
 from proxy.kernel.scan cimport Head, scan_request, skip_blank_lines
 
 
-cdef int AGAIN, DRAIN_REQUEST, DRAIN_STREAM, CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
+cdef int AGAIN, DRAIN_REQUEST, DRAIN_STREAM, CHUNKED, DATA, DONE, FAILED, LENGTH
 cdef int FRAMING_CHUNKED, FRAMING_CLOSE, FRAMING_NONE
 cdef int CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 cdef int READ_TURNS, HEAD_TURNS, DIRECT_SIZE

@@ -18,8 +18,9 @@ from collections.abc import Callable
 
 from proxy.http1 import replies
 from proxy.http1.body import BodyReader
-from proxy.http1.codes import CHUNKED, DATA, DONE, FAILED, LENGTH, OLD_BODYLESS
+from proxy.http1.codes import CHUNKED, DATA, DONE, FAILED, LENGTH
 from proxy.http1.forward import Forwarder
+from proxy.http1.intake import malformed, refused_body
 from proxy.http1.parties import DRAIN_IDLE, ClientSide, Exchange, LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.replies import Failure
 from proxy.kernel.buffer import Buffer
@@ -32,7 +33,7 @@ from proxy.kernel.emit import (
     write_trailers,
 )
 from proxy.kernel.netio import AGAIN, DRAIN_REQUEST, DRAIN_STREAM
-from proxy.kernel.scan import ERRORS, Head, scan_request, skip_blank_lines
+from proxy.kernel.scan import Head, scan_request, skip_blank_lines
 from proxy.stats.slots import CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 
 # Reads of one event, and requests of one read; then other connections get their turn.
@@ -180,8 +181,7 @@ class Downstream(ClientSide):
                     self.searched = buffer.length()
                     self.set_timeout(settings.request_head)
                 return False
-            status, detail = ERRORS[taken]
-            self.refuse(Failure(status, "DPE", "http_request_error", detail, True))
+            self.refuse(malformed(taken))
             return False
         buffer.consume(taken)
         exchange = Exchange.__new__(Exchange)
@@ -196,11 +196,9 @@ class Downstream(ClientSide):
         self.exchange = exchange
         self.clear_timeout()
         if head.chunked or head.content_length > 0:
-            if head.minor == 0 and OLD_BODYLESS >> head.method_id & 1:
-                self.refuse_exchange(exchange, replies.OLD_BODY)
-                return False
-            if settings.body and head.content_length > settings.body:
-                self.refuse_exchange(exchange, replies.BODY_TOO_LARGE)
+            refused = refused_body(head, settings)
+            if refused is not None:
+                self.refuse_exchange(exchange, refused)
                 return False
             if self.body is None:
                 self.body = BodyReader(settings.trailer_limits, settings.chunk_extension)
@@ -250,9 +248,8 @@ class Downstream(ClientSide):
             self.body_done(exchange, server, body.trailers)
             return True
         if found == FAILED:
-            status, detail = ERRORS[body.error]
             self.closing = True
-            self.forwarder.refuse(exchange, Failure(status, "DPE", "http_request_error", detail, True), "")
+            self.forwarder.refuse(exchange, malformed(body.error), "")
         return False
 
     def body_done(self, exchange: Exchange, server: ServerSide, trailers: Head | None) -> None:

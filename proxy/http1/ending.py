@@ -216,6 +216,10 @@ class Ending:
         """Answer a request whose head is good but that is not begun."""
         self.active += 1
         exchange.listener.slot.add(ACTIVE, 1)
+        self.turn_back(exchange, failure)
+
+    def turn_back(self, exchange: Exchange, failure: Failure) -> None:
+        """Whose request it is goes into the answer and the log; what else may be wrong with it does not."""
         read_request(exchange, self.settings)
         exchange.detail = ""
         self.fail(exchange, failure, "")

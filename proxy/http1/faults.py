@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 
 from discovery.policies import Fault
+from mesh.decision import PhaseVerdict
 from mesh.draws import draws_of
-from mesh.fault import abort_of, delay_of
+from mesh.fault import abort_of, delay_of, is_over
 from proxy.http1.parties import Exchange
 from proxy.http1.phases import Phase, PhaseTools, Verdict
 from proxy.http1.replies import Failure
@@ -35,6 +36,13 @@ class FaultPhase(Phase):
         self.shared = tools.shared
         self.clock = clock
 
+    def drawn(self, exchange: Exchange, percent: float) -> str:
+        """What the request draws, in words."""
+        if is_over(self.fault, self.clock()):
+            return "the experiment is over"
+        number = draws_of(exchange.request_id, self.salt).unit() * 100.0
+        return f"drew {number:.2f} of 100, {percent:g} % are hit"
+
 
 class DelayPhase(FaultPhase):
     purpose = "delay"
@@ -42,13 +50,25 @@ class DelayPhase(FaultPhase):
     def run(self, exchange: Exchange) -> Verdict | None:
         if exchange.is_copy:
             return None
+        verdict = self.judge(exchange)
+        if verdict is not None:
+            self.shared.add(FAULT_DELAYS, 1)
+        return verdict
+
+    def judge(self, exchange: Exchange) -> Verdict | None:
         seconds = delay_of(self.fault, draws_of(exchange.request_id, self.salt), self.clock())
         if seconds <= 0.0:
             return None
-        self.shared.add(FAULT_DELAYS, 1)
         verdict = Verdict(0, [], b"", "DI")
         verdict.delay = seconds
         return verdict
+
+    def preview(self, exchange: Exchange) -> tuple[PhaseVerdict, Verdict | None]:
+        verdict = self.judge(exchange)
+        delay = self.fault.delay
+        assert delay is not None
+        detail = f"{self.drawn(exchange, delay.percent)}: {delay.duration:g} s"
+        return PhaseVerdict(name="fault", result="pass" if verdict is None else "delay", detail=detail), verdict
 
 
 class AbortPhase(FaultPhase):
@@ -57,12 +77,24 @@ class AbortPhase(FaultPhase):
     def run(self, exchange: Exchange) -> Verdict | None:
         if exchange.is_copy:
             return None
+        verdict = self.judge(exchange)
+        if verdict is not None:
+            self.shared.add(FAULT_ABORTS, 1)
+        return verdict
+
+    def judge(self, exchange: Exchange) -> Verdict | None:
         status = abort_of(self.fault, draws_of(exchange.request_id, self.salt), self.clock())
         if status == 0:
             return None
-        self.shared.add(FAULT_ABORTS, 1)
         failure = Failure(status, "FI", "", "aborted on purpose: fault injection is configured here")
         return Verdict.of(failure, "")
+
+    def preview(self, exchange: Exchange) -> tuple[PhaseVerdict, Verdict | None]:
+        verdict = self.judge(exchange)
+        abort = self.fault.abort
+        assert abort is not None
+        detail = f"{self.drawn(exchange, abort.percent)}: status {abort.status}"
+        return PhaseVerdict(name="fault", result="pass" if verdict is None else "answer", detail=detail), verdict
 
 
 def fault_phases(fault: Fault, tools: PhaseTools) -> list[Phase]:

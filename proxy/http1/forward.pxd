@@ -12,11 +12,15 @@ cdef int IDEMPOTENT_METHODS, ACTIVE, PAUSE_PHASE
 
 
 cdef class Forwarder(Attempts):
-    @cython.locals(route=RouteRuntime)
     cpdef begin(self, Exchange exchange)
+    @cython.locals(route=RouteRuntime)
+    cpdef lead(self, Exchange exchange)
+    cpdef Verdict hear(self, Phase phase, Exchange exchange)
+    @cython.locals(service=ServiceRuntime)
+    cpdef bint admit(self, Exchange exchange) except -1
     @cython.locals(phases=tuple, phase=Phase, verdict=Verdict)
     cpdef proceed(self, Exchange exchange)
     @cython.locals(route=RouteRuntime, service=ServiceRuntime, left=double)
     cdef enter(self, Exchange exchange)
     @cython.locals(route=RouteRuntime, service=ServiceRuntime, bond=Bond)
-    cdef object choose(self, Exchange exchange)
+    cpdef object choose(self, Exchange exchange)

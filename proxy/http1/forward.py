@@ -15,11 +15,12 @@ from proxy.http1.attempts import Attempts
 from proxy.http1.codes import IDEMPOTENT_METHODS
 from proxy.http1.intake import read_request
 from proxy.http1.parties import PAUSE_PHASE, Exchange, RouteRuntime
+from proxy.http1.phases import Phase, Verdict
 from proxy.http1.replies import Failure
 from proxy.stats.slots import ACTIVE
 from proxy.stats.words import REQUESTS_RESOURCE
 from proxy.upstream.queue import serve
-from proxy.upstream.split import count_failovers
+from proxy.upstream.split import Drawn, ServiceSplit, count_failovers
 
 
 class Forwarder(Attempts):
@@ -29,6 +30,11 @@ class Forwarder(Attempts):
         """A request head is complete and its framing known."""
         self.active += 1
         exchange.listener.slot.add(ACTIVE, 1)
+        self.lead(exchange)
+
+    def lead(self, exchange: Exchange) -> None:
+        """From what the request says to where it ends up. A rehearsal (proxy/http1/rehearsal.py) is led the same way:
+        what counts, takes or moves on is in methods of its own, which it replaces."""
         failure = read_request(exchange, self.settings)
         if failure is not None:
             self.fail(exchange, failure, "")
@@ -50,7 +56,7 @@ class Forwarder(Attempts):
             while exchange.at < len(phases):
                 phase = phases[exchange.at]
                 exchange.at += 1
-                verdict = phase.run(exchange)
+                verdict = self.hear(phase, exchange)
                 if verdict is not None:
                     exchange.add_flag(verdict.flag)
                     if verdict.delay > 0.0:
@@ -79,13 +85,8 @@ class Forwarder(Attempts):
         """The request is the service's from here on, if that may have one more."""
         service = exchange.service
         route = exchange.route
-        if not exchange.entered and not service.enter():
-            self.fail(exchange, replies.TOO_MANY_REQUESTS, service.refused(REQUESTS_RESOURCE))
+        if not self.admit(exchange):
             return
-        exchange.entered = True
-        if service.max_total and service.pending:
-            # Another worker may have made room, and those who wait come first.
-            serve(service)
         if route.rewrite is not None:
             self.rewrite(exchange, route.rewrite)
         exchange.idempotent = (IDEMPOTENT_METHODS >> exchange.head.method_id & 1) != 0
@@ -96,6 +97,29 @@ class Forwarder(Attempts):
             left = exchange.timeout if exchange.paused_until == 0 else self.total_left(exchange, self.reactor.micros())
             exchange.downstream.set_timeout(left)
         self.assign(exchange)
+
+    def hear(self, phase: Phase, exchange: Exchange) -> Verdict | None:
+        """The phase has its say."""
+        return phase.run(exchange)
+
+    def admit(self, exchange: Exchange) -> bool:
+        """Count the request as its service's. False: that has as many as it may, and the request has been answered."""
+        service = exchange.service
+        if not exchange.entered and not service.enter():
+            self.fail(exchange, replies.TOO_MANY_REQUESTS, service.refused(REQUESTS_RESOURCE))
+            return False
+        exchange.entered = True
+        if service.max_total and service.pending:
+            # Another worker may have made room, and those who wait come first.
+            serve(service)
+        return True
+
+    def draw(self, split: ServiceSplit, exchange: Exchange) -> Drawn:
+        """Where the split sends the request, which is counted if that is not what was drawn at first."""
+        drawn = split.draw_for(exchange, split.number_of(exchange.request_id), self.reactor.now_ms)
+        if drawn.failed_over:
+            count_failovers(drawn)
+        return drawn
 
     def time_for(self, exchange: Exchange) -> float:
         """Seconds that the whole request may take: what its route says, or the service as far as that is known."""
@@ -114,13 +138,12 @@ class Forwarder(Attempts):
         if split is None and service is not None and not version:
             split = service.split
         if split is not None:
-            drawn = split.draw_for(exchange, split.number_of(exchange.request_id), self.reactor.now_ms)
+            drawn = self.draw(split, exchange)
             service = drawn.service
             version = drawn.version
             exchange.bond = drawn.bond
             exchange.cookies = drawn.line
             if drawn.failed_over:
-                count_failovers(drawn)
                 exchange.add_flag("fo")
                 exchange.wanted = drawn.wanted
         elif service is not None and service.affinities is not None:

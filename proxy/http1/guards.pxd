@@ -17,12 +17,15 @@ cdef class AccessPhase(Phase):
     cdef bint open
     cdef Shared shared
     cpdef Verdict run(self, Exchange exchange)
+    cpdef tuple preview(self, Exchange exchange)
+    cdef Verdict judge(self, Exchange exchange)
 
 
 cdef class BodyLimitPhase(Phase):
     cdef int64_t most
     cdef Shared shared
     cpdef Verdict run(self, Exchange exchange)
+    cpdef tuple preview(self, Exchange exchange)
 
 
 cdef class RateLimitPhase(Phase):
@@ -34,6 +37,8 @@ cdef class RateLimitPhase(Phase):
     cdef uint64_t scope
     @cython.locals(keyed=KeyedLimits, now=int64_t, wait=int64_t, digest=uint64_t)
     cpdef Verdict run(self, Exchange exchange)
+    cpdef tuple preview(self, Exchange exchange)
+    cdef int64_t time_of(self, Exchange exchange) except -1
     @cython.locals(shared=Shared)
     cdef object take(self, int64_t now)
 
@@ -44,9 +49,11 @@ cdef class ConcurrencyPhase(Phase):
     cdef Shared shared
     @cython.locals(slot=Slot)
     cpdef Verdict run(self, Exchange exchange)
+    cpdef tuple preview(self, Exchange exchange)
     cpdef release(self, Exchange exchange)
 
 
 cdef class ServiceConcurrencyPhase(ConcurrencyPhase):
     @cython.locals(service=ServiceRuntime)
     cpdef Verdict run(self, Exchange exchange)
+    cpdef tuple preview(self, Exchange exchange)

@@ -7,6 +7,9 @@ from proxy.kernel.entropy cimport new_request_id
 from proxy.kernel.scan cimport Head, is_authority
 
 cdef int HOST, M_CONNECT, M_HEAD, TRACEPARENT, TRACESTATE, UPGRADE, VIA, X_FORWARDED_FOR, X_REQUEST_ID, MOST_REQUEST_ID
+cdef int OLD_BODYLESS
+
+cpdef object refused_body(Head head, HttpSettings settings)
 
 @cython.locals(head=Head)
 cpdef object read_request(Exchange exchange, HttpSettings settings)

@@ -13,6 +13,7 @@ from proxy.http1.codes import (
     HOST,
     M_CONNECT,
     M_HEAD,
+    OLD_BODYLESS,
     TRACEPARENT,
     TRACESTATE,
     UPGRADE,
@@ -25,10 +26,25 @@ from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
 from proxy.kernel.emit import continue_trace, continues_trace
 from proxy.kernel.entropy import new_request_id
-from proxy.kernel.scan import Head, is_authority
+from proxy.kernel.scan import ERRORS, Head, is_authority
 
 # Longest request id that a trusted peer may hand us.
 MOST_REQUEST_ID = 128
+
+
+def malformed(error: int) -> Failure:
+    """What bytes are answered with that are no request: `error` is what proxy/kernel/scan found."""
+    status, detail = ERRORS[error]
+    return Failure(status, "DPE", "http_request_error", detail, True)
+
+
+def refused_body(head: Head, settings: HttpSettings) -> Failure | None:
+    """Why a request that has a body is refused because of what its head says of it."""
+    if head.minor == 0 and OLD_BODYLESS >> head.method_id & 1:
+        return replies.OLD_BODY
+    if settings.body and head.content_length > settings.body:
+        return replies.BODY_TOO_LARGE
+    return None
 
 
 def read_request(exchange: Exchange, settings: HttpSettings) -> Failure | None:

@@ -22,6 +22,8 @@ cdef class MirrorPhase(Phase):
     cdef Mirrors mirrors
     cdef dict marked
     cpdef Verdict run(self, Exchange exchange)
+    cpdef tuple preview(self, Exchange exchange)
+    cdef bint wants(self, Exchange exchange) except -1
     @cython.locals(tap=BodyTap)
     cpdef release(self, Exchange exchange)
     @cython.locals(found=RouteRuntime)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from discovery.policies import Mirror
+from mesh.decision import PhaseVerdict
 from mesh.draws import draws_of
 from mesh.mirror import MARKER, may_copy, may_send
 from proxy.http1 import replies
@@ -80,12 +81,7 @@ class MirrorPhase(Phase):
 
     def run(self, exchange: Exchange) -> Verdict | None:
         mirror = self.mirror
-        if exchange.is_copy or not may_copy(
-            mirror,
-            draws_of(exchange.request_id, self.salt),
-            marked=exchange.header(MARKER) is not None,
-            upgrade=exchange.upgrade,
-        ):
+        if exchange.is_copy or not self.wants(exchange):
             return None
         if exchange.head.content_length > mirror.max_body:
             self.drop()
@@ -96,6 +92,30 @@ class MirrorPhase(Phase):
             exchange.tap.most = max(exchange.tap.most, mirror.max_body)
         exchange.hold(self)
         return None
+
+    def wants(self, exchange: Exchange) -> bool:
+        return may_copy(
+            self.mirror,
+            draws_of(exchange.request_id, self.salt),
+            marked=exchange.header(MARKER) is not None,
+            upgrade=exchange.upgrade,
+        )
+
+    def preview(self, exchange: Exchange) -> tuple[PhaseVerdict, Verdict | None]:
+        mirror = self.mirror
+        number = draws_of(exchange.request_id, self.salt).unit() * 100.0
+        to = f"{mirror.service} {mirror.version}".strip()
+        wanted = self.wants(exchange)
+        if exchange.header(MARKER) is not None:
+            detail = "it is a copy itself"
+        elif exchange.upgrade:
+            detail = "an upgrade is not copied"
+        elif wanted and exchange.head.content_length > mirror.max_body:
+            wanted = False
+            detail = f"its body is larger than {mirror.max_body} bytes, so the copy for {to} is dropped"
+        else:
+            detail = f"drew {number:.2f} of 100, {mirror.percent:g} % are copied to {to}"
+        return PhaseVerdict(name="mirror", result="copy" if wanted else "pass", detail=detail), None
 
     def release(self, exchange: Exchange) -> None:
         if exchange.is_copy:

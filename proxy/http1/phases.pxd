@@ -14,6 +14,7 @@ cdef class Verdict:
 
 cdef class Phase:
     cpdef Verdict run(self, Exchange exchange)
+    cpdef tuple preview(self, Exchange exchange)
     cpdef release(self, Exchange exchange)
 
 

@@ -1,6 +1,7 @@
 """The phases of a request: what happens between "this route" and "this endpoint", in order.
 
-A phase looks at the exchange and answers None (go on) or a `Verdict` (this is the answer, ask no further). The tuple
+A phase looks at the exchange and answers None (go on) or a `Verdict` (this is the answer, ask no further); `preview`
+says what it would answer, in words as well, and counts and takes nothing. The tuple
 of a route's phases is built once, when the route is configured, by `request_phases`, and that of a service by
 `service_phases`: what is not used costs nothing. Phases are synchronous and do no I/O.
 """
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from discovery.model import DirectResponse, Redirect, Route, Service
 from discovery.policies import RequestPolicies
+from mesh.decision import PhaseVerdict
 from mesh.draws import salt_of
 from mesh.edits import location
 from proxy.http1.parties import Exchange
@@ -59,6 +61,10 @@ class Phase:
     def run(self, exchange: Exchange) -> Verdict | None:
         return None
 
+    def preview(self, exchange: Exchange) -> tuple[PhaseVerdict, Verdict | None]:
+        """What `run` would say at this moment, for people and for whoever goes on from there. `owner` is left out."""
+        raise NotImplementedError
+
     def release(self, exchange: Exchange) -> None:
         """The exchange has ended; asked of a phase that is among `exchange.holds`."""
 
@@ -88,6 +94,12 @@ class RedirectAnswer(Phase):
         verdict.detail = self.detail
         return verdict
 
+    def preview(self, exchange: Exchange) -> tuple[PhaseVerdict, Verdict | None]:
+        verdict = self.run(exchange)
+        assert verdict is not None
+        where = verdict.fields[0][1].decode("latin-1")
+        return PhaseVerdict(name="redirect", result="answer", detail=f"{verdict.status} to {where}"), verdict
+
 
 class DirectAnswer(Phase):
     """A fixed answer from the configuration."""
@@ -103,6 +115,10 @@ class DirectAnswer(Phase):
 
     def run(self, exchange: Exchange) -> Verdict | None:
         return self.verdict
+
+    def preview(self, exchange: Exchange) -> tuple[PhaseVerdict, Verdict | None]:
+        detail = f"{self.verdict.status} with {len(self.verdict.body)} bytes"
+        return PhaseVerdict(name="direct_response", result="answer", detail=detail), self.verdict
 
 
 class PhaseTools:

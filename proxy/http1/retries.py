@@ -12,7 +12,17 @@ import time
 
 from mesh.balance import Candidate
 from mesh.replay import HARMLESS, NOTHING_SENT, Repeat, Sent, may_retry
-from mesh.retry import BUDGET, CIRCUIT_BREAKER, EXHAUSTED, FINAL, MAX_RETRIES, OVERLOADED, REFUSED, asked_pause
+from mesh.retry import (
+    BUDGET,
+    CIRCUIT_BREAKER,
+    EXHAUSTED,
+    FINAL,
+    MAX_RETRIES,
+    OVERLOADED,
+    REFUSED,
+    RetryPlan,
+    asked_pause,
+)
 from proxy.http1.ending import Ending
 from proxy.http1.parties import PAUSE_RETRY, Exchange
 from proxy.kernel.scan import Head
@@ -52,9 +62,13 @@ class Retries(Ending):
             if plan is None:
                 return
         exchange.plan = plan
-        plan.budget.request(exchange.received)
+        self.count_for(plan, exchange)
         if plan.keyed and not exchange.idempotent and exchange.head.get(b"idempotency-key"):
             exchange.idempotent = True
+
+    def count_for(self, plan: RetryPlan, exchange: Exchange) -> None:
+        """One more request for the budget of this policy."""
+        plan.budget.request(exchange.received)
 
     def law(self, exchange: Exchange, sent: Sent) -> Repeat:
         return may_retry(

@@ -149,6 +149,18 @@ cdef class KeyedLimits:
                     return 0
         return 0
 
+    cpdef uint64_t look(self, uint64_t digest):
+        """The theoretical arrival time of this bucket, 0 when it is full: nothing is taken and no entry made."""
+        cdef uint64_t tag = digest if digest != 0 else 1
+        cdef uint64_t* first = self.words + (tag % self.sets) * C_SET
+        cdef uint64_t due
+        cdef int way
+        for way in range(C_WAYS):
+            if hm_limit_load(first + way * C_ENTRY) == tag:
+                due = hm_limit_load(first + way * C_ENTRY + 1)
+                return due if hm_limit_load(first + way * C_ENTRY) == tag else 0
+        return 0
+
     cdef uint64_t* entry(self, uint64_t tag) noexcept:
         """The entry with this tag, made if there is none. NULL: somebody was faster; look again."""
         cdef uint64_t* first = self.words + (tag % self.sets) * C_SET

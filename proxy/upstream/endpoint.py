@@ -272,6 +272,12 @@ class EndpointRuntime(Candidate):
                 return False
         return self.service.claim()
 
+    def is_busy(self) -> bool:
+        """Whether a request that comes now has to wait for a connection, as far as can be told without taking one."""
+        if self.idle:
+            return False
+        return 0 < self.limit <= self.open or not self.service.has_room()
+
     def not_opened(self) -> None:
         """There was room for a connection, and it could not be had."""
         self.service.unclaim()
@@ -424,6 +430,10 @@ class ServiceRuntime:
         slot.add(ACTIVE, -1)
         return False
 
+    def is_full(self) -> bool:
+        """Whether `enter` would say no."""
+        return self.max_requests > 0 and self.slot.total(ACTIVE) >= self.max_requests
+
     def begin_retry(self) -> bool:
         """Count one more request that is being sent again, if all workers together may have it, as `enter` does."""
         slot = self.slot
@@ -447,6 +457,10 @@ class ServiceRuntime:
     def refused(self, resource: int) -> str:
         """Count that a limit of this resource turned somebody away, and say which it was."""
         self.shared.add(REJECTIONS + resource, 1)
+        return self.reason(resource)
+
+    def reason(self, resource: int) -> str:
+        """Which limit of this resource would turn somebody away."""
         breaker, pool = self.breaker, self.service.pool
         if resource == REQUESTS_RESOURCE:
             return f"circuit_breaker.max_requests ({breaker.max_requests}) of service {self.name} is reached"

@@ -42,6 +42,12 @@ def join(service: ServiceRuntime, waiter: Waiter) -> bool:
     return True
 
 
+def is_crowded(service: ServiceRuntime) -> bool:
+    """Whether `join` would say no."""
+    waiting = service.slot.total(PENDING)
+    return len(service.pending) >= service.max_pending or 0 < service.max_waiting <= waiting
+
+
 def others_are_idle(service: ServiceRuntime) -> bool:
     """Whether other workers hold more connections than they have requests on."""
     slot = service.slot

@@ -74,4 +74,9 @@ def test_agrees_with_the_standard_library(
     # What is written for mapped addresses counts as IPv4 and is tested by example.
     networks = [each for each in networks if each.version == 4 or not each.overlaps(ipaddress.ip_network("::/80"))]
     expected = any(address in each for each in networks if each.version == address.version)
-    assert Networks(str(each) for each in networks).contains(str(address).encode()) is expected
+    found = Networks(str(each) for each in networks)
+    assert found.contains(str(address).encode()) is expected
+    inside = [each for each in networks if each.version == address.version and address in each]
+    narrowest = max(inside, key=lambda each: each.prefixlen, default=None)
+    whole = "" if narrowest is None else str(narrowest)
+    assert found.network_of(str(address).encode()) == whole.removesuffix(f"/{address.max_prefixlen}")

@@ -235,6 +235,18 @@ def test_the_floor_is_there_without_any_traffic() -> None:
     assert not budget.take(SECOND + 100_001)
 
 
+def test_what_is_left_is_what_can_be_taken() -> None:
+    budget = budget_of(RetryPolicy(budget_pct=20.0, budget_floor=4.0))
+    for _ in range(10):
+        budget.request(SECOND)
+    for left in ((2, 4), (1, 4), (0, 4), (0, 3), (0, 2), (0, 1)):
+        assert [budget.left(SECOND) for _ in range(2)] == [left, left]
+        assert budget.take(SECOND)
+    assert budget.left(SECOND) == (0, 0)
+    assert not budget.take(SECOND)
+    assert budget.left(12 * SECOND) == (0, 4)
+
+
 def test_a_floor_below_one_per_second() -> None:
     budget = budget_of(RetryPolicy(budget_floor=0.5))
     assert budget.take(SECOND)
@@ -306,6 +318,7 @@ def test_the_window_of_a_budget_is_what_a_list_of_events_says(events: list[tuple
             recent = [each for each in asked if each > piece - 10]
             spent = [each for each in taken if each > piece - 10]
             granted = (len(spent) + 1) * 100 <= 30 * len(recent)
+            assert budget.left(now) == (max(30 * len(recent) // 100 - len(spent), 0), 0)
             assert budget.take(now) is granted
             if granted:
                 taken.append(piece)

@@ -45,6 +45,7 @@ def test_each_key_is_a_bucket_of_the_rule(events: list[tuple[bytes, int]], inter
     for key, pause in events:
         now += pause
         word = buckets.get(key, 0)
+        assert limits.look(limits.digest(1, key)) == word
         expected = gcra.take(word, now, interval, burst)
         wait = limits.take(limits.digest(1, key), interval, interval * burst, now)
         if expected is None:

@@ -18,9 +18,7 @@ from discovery.delta import SnapshotChange
 from discovery.model import AccessLog as LogSettings
 from discovery.model import LogFormat, Protocol, Settings, Snapshot
 from mesh.decision import Decision, Question
-from mesh.paths import split_port
 from mesh.record import Record
-from mesh.request import SampleRequest
 from proxy.accesslog import AccessLog
 from proxy.control.messages import Seen, Tap
 from proxy.http1 import replies
@@ -48,8 +46,9 @@ from proxy.upstream.bell import Bell
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import make_way, serve
 
-if TYPE_CHECKING:  # imported where DNS is configured, or somebody looks on: it is paid for once per worker
+if TYPE_CHECKING:  # imported where DNS is configured, or somebody looks on or asks: it is paid for once per worker
     from proxy.dns.server import DnsServer, DnsUdpServer
+    from proxy.http1.rehearsal import Rehearsal
     from proxy.taps import Taps
 
 bugs = logging.getLogger("hivemesh.bugs")
@@ -111,6 +110,7 @@ class DataPlane:
         self.tables.ring = Bell(table).ring
         self.mirrors = self.tables.mirrors = Mirrors(self.forwarder, self.tables.services)
         self.forwarder.draws = self.tables.draws
+        self.rehearsal: Rehearsal | None = None  # of questions; there is none until somebody asks
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
@@ -187,25 +187,25 @@ class DataPlane:
                 self.report_log_closed(self.log_settings.path, error)
 
     def ask(self, question: Question, answered: Callable[[Decision | None, str], None]) -> Iterator[None]:
-        """What would become of this request; `answered` gets it, or None and why there is no answer."""
+        """What would become of this request; `answered` gets it, or None and why there is no answer. Nothing is
+        counted, taken or moved on by it."""
         listener = self.tables.listeners.get(question.listener)
-        if listener is None:
-            answered(None, f"no listener is called {question.listener}")
+        if listener is None or listener.protocol not in (Protocol.HTTP, Protocol.AUTO):
+            answered(None, f"no listener called '{question.listener}' takes HTTP requests")
             return
-        path, _, query = question.target.encode().partition(b"?")
-        fields = [(name.encode(), value.encode()) for name, value in question.headers]
-        host = split_port(question.host.encode())[0].lower()
-        view = SampleRequest(question.method.encode(), host, path, query, fields, question.client.encode())
-        yield
-        verdicts = tuple(listener.router.explain(view))
-        winner = next((verdict for verdict in verdicts if verdict.wins), None)
-        yield
-        answered(
-            Decision(
-                listener=question.listener, question=question, routes=verdicts, route=winner.route if winner else ""
-            ),
-            "",
-        )
+        if self.rehearsal is None:
+            from proxy.http1.rehearsal import Rehearsal
+
+            self.rehearsal = Rehearsal(self.forwarder)
+        told: list[Decision] = []
+        try:
+            yield from self.rehearsal.steps(question, listener, self.tables.snapshot.settings, told.append)
+        except Exception as bug:
+            # Whoever asks must not be able to end a worker.
+            bugs.error("a question was ended by a bug: %r", question, exc_info=bug)
+            answered(None, f"the question was ended by a bug: {bug!r}")
+            return
+        answered(told[0], "")
 
     def find(self, request_id: str) -> tuple[Record, ...]:
         """What is kept of the requests with this id, the newest first."""

@@ -175,6 +175,10 @@ class Rehearsal(Forwarder):
             now,
             notes.question.most_endpoints,
         )
+        if exchange.bond is not None and exchange.bond.is_broken:
+            exchange.add_flag("ab")
+        if seen.panicked:
+            exchange.add_flag("pa")
         endpoint = seen.picked
         if endpoint is None:
             self.no_endpoint(exchange, seen.balancer)

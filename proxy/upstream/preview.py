@@ -48,7 +48,7 @@ BY_KEY = (LoadBalancingStrategy.RING_HASH, LoadBalancingStrategy.MAGLEV)
 class Preview(NamedTuple):
     """How the endpoint is chosen. endpoints: of the whole service, the picked one first; `more` are left out. picked:
     None when there is none, and `why` says why. probing: it would be a probe of a half-open breaker. balancer: of the
-    endpoints that the request may go to."""
+    endpoints that the request may go to. panicked: too few of them are usable, so breakers were not asked."""
 
     balance: Balance
     endpoints: tuple[EndpointReport, ...]
@@ -58,6 +58,7 @@ class Preview(NamedTuple):
     affinity: AffinityView | None
     probing: bool = False
     balancer: Balancer | None = None
+    panicked: bool = False
 
 
 class Pick(NamedTuple):
@@ -113,7 +114,7 @@ def preview(
     if probing:
         why += ", as a probe of its half-open breaker"
     affinity = _affinity(service, bond, picked, tried)
-    return Preview(balance, reports, more, picked, why, affinity, probing, balancer)
+    return Preview(balance, reports, more, picked, why, affinity, probing, balancer, pick.panicked)
 
 
 def ask(

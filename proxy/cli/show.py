@@ -154,12 +154,21 @@ def problems(options: Options) -> None:
 
 
 @click.command()
+@click.option("--origins", is_flag=True, help="Say of each value where it is from.")
 @common_options
-def config(options: Options) -> None:
+def config(options: Options, origins: bool) -> None:
     """Print the configuration in force, with every default written out."""
-    found = options.client.get("config")
+    found = options.client.get("config", query=[("origins", "true")] if origins else ())
     if options.as_json:
         return output.print_json(found)
+    if origins:
+        from msgspec import convert
+
+        from proxy.config.annotated import annotated
+        from proxy.config.origins import Origin
+
+        print(annotated(found["config"], convert(found["origins"], dict[str, Origin])), end="")
+        return None
     import yaml
 
     print(yaml.safe_dump(found, sort_keys=False, allow_unicode=True), end="")

@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from discovery.model import Listener, Position, Protocol, StreamRoute, TrafficSp
 from mesh.breaker import CLOSED, HALF_OPEN, OPEN
 from proxy.admin.view import ReloadResult
 from proxy.cli.main import cli
+from proxy.config.load import load_text
 from proxy.config.problems import Problem
 from proxy.stats import slots
 
@@ -159,13 +161,21 @@ def test_problems(hivemesh: Cli, server: AdminServer, agent: FakeAgent) -> None:
 
 
 def test_the_configuration_in_force_is_yaml_that_loads(hivemesh: Cli, server: AdminServer) -> None:
-    from proxy.config.load import load_text
-
     text = hivemesh("--admin", server.url, "config").replace("127.0.0.1:0", "127.0.0.1:9900")
     loaded = load_text(text, "effective.yaml")
     assert loaded.problems == ()
     assert loaded.config is not None
     assert [service.name for service in loaded.config.snapshot.services] == ["api", "web"]
+
+
+def test_the_configuration_in_force_says_where_it_is_from(hivemesh: Cli) -> None:
+    config = load_text(GOOD, "good.yaml", {}).config
+    assert config is not None
+    with AdminServer(FakeAgent(config=config, config_text=zlib.compress(GOOD.encode()))) as server:
+        text = hivemesh("--admin", server.url, "config", "--origins")
+        answer = json.loads(hivemesh("--admin", server.url, "config", "--origins", "--json"))
+    assert re.search(r"^  - name: web +# shop.yaml:3$", text, re.MULTILINE)
+    assert answer["origins"]["workers"] == {"origin": "default"}
 
 
 def test_totals_of_traffic(hivemesh: Cli, server: AdminServer, agent: FakeAgent) -> None:

@@ -186,16 +186,16 @@ class _Parser:
         return ExpressionError(self.next.column, f"{expected}, got {self.next}{instead(self.next.text)}")
 
     def alternatives(self) -> Test:
-        tests = [self.conjunction()]
+        test = self.conjunction()
         while self.takes("||"):
-            tests.append(self.conjunction())
-        return tests[0] if len(tests) == 1 else lambda record: any(test(record) for test in tests)
+            test = _either(test, self.conjunction())
+        return test
 
     def conjunction(self) -> Test:
-        tests = [self.term()]
+        test = self.term()
         while self.takes("&&"):
-            tests.append(self.term())
-        return tests[0] if len(tests) == 1 else lambda record: all(test(record) for test in tests)
+            test = _both(test, self.term())
+        return test
 
     def term(self) -> Test:
         opening = self.next
@@ -315,6 +315,14 @@ def _meant(name: str) -> str:
 
 
 # --- tests --------------------------------------------------------------------------------------------------------
+
+
+def _both(first: Test, second: Test) -> Test:
+    return lambda record: first(record) and second(record)
+
+
+def _either(first: Test, second: Test) -> Test:
+    return lambda record: first(record) or second(record)
 
 
 def _bytes(text: str) -> bytes:

@@ -44,8 +44,8 @@ class Stream:
         """As workers do."""
 
         async def show() -> None:
-            ((_, seen),) = self.server.agent.taps
-            seen(Seen(number=1, records=records, lost=lost))
+            for _, seen in self.server.agent.taps:
+                seen(Seen(number=1, records=records, lost=lost))
 
         self.server.run(show())
 

@@ -13,16 +13,16 @@ from mesh.verdict import Verdict
 
 NO_ROUTE = "NR"
 
+# States of affinity in which the client has an endpoint already, and that decides.
+BOUND = ("kept", "broken")
+
 
 def because(decision: Decision) -> str:
     """Ends with a full stop."""
     if decision.outcome == "answer":
         return f"{_ended(decision)}."
     reasons = [f"{_winner(decision)} takes it", *(_drawn(split) for split in decision.splits)]
-    if decision.affinity is not None and decision.affinity.state == "kept":
-        reasons.append(f"{decision.affinity.by} keeps the client there")
-    else:
-        reasons.append(decision.why or f"{strategy_of(decision)} picks it")
+    reasons.append(_picked(decision))
     where = f"endpoint {decision.endpoint} of {target_of(decision)}"
     after = "".join(f", after a delay by {phase.name}" for phase in decision.phases if phase.result == "delay")
     if decision.outcome == "wait":
@@ -74,11 +74,16 @@ def in_number(number: float) -> str:
     return f"{number:.4f}"
 
 
+def first_word(reason: str) -> str:
+    """What decided: host, path, method, header ..."""
+    return reason.partition(":")[0].partition(" ")[0]
+
+
 def counted_reasons(decision: Decision) -> str:
     """Why the routes lost, by what decided, with how many there are of each: "9 by host, 2 by path"."""
     counts: Counter[str] = Counter()
     for verdict in decision.routes:
-        counts[verdict.reason.partition(":")[0]] += 1
+        counts[first_word(verdict.reason)] += 1
     for word, count in decision.hidden:
         counts[word] += count
     return ", ".join(f"{count:,} by {word}" for word, count in counts.most_common() if word)
@@ -87,6 +92,14 @@ def counted_reasons(decision: Decision) -> str:
 def _winner(decision: Decision) -> str:
     source = f" ({decision.rule_source})" if decision.rule_source else ""
     return f"route {decision.route}{source}"
+
+
+def _picked(decision: Decision) -> str:
+    """Why this endpoint. What affinity says is a sentence of its own; a strategy gives its reason."""
+    if decision.affinity is not None and decision.affinity.state in BOUND and decision.why:
+        return decision.why
+    picks = f"{strategy_of(decision)} picks it"
+    return f"{picks}: {decision.why}" if decision.why else picks
 
 
 def _drawn(split: SplitView) -> str:
@@ -106,7 +119,8 @@ def _ended(decision: Decision) -> str:
     if phase is not None:
         detail = f": {phase.detail}" if phase.detail else ""
         if phase.name == "redirect":
-            return f"It is redirected {with_status}, because {_winner(decision)} says so{detail}"
+            to = phase.detail.partition(" to ")[2]
+            return f"It is redirected{f' to {to}' if to else ''} {with_status}, because {_winner(decision)} says so"
         if phase.name == "direct_response":
             return f"It is answered {with_status} by {_winner(decision)} itself, which asks no endpoint"
         return f"It ends here {with_status}, because {phase.name} of {phase.owner} does not let it pass{detail}"
@@ -119,7 +133,7 @@ def _ended(decision: Decision) -> str:
     if decision.route:
         through = f"{_winner(decision)} leads to {target_of(decision)}, and " if decision.service else ""
         return f"It ends here {with_status}, because {through}{detail}"
-    return f"It ends here {with_status} before any route was asked, because {detail}"
+    return f"It ends here {with_status} before any route was asked: {detail}"
 
 
 def _listed(parts: list[str]) -> str:

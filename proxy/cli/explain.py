@@ -1,6 +1,7 @@
-"""`hivemesh explain`: where a request would go and why; and why a past request went where it went.
+"""`hivemesh explain`: where a request would go and why, live or by a file; and why a past request went where it went.
 
-The workers are asked through the agent. What is shown is in narrative.py and past.py.
+Live, the workers are asked through the agent. With -c the same program decides in this process, without sockets. What
+is shown is in narrative.py and past.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EXIT_INVALID = 1
 DEFAULT_METHOD = "GET"
+LOCAL = "127.0.0.1"  # who asks, unless --from says otherwise
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Asked:
 @click.option("--id", "identity", metavar="ID", default="", help="Request id: it decides the request's draws.")
 @click.option("--request-id", metavar="ID", help="Explain a past request instead, from the ring of records.")
 @click.option("--all", "everything", is_flag=True, help="List every route and endpoint.")
+@click.option("-c", "--config", metavar="FILE", help="Decide by FILE, without a running hivemesh.")
 @common_options
 def explain(
     options: Options,
@@ -71,13 +74,14 @@ def explain(
     identity: str,
     request_id: str | None,
     everything: bool,
+    config: str | None,
 ) -> int:
     """Tell where a request would go, and why. Nothing is sent.
 
     URL is http://HOST/PATH, or /PATH with a Host field. METHOD is GET when it is left out.
     """
     if request_id is not None:
-        if words or headers or client or body_size or listener or identity:
+        if words or headers or client or body_size or listener or identity or config:
             raise click.UsageError("--request-id explains a past request: it goes with --all and --json only")
         return past(options, request_id, everything)
     if not 1 <= len(words) <= 2:
@@ -93,7 +97,7 @@ def explain(
         request_id=identity,
         everything=everything,
     )
-    return live(options, asked)
+    return offline(options, asked, config) if config is not None else live(options, asked)
 
 
 def parse_header(field: str) -> tuple[str, str]:
@@ -114,7 +118,45 @@ def live(options: Options, asked: Asked) -> int:
         for problem in problems or ["no worker has answered"]:
             output.print_error(problem)
         return EXIT_INVALID
-    show(decisions, problems, everything=asked.everything)
+    show(decisions, problems, everything=asked.everything, id_given=bool(asked.request_id))
+    return 0
+
+
+def offline(options: Options, asked: Asked, file: str) -> int:
+    from msgspec import to_builtins
+    from msgspec.structs import replace
+
+    from proxy.config.validate import check
+    from proxy.offline import Offline
+    from proxy.questions import question_of
+
+    loaded = check(file)
+    if loaded.config is None:
+        for problem in loaded.problems:
+            print(output.printable(str(problem)))
+        return EXIT_INVALID
+    try:
+        question = question_of(
+            asked.method,
+            asked.url,
+            asked.headers,
+            asked.client or LOCAL,
+            asked.body_size,
+            asked.listener,
+            asked.request_id,
+            loaded.config.snapshot.listeners,
+        )
+    except ValueError as error:
+        output.print_error(str(error))
+        return EXIT_INVALID
+    if asked.everything:
+        question = replace(question, most_routes=0, most_endpoints=0)
+    with Offline(loaded.config) as plane:
+        decision = plane.ask(question)
+    if options.as_json:
+        output.print_json({"decisions": [to_builtins(decision)], "problems": []})
+    else:
+        show([decision], [], everything=asked.everything, file=file, id_given=bool(asked.request_id))
     return 0
 
 
@@ -191,11 +233,13 @@ def _values(answer: Any, key: str, kind: type, admin: str) -> list[Any]:
         raise Unreachable(f"the agent at {admin} answers in another form than this program knows: {error}") from None
 
 
-def show(decisions: Sequence[Decision], problems: Sequence[str], *, everything: bool) -> None:
+def show(
+    decisions: Sequence[Decision], problems: Sequence[str], *, everything: bool, file: str = "", id_given: bool = True
+) -> None:
     from proxy.cli.narrative import tell
 
     page = new_page()
-    tell(page, decisions, problems=problems, everything=everything)
+    tell(page, decisions, problems=problems, everything=everything, file=file, id_given=id_given)
     print_page(page)
 
 

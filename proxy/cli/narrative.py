@@ -19,6 +19,7 @@ from mesh.verdict import Verdict
 from proxy.cli import headlines
 from proxy.cli.because import (
     because,
+    first_word,
     in_number,
     joined_target,
     status_text,
@@ -42,13 +43,16 @@ STRONG = "bold"
 NOT_ASKED = ("wrong version", "not in subset")
 
 DEFAULT = "default"
+# How a value ends that limits nothing.
+UNLIMITED = "no limit"
 
+# What follows a state of affinity, with the address of the endpoint where there is one.
 AFFINITY = {
-    "kept": "its endpoint takes it",
-    "new": "the client is bound with this answer",
-    "broken": "its endpoint takes no requests, so it is bound anew",
-    "none": "nothing in the request that it could follow from",
-    "refused": "its endpoint takes no requests, and strict says that no other one may",
+    "kept": "kept at {}",
+    "new": "new, bound to {} from now on",
+    "broken": "broken, bound to {} instead",
+    "none": "none",
+    "refused": "refused",
 }
 
 
@@ -85,18 +89,21 @@ def tell(
     problems: Sequence[str] = (),
     everything: bool = False,
     file: str = "",
+    id_given: bool = True,
 ) -> None:
     """The story of at least one decision; it is told of the first, and where others differ that is said. `file`: what
-    decided, if nothing that runs did."""
+    decided, if nothing that runs did. id_given: the request id was part of the question, not made for it."""
     decision = decisions[0]
     places = Places(decision)
     headline(page, decisions)
     if file:
         page.headline(text(f"by {file} alone: every endpoint is taken for healthy and idle", DIM))
-    request(page, decision, places)
+    request(page, decision, [name for name in places.files() if name != file], id_given)
     routes(page, decision, places, everything)
     before = [phase for phase in decision.phases if phase.owner.startswith("route ")]
     after = [phase for phase in decision.phases if not phase.owner.startswith("route ")]
+    if not decision.splits:
+        before, after = [*before, *after], []
     filters(page, before, everything)
     for view in decision.splits:
         split(page, view)
@@ -104,7 +111,8 @@ def tell(
     affinity(page, decision)
     endpoints(page, decision, everything)
     workers(page, decisions)
-    limits(page, decision.settings, places, everything)
+    if everything or decision.outcome != "answer" or any(each.origin != DEFAULT for each in decision.settings):
+        limits(page, decision.settings, places, everything)
     retry(page, decision)
     head(page, decision)
     for problem in problems:
@@ -142,7 +150,7 @@ def outcome_of(decision: Decision) -> str:
 # --- how the request was understood ------------------------------------------------------------------------------
 
 
-def request(page: Page, decision: Decision, places: Places) -> None:
+def request(page: Page, decision: Decision, files: Sequence[str], id_given: bool) -> None:
     question = decision.question
     page.begin("Request")
     rows: list[tuple[str, Text]] = []
@@ -156,12 +164,12 @@ def request(page: Page, decision: Decision, places: Places) -> None:
         size = f"{question.body_size:,} bytes" if question.body_size > 0 else "of unknown length"
         rows.append(("body", text(size)))
     if decision.request_id:
-        rows.append(("id", _id(decision)))
+        rows.append(("id", _id(decision, id_given)))
     where = [f"listener {decision.listener}"] if decision.listener else []
     if decision.config_version:
         where.append(f"version {decision.config_version} of the configuration")
     rows.append(("at", text(", ".join(where))))
-    rows += [("file" if number == 0 else "", text(file)) for number, file in enumerate(places.files())]
+    rows += [("file" if number == 0 else "", text(file)) for number, file in enumerate(files)]
     page.table(
         (Column(8), Column(page.room)),
         [(text(name, DIM), value) for name, value in rows if value.plain],
@@ -180,14 +188,14 @@ def _client(decision: Decision) -> Text:
     return text(decision.client)
 
 
-def _id(decision: Decision) -> Text:
-    if decision.request_id == decision.question.request_id:
-        return text(decision.request_id)
+def _id(decision: Decision, id_given: bool) -> Text:
     if any(
         name.lower() == "x-request-id" and value == decision.request_id for name, value in decision.question.headers
     ):
         return joined([text(decision.request_id), text("given by a trusted proxy", DIM)], ", ")
-    return joined([text(decision.request_id), text("made for this question", DIM)], ", ")
+    if id_given:
+        return text(decision.request_id)
+    return joined([text(decision.request_id), text("new for this question", DIM)], ", ")
 
 
 def _query(decision: Decision) -> str:
@@ -229,8 +237,8 @@ def _nearer(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _word(verdict: Verdict) -> str:
-    """What its reason begins with; "" of the winner."""
-    return verdict.reason.partition(":")[0]
+    """What its reason begins with, the same that the agent counts by; "" of the winner."""
+    return first_word(verdict.reason)
 
 
 def _route(page: Page, verdict: Verdict, places: Places) -> tuple[Text, ...]:
@@ -252,10 +260,10 @@ def _route(page: Page, verdict: Verdict, places: Places) -> tuple[Text, ...]:
 
 
 def filters(page: Page, phases: Sequence[PhaseVerdict], everything: bool) -> None:
-    if not phases:
+    told = [phase for phase in phases if everything or _says_something(phase)]
+    if not phases or (not told and all(phase.detail for phase in phases)):
         return
     page.begin("Filters")
-    told = [phase for phase in phases if everything or _says_something(phase)]
     page.table(
         (Column(1), Column(16), Column(24), Column(page.room, gives=True)),
         [
@@ -268,7 +276,7 @@ def filters(page: Page, phases: Sequence[PhaseVerdict], everything: bool) -> Non
             for phase in told
         ],
     )
-    rest = [phase.name for phase in phases if phase not in told]
+    rest = [phase.name for phase in phases if phase not in told and not phase.detail]
     if rest:
         page.add(text(f"passed{' as well' if told else ''}: {', '.join(rest)}", DIM), indent=8)
 
@@ -279,20 +287,25 @@ ANSWER_WORDS = {"redirect": "redirects it", "direct_response": "answers it"}
 
 
 def _says_something(phase: PhaseVerdict) -> bool:
+    if phase.result == "pass" and phase.detail.endswith(UNLIMITED):
+        return False
     return phase.result != "pass" or bool(phase.detail) or phase.limit >= 0
 
 
 def _verdict_mark(page: Page, phase: PhaseVerdict) -> Text:
     if phase.result == "answer":
-        return text(page.marks.no, BAD)
+        wanted = phase.name in ANSWER_WORDS
+        return text(page.marks.arrow, GOOD) if wanted else text(page.marks.no, BAD)
     return text(page.marks.yes, RESULTS.get(phase.result, ""))
 
 
 def _said(phase: PhaseVerdict) -> Text:
-    """What it does, how much of its limit is used, and why."""
+    """What it does, and why, or how much of its limit is used."""
     word = ANSWER_WORDS.get(phase.name, "ends it here") if phase.result == "answer" else RESULT_WORDS.get(phase.result)
-    done = text(phase.result if word is None else word, RESULTS.get(phase.result, ""))
-    return joined([done, _use(phase), text(phase.detail, DIM if phase.result == "pass" else "")], ", ")
+    style = GOOD if phase.name in ANSWER_WORDS else RESULTS.get(phase.result, "")
+    done = text(phase.result if word is None else word, style)
+    why = phase.detail or _use(phase)
+    return joined([done, text(why, DIM if phase.result == "pass" else "")], ": ")
 
 
 def _use(phase: PhaseVerdict) -> str:
@@ -392,10 +405,8 @@ def affinity(page: Page, decision: Decision) -> None:
         return
     page.begin("Affinity")
     style = {"kept": GOOD, "broken": WARN, "refused": BAD}.get(view.state, "")
-    sentence = [text(view.by, STRONG), text(AFFINITY.get(view.state, view.state), style), text(view.endpoint)]
-    page.add(joined([joined(sentence[:2], ": "), sentence[2]], ", "))
-    if view.detail:
-        page.add(text(view.detail, DIM))
+    said = text(AFFINITY.get(view.state, view.state).replace("{}", view.endpoint or "nothing"), style)
+    page.add(joined([text(view.by, STRONG), said, text(view.detail, DIM)], ": "))
     _cookies(page, decision)
 
 
@@ -410,11 +421,14 @@ def endpoints(page: Page, decision: Decision, everything: bool) -> None:
         return
     page.begin("Endpoints")
     page.add(_strategy(decision))
-    if decision.balance is not None and decision.balance.note:
-        page.add(text(decision.balance.note, WARN))
+    if decision.balance is not None:
+        if decision.balance.score_of and any(each.score is not None for each in decision.endpoints):
+            page.add(text(f"score: {decision.balance.score_of}", DIM), indent=7)
+        if decision.balance.note:
+            page.add(text(decision.balance.note, WARN))
     listed, rest = _listed(decision.endpoints, everything)
     if listed:
-        page.table(*_endpoint_table(page, listed))
+        page.table(*_endpoint_table(page, listed, everything))
     rest_counts = ", ".join(f"{count:,} {state}" for state, count in rest.most_common())
     if decision.more_endpoints:
         rest_counts = ", ".join(part for part in (rest_counts, f"{decision.more_endpoints:,} more") if part)
@@ -422,7 +436,9 @@ def endpoints(page: Page, decision: Decision, everything: bool) -> None:
         page.add(text(f"not listed: {rest_counts} (--all lists them)", DIM), indent=12)
 
 
-def _endpoint_table(page: Page, listed: Sequence[EndpointReport]) -> tuple[list[Column], list[list[Text]]]:
+def _endpoint_table(
+    page: Page, listed: Sequence[EndpointReport], everything: bool
+) -> tuple[list[Column], list[list[Text]]]:
     """Columns that would say the same of each endpoint, or nothing, are left out."""
     cells: list[tuple[str, Column, list[str]]] = [
         ("endpoint", Column(40, gives=True), [each.address for each in listed]),
@@ -451,22 +467,21 @@ def _endpoint_table(page: Page, listed: Sequence[EndpointReport]) -> tuple[list[
         style = GOOD if each.picked else "" if each.usable and not each.full else DIM
         mark = text(page.marks.arrow if each.picked else "", GOOD)
         state = text(each.state, STYLES.get(each.state, style))
-        rows.append(
-            [mark, *(text(values[number], style) for _, _, values in shown), joined([state, _state_detail(each)])]
-        )
+        # How those are that were not asked does not matter to this request.
+        detail = _state_detail(each) if everything or each.state not in NOT_ASKED else Text("")
+        state = joined([state, detail], " " if detail.plain.startswith("for ") else ", ")
+        rows.append([mark, *(text(values[number], style) for _, _, values in shown), state])
     return columns, rows
 
 
 def _strategy(decision: Decision) -> Text:
+    """Whose endpoints these are and what chooses among them."""
     balance = decision.balance
-    parts = [text(f"of {target_of(decision)}")]
-    if balance is not None:
-        parts.append(text(balance.strategy, STRONG))
-        if balance.key:
-            parts.append(text(f"by {balance.key}"))
-        if balance.score_of:
-            parts.append(text(f"compares {balance.score_of}"))
-    return joined(parts, ", ")
+    of = text(f"of {target_of(decision)}")
+    if balance is None:
+        return of
+    key = text(f"with the key {balance.key}" if balance.key else "")
+    return joined([of, joined([text("by"), text(balance.strategy, STRONG), key])], ", ")
 
 
 def _listed(reports: Sequence[EndpointReport], everything: bool) -> tuple[list[EndpointReport], Counter[str]]:
@@ -510,9 +525,9 @@ def workers(page: Page, decisions: Sequence[Decision]) -> None:
     if len(groups) == 1:
         return
     versions = {version for _, _, version in groups}
-    outcomes = {(outcome, route) for outcome, route, _ in groups}
+    picks = {decision.endpoint for decision in decisions}
     page.begin("Workers")
-    if len(outcomes) > 1:
+    if len(picks) > 1 and all(picks):
         page.add(text("each picks by what it has done before, so they differ:", DIM))
     page.table(
         (Column(30), Column(1), Column(page.room, gives=True), Column(24)),
@@ -543,25 +558,30 @@ def numbers_text(numbers: Iterable[int]) -> str:
 
 
 def limits(page: Page, settings: Sequence[Setting], places: Places, everything: bool) -> None:
+    """By what they come from, in the order in which a request meets them."""
     if not settings:
         return
     page.begin("Limits")
-    chosen = [setting for setting in settings if everything or setting.origin != DEFAULT]
-    page.table(
-        (Column(28), Column(24, gives=True), Column(24, gives=True), Column(26)),
-        [
-            (
-                text(setting.name),
-                text(setting.value, STRONG),
-                text(f"from {setting.origin}" if setting.origin else "", DIM),
-                places.of(setting.position),
-            )
-            for setting in chosen
-        ],
-    )
-    rest = [f"{setting.name} {setting.value}" for setting in settings if setting not in chosen]
+    origins = dict.fromkeys(setting.origin for setting in settings if everything or setting.origin != DEFAULT)
+    rows: list[tuple[Text, ...]] = []
+    for origin in origins:
+        own = [setting for setting in settings if setting.origin == origin]
+        where = {str(setting.position): places.of(setting.position) for setting in own}
+        at = next(iter(where.values())) if len(where) == 1 else Text("")
+        rows.append((joined([text("from", DIM), text(origin)]), Text(""), at))
+        for setting in own:
+            place = Text("") if len(where) == 1 else places.of(setting.position)
+            rows.append((text(f"  {setting.name}"), text(setting.value, STRONG), place))
+    page.table((Column(44, gives=True), Column(30, gives=True), Column(26)), rows)
+    rest = [f"{each.name} {each.value}" for each in settings if each.origin not in origins and _limits_something(each)]
     if rest:
         page.add(text(f"by default: {', '.join(rest)}", DIM), indent=12)
+
+
+def _limits_something(setting: Setting) -> bool:
+    """Whether a default is worth a word: not what is off, nor what nothing of is used yet."""
+    value = setting.value
+    return setting.name == "timeout" or not (value == "none" or UNLIMITED in value or value.startswith("0 of "))
 
 
 def retry(page: Page, decision: Decision) -> None:
@@ -576,7 +596,7 @@ def retry(page: Page, decision: Decision) -> None:
     could = "this request could be sent again" if view.repeatable else "not sent again once an endpoint may have got it"
     page.add(joined([text(could, "" if view.repeatable else WARN), text(view.why)], ": "))
     if view.budget:
-        page.add(text(view.budget, DIM))
+        page.add(text(f"budget: {view.budget.removeprefix('budget: ')}", DIM))
 
 
 HEAD_STYLES = {headlines.ADDED: "green", headlines.CHANGED: WARN, headlines.REMOVED: "red"}

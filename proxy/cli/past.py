@@ -147,7 +147,8 @@ def what_happened(record: Record) -> str:
         through = f"{took}{f' for {target}' if target else ''}"
         if record.upstream_status:
             through += f", {record.endpoint} answered {status_text(record.upstream_status)}"
-        sentence = f"It ended with {ended}: {through}" + (f", and {reason}" if reason else "")
+        verb = "ended" if record.endpoint or not record.status else "was answered here"
+        sentence = f"It {verb} with {ended}: {through}" + (f", and {reason}" if reason else "")
     if record.tried:
         sentence += f", after {', '.join(record.tried)} had failed it"
     if record.retry_denied:

@@ -52,7 +52,7 @@ def forwarded() -> Decision:
         outcome="forward",
         routes=(
             Verdict(route="health", order=0, reason="path: /api/v2/items is not exact /health", position=at(12)),
-            Verdict(route="beta", order=1, reason="header: x-beta is missing, expected 1", position=at(15)),
+            Verdict(route="beta", order=1, reason="header x-beta: absent", position=at(15)),
             Verdict(route="api", order=2, wins=True, position=at(21)),
             Verdict(route="default", order=3, reason="outranked: api comes first", position=at(30)),
         ),
@@ -60,13 +60,23 @@ def forwarded() -> Decision:
         route="api",
         rule_source=f"{FILE}:21",
         phases=(
-            PhaseVerdict(name="access", owner="route api", detail="203.0.113.9 is in 203.0.113.0/24"),
-            PhaseVerdict(name="max_body", owner="route api", limit=1_048_576, used=2048),
-            PhaseVerdict(name="rate_limit", owner="service web", detail="by client_ip", limit=100, used=3),
+            PhaseVerdict(name="access", owner="route api", detail="203.0.113.9 is in allow 203.0.113.0/24"),
             PhaseVerdict(
-                name="fault", owner="service web", result="delay", detail="0.2 s of delay, drawn 0.0031 below 1 %"
+                name="max_body", owner="route api", detail="2048 bytes of 1048576", limit=1_048_576, used=2048
             ),
-            PhaseVerdict(name="mirror", owner="service web", result="copy", detail="to shadow, drawn 0.02 below 5 %"),
+            PhaseVerdict(
+                name="rate_limit",
+                owner="service web",
+                detail="100 requests per 1 s: 17 of 20 at once left for client_ip 203.0.113.9",
+                limit=20,
+                used=3,
+            ),
+            PhaseVerdict(
+                name="fault", owner="service web", result="delay", detail="drew 0.31 of 100, 1 % are hit: 0.2 s"
+            ),
+            PhaseVerdict(
+                name="mirror", owner="service web", result="copy", detail="drew 2.00 of 100, 5 % are copied to shadow"
+            ),
         ),
         splits=(
             SplitView(
@@ -81,8 +91,8 @@ def forwarded() -> Decision:
         ),
         service="web",
         version="v2",
-        affinity=AffinityView(by="cookie hm", state="new", endpoint="10.0.0.3:80"),
-        balance=Balance(strategy="least_connections", score_of="requests under way, by weight"),
+        affinity=AffinityView(by="cookie hm", state="new", endpoint="10.0.0.3:80", detail="the answer sets the cookie"),
+        balance=Balance(strategy="least_connections", score_of="requests under way / weight, the lowest wins"),
         endpoints=(
             EndpointReport(id="web-1", address="10.0.0.1:80", version="v1", state="wrong version", usable=False),
             EndpointReport(id="web-3", address="10.0.0.3:80", version="v2", load=2, score=3.0, picked=True),
@@ -92,13 +102,13 @@ def forwarded() -> Decision:
                 address="10.0.0.5:80",
                 version="v2",
                 state="ejected",
-                detail="ejected for another 12.0 s",
+                detail="for another 12.0 s",
                 usable=False,
             ),
             EndpointReport(id="web-6", address="10.0.0.6:80", version="v2", state="draining", usable=False, load=1),
         ),
         endpoint="10.0.0.3:80",
-        why="it has the fewest requests under way (3 against 8)",
+        why="fewest requests under way for its weight: 3 (of 2 endpoints)",
         settings=(
             Setting(name="timeout", value="5s", origin="route api", position=at(24)),
             Setting(name="retry.per_try_timeout", value="1s", origin="service web", position=at(52)),
@@ -106,12 +116,12 @@ def forwarded() -> Decision:
             Setting(name="timeouts.response_header", value="off", origin="default"),
         ),
         retry=RetryView(
-            policy="at most 3 times on 5xx, connect-failure",
+            policy="up to 3 on 5xx, connect-failure, 1s each, after 25ms to 250ms",
             owner="service web",
             most=3,
             repeatable=False,
-            why="POST is not idempotent",
-            budget="budget: 4 of 25 retries used in the last 10 s",
+            why="POST is not idempotent, and the endpoint may have acted on it (post_bytes_sent)",
+            budget="21 left of 20 % of the requests of 10s, and 10 of the floor of 10 a second",
         ),
         head=(
             "POST /app/v2/items?q=1 HTTP/1.1",
@@ -193,12 +203,12 @@ def limited() -> Decision:
         flag="RL",
         detail="too many requests",
         phases=(
-            PhaseVerdict(name="access", owner="route api", detail="203.0.113.9 is in 203.0.113.0/24"),
+            PhaseVerdict(name="access", owner="route api", detail="203.0.113.9 is in allow 203.0.113.0/24"),
             PhaseVerdict(
                 name="rate_limit",
                 owner="route api",
                 result="answer",
-                detail="the next one may come in 0.4 s",
+                detail="100 requests per 1 s: 0 of 100 at once left, the next in 0.400 s",
                 limit=100,
                 used=100,
             ),
@@ -227,7 +237,7 @@ def redirected() -> Decision:
         detail="",
         phases=(
             PhaseVerdict(
-                name="redirect", owner="route api", result="answer", detail="Location: https://shop.local/api/v2/items"
+                name="redirect", owner="route api", result="answer", detail="301 to https://shop.local/api/v2/items"
             ),
         ),
     )

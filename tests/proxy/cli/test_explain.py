@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -14,6 +16,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from mesh.decision import Decision
 from mesh.retry import DENIALS
 from proxy.cli.main import cli
 from proxy.cli.timeline import cells_of, parts_of
@@ -166,6 +169,127 @@ def test_json_is_the_answer_of_the_api(run: Any, agent: Agent, decision: Any) ->
     answer = json.loads(run("GET", "/", "--json"))
     assert answer["problems"] == ["p"]
     assert [msgspec.convert(each, type(decision)) for each in answer["decisions"]] == [decision]
+
+
+# --- by a file -----------------------------------------------------------------------------------------------------
+
+SHOP = """
+trusted_proxies: [ 10.0.0.0/8 ]
+listeners:
+  - name: web
+    address: 127.0.0.1:8080
+    routes:
+      - name: old
+        match: { host: old.local }
+        filters: [ { redirect: { host: shop.local, status: 301 } } ]
+      - name: limited
+        match: { host: shop.local, path_prefix: /limited }
+        service: web
+        filters: [ { rate_limit: { requests: 5, per: 1s } }, { max_body: 10 } ]
+      - name: api
+        match: { host: shop.local, path_prefix: /api, methods: [ GET, POST ] }
+        service: api
+        filters: [ { request_headers: { set: { x-env: demo }, remove: [ x-debug ] } } ]
+services:
+  web: { endpoints: [ { id: w1, address: 127.0.0.1:9001 } ] }
+  api:
+    traffic_split: [ { version: v1, weight: 80 }, { version: v2, weight: 20 } ]
+    endpoints:
+      - { id: a1, address: 127.0.0.1:9011, version: v1 }
+      - { id: a2, address: 127.0.0.1:9012, version: v2 }
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "80")
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP)
+    return str(file)
+
+
+def test_a_file_decides_alone(run: Any, shop: str) -> None:
+    out = run("-c", shop, "POST", "http://shop.local/api//x?q=1", "-H", "X-Debug: 1", "--body-size", "7", "--id", "one")
+    first, second = out.splitlines()[:2]
+    assert first.startswith("POST shop.local/api/x?q=1 → api v")
+    assert second.startswith("by ")
+    assert "every endpoint is taken for healthy and idle" in " ".join(out.split())
+    assert "/api/x?q=1, normalised from /api//x?q=1" in out
+    assert re.search(r"→  api +wins +shop\.yaml:14", out)
+    assert re.search(r"old +host: shop\.local is not old\.local +shop\.yaml:7", out)
+    assert "+ x-env: demo" in out
+    assert "- X-Debug: 1" in out
+    assert "not sent again once an endpoint may have got it" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_the_same_id_draws_the_same(run: Any, shop: str) -> None:
+    def draw(identity: str) -> tuple[float, str]:
+        answer = json.loads(run("-c", shop, "http://shop.local/api", "--id", identity, "--json"))
+        [decision] = answer["decisions"]
+        return decision["splits"][0]["number"], decision["version"]
+
+    drawn = [draw(f"id-{n}") for n in range(8)]
+    assert drawn == [draw(f"id-{n}") for n in range(8)]
+    assert all(version == ("v1" if number < 0.8 else "v2") for number, version in drawn)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome", "sentence"),
+    [
+        (("http://none.local/",), "404 Not Found (NR)", "no route of listener web takes it"),
+        (("http://old.local/x",), "301 Moved Permanently", "http://shop.local/x"),
+        (("POST", "http://shop.local/limited", "--body-size", "11"), "413 ", "max_body of route limited"),
+        (("http://shop.local/limited",), "web at 127.0.0.1:9001", "route limited"),
+        (("http://shop.local/a%2Fb",), "400 Bad Request (DPE)", "before any route was asked"),
+    ],
+)
+def test_stories_that_end_elsewhere(
+    run: Any, shop: str, arguments: tuple[str, ...], outcome: str, sentence: str
+) -> None:
+    out = run("-c", shop, *arguments)
+    assert outcome in out.splitlines()[0]
+    assert sentence in " ".join(out.split())
+
+
+def test_json_of_a_file_is_of_the_same_form(run: Any, shop: str) -> None:
+    answer = json.loads(run("-c", shop, "/api", "-H", "Host: shop.local", "--json", "--all"))
+    assert answer["problems"] == []
+    [decision] = [msgspec.convert(each, Decision) for each in answer["decisions"]]
+    assert decision.question.most_routes == decision.question.most_endpoints == 0
+    assert (decision.route, decision.client, decision.hidden) == ("api", "127.0.0.1", ())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("/", "--from", "x"), "x"),
+        (("nonsense",), "nonsense"),
+        (("GE T", "/"), "GE T"),
+        (("/", "--listener", "none"), "listener 'none' is none, expected one of web (127.0.0.1:8080)"),
+        (("/", "-H", "a b: c"), "a b"),
+        (("/", "-H", "x: a\nb"), "x"),
+        (("/", "-H", "Content-Length: 3"), "Content-Length is not expected"),
+        (("/", "--id", "two words"), "'two words' is not a request id"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(run: Any, shop: str, arguments: tuple[str, ...], sentence: str) -> None:
+    out = run("-c", shop, *arguments, code=1)
+    assert out.startswith("hivemesh: ")
+    assert sentence in out
+    assert len(out.splitlines()) == 1
+
+
+def test_problems_of_the_file_are_printed_as_check_does(run: Any, shop: str, capsys: Any) -> None:
+    Path(shop).write_text(SHOP.replace("rate_limit", "rate_limt"))
+    out = run("-c", shop, "/", code=1)
+    assert cli(["check", shop]) == 1
+    assert out == capsys.readouterr().out
+    assert "shop.yaml:13:" in out
+
+
+def test_a_file_that_is_not_there(run: Any, tmp_path: Path) -> None:
+    assert "none.yaml" in run("-c", str(tmp_path / "none.yaml"), "/", code=1)
 
 
 # --- a past request ------------------------------------------------------------------------------------------------

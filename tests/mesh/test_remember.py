@@ -156,6 +156,17 @@ def test_a_table_in_the_making_is_ready_when_it_would_have_been() -> None:
         assert found is not None and other is not None and found.endpoint.id == other.endpoint.id
 
 
+def test_a_table_that_was_made_for_a_question_is_not_used_when_things_have_changed() -> None:
+    ring = LoadBalancingStrategy.RING_HASH
+    quiet, probed = (make_balancer(ring, places(3), 0, Balancing(), draws=Draws(1)) for _ in range(2))
+    asked(probed, keyed(1), None, 0)
+    for balancer in (quiet, probed):
+        balancer.exchange((), [place(f"new{number}") for number in range(9)])
+    for number in range(9):
+        found, other = probed.pick(keyed(number), None, 0), quiet.pick(keyed(number), None, 0)
+        assert found is not None and other is not None and found.endpoint.id == other.endpoint.id
+
+
 def test_among_many_by_deadline() -> None:
     quiet, probed = (
         make_balancer(LoadBalancingStrategy.WEIGHTED_ROUND_ROBIN, places(200, 2), 3, draws=Draws(2)) for _ in range(2)

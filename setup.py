@@ -19,6 +19,7 @@ KERNELS = [
     "proxy/kernel/dnswire.pyx",
     "proxy/kernel/emit.pyx",
     "proxy/kernel/entropy.pyx",
+    "proxy/kernel/ledger.pyx",
     "proxy/kernel/limits.pyx",
     "proxy/kernel/netio.pyx",
     "proxy/kernel/scan.pyx",

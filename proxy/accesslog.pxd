@@ -35,4 +35,7 @@ cdef class AccessLog:
     @cython.locals(wall=int64_t)
     cdef write_time(self, int64_t micros)
     cdef write_quoted(self, bytes value)
-    cdef bytes route_part(self, RouteRuntime route)
+
+
+cpdef bytes route_part(RouteRuntime route)
+cpdef bytes endpoint_part(EndpointRuntime endpoint)

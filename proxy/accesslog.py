@@ -30,6 +30,22 @@ MICROS = 1_000_000
 BLOCK = 16 * 1024
 
 
+def route_part(route: RouteRuntime) -> bytes:
+    """Its name and its place in the configuration, to stand after a value."""
+    part = b',"route":' + msgspec.json.encode(route.route.name)
+    if route.route.position is not None:
+        part += b',"rule_source":' + msgspec.json.encode(str(route.route.position))
+    return part
+
+
+def endpoint_part(endpoint: EndpointRuntime) -> bytes:
+    """Version and address, to stand after a string that is still open; its own last string stays open too."""
+    part = b'"'
+    if endpoint.endpoint.version:
+        part += b',"version":' + msgspec.json.encode(endpoint.endpoint.version)
+    return part + b',"endpoint":' + msgspec.json.encode(endpoint.address.text)[:-1]
+
+
 class AccessLog:
     """Writes the exchanges that pass the filters of `settings`."""
 
@@ -150,7 +166,7 @@ class AccessLog:
         if route is not None:
             out.append(b'"')
             if route.log_part is None:
-                route.log_part = self.route_part(route)
+                route.log_part = route_part(route)
             out.append(route.log_part)
             if exchange.service is not None:
                 out.append(b',"service":"')
@@ -160,7 +176,7 @@ class AccessLog:
         endpoint = exchange.endpoint
         if endpoint is not None:
             if endpoint.log_part is None:
-                endpoint.log_part = self.endpoint_part(endpoint)
+                endpoint.log_part = endpoint_part(endpoint)
             out.append(endpoint.log_part)
         elif exchange.version:
             out.append(b'","version":"')
@@ -204,19 +220,6 @@ class AccessLog:
             out.append(b'"}\n')
         else:
             out.append(b"}\n")
-
-    def route_part(self, route: RouteRuntime) -> bytes:
-        part = b',"route":' + msgspec.json.encode(route.route.name)
-        if route.route.position is not None:
-            part += b',"rule_source":' + msgspec.json.encode(str(route.route.position))
-        return part
-
-    def endpoint_part(self, endpoint: EndpointRuntime) -> bytes:
-        """Version and address, to stand after a string that is still open; its own last string stays open too."""
-        part = b'"'
-        if endpoint.endpoint.version:
-            part += b',"version":' + msgspec.json.encode(endpoint.endpoint.version)
-        return part + b',"endpoint":' + msgspec.json.encode(endpoint.address.text)[:-1]
 
     def write_quoted(self, value: bytes | None) -> None:
         self.lines.append(b' "')

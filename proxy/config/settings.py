@@ -42,7 +42,7 @@ LARGEST_HELLO = 64 * KIB
 # A worker gives two signs of life a second.
 SHORTEST_HANG = 1.0
 LARGEST_BODY = 1 << 50
-# A record that says all that it may takes some 3 KiB, so that a worker's rings stay below 400 MiB.
+# A record takes 1 KiB, so that the two rings of a worker stay below 128 MiB.
 MOST_RECORDS = 65_536
 
 LIMITS = StructRecord(

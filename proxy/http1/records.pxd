@@ -2,54 +2,27 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from mesh.hashing cimport hash_bytes
+from proxy.accesslog cimport endpoint_part, route_part
 from proxy.http1.parties cimport Exchange, RouteRuntime
+from proxy.kernel.ledger cimport Ledger
 from proxy.kernel.scan cimport Head
 from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
 
 
 cdef int USER_AGENT
-cdef Py_ssize_t MOST_METHOD, MOST_TARGET, MOST_HOST, MOST_AGENT, MOST_ADDRESS, MOST_DETAIL
+cdef int STARTED, RECEIVED, ASSIGNED, CONNECTED, FIRST_BYTE, FINISHED, STATUS, UPSTREAM_STATUS, ATTEMPTS, RETRIES, MINOR
+cdef int PROBING, BYTES_IN, BYTES_OUT, BODY_BYTES, CONFIG_VERSION
+cdef int REQUEST_ID, TRACEPARENT, METHOD, HOST, TARGET, CLIENT, PEER, AGENT, FLAGS, DETAIL, DENIED, WANTED, LISTENER
+cdef int SERVICE, VERSION, TRIED, ROUTE_PART, ENDPOINT_PART, ROUTE, ENDPOINT
+cdef Py_ssize_t MOST_ID, MOST_METHOD, MOST_TARGET, MOST_TEXT, MOST_PART
 
 
-@cython.final
-@cython.no_gc
+@cython.locals(head=Head, route=RouteRuntime, service=ServiceRuntime, endpoint=EndpointRuntime, part=bytes, peer=bytes, upstream_status=int)
+cpdef write(Ledger lines, Py_ssize_t line, Exchange exchange, int64_t config_version)
+
+
 cdef class Kept:
-    cdef readonly int64_t started
-    cdef readonly int64_t received
-    cdef readonly int64_t assigned
-    cdef readonly int64_t connected
-    cdef readonly int64_t first_byte
-    cdef readonly int64_t finished
-    cdef readonly int64_t bytes_in
-    cdef readonly int64_t bytes_out
-    cdef readonly int64_t body_bytes
-    cdef readonly int64_t config_version
-    cdef readonly int status
-    cdef readonly int upstream_status
-    cdef readonly int attempts
-    cdef readonly int retries
-    cdef readonly int minor
-    cdef readonly bint probing
-    cdef readonly bytes request_id
-    cdef readonly bytes traceparent
-    cdef readonly bytes method
-    cdef readonly bytes host
-    cdef readonly bytes target
-    cdef readonly bytes client
-    cdef readonly bytes peer
-    cdef readonly bytes user_agent
-    cdef readonly str flags
-    cdef readonly str detail
-    cdef readonly str denied
-    cdef readonly str wanted
-    cdef readonly str listener
-    cdef readonly str route
-    cdef readonly object position
-    cdef readonly str service
-    cdef readonly str version
-    cdef readonly str endpoint
-    cdef readonly tuple tried
-    @cython.locals(head=Head, agent=bytes, route=RouteRuntime, service=ServiceRuntime, endpoint=EndpointRuntime)
+    cdef readonly Ledger line
     cpdef take(self, Exchange exchange, int64_t config_version)
 
 
@@ -66,14 +39,14 @@ cdef class Versions:
 @cython.final
 cdef class Ring:
     cdef readonly Py_ssize_t size
-    cdef readonly list entries
+    cdef readonly Py_ssize_t used
     cdef readonly Py_ssize_t oldest
-    @cython.locals(kept=Kept)
-    cpdef Kept next(self)
-    cpdef list in_order(self)
-    cpdef resize(self, Py_ssize_t size)
-    @cython.locals(kept=Kept)
+    cdef readonly Ledger lines
+    @cython.locals(line=Py_ssize_t)
+    cpdef put(self, Exchange exchange, int64_t config_version)
+    @cython.locals(line=Py_ssize_t)
     cpdef list named(self, bytes request_id)
+    cpdef int64_t finished(self, Py_ssize_t line) except -1
 
 
 @cython.final
@@ -89,5 +62,4 @@ cdef class Records:
     cpdef keep(self, Exchange exchange)
 
 
-cpdef bytes cut(bytes text, Py_ssize_t most)
 cpdef bint is_error(Exchange exchange) except -1

@@ -1,34 +1,76 @@
 """The requests that ended last, kept for whoever asks why they went where they went.
 
 Two rings per worker: one of sampled requests, and one of those in which something went wrong, so that successes never
-push those out. An entry is filled where the request ends and filled again when the ring has come round: nothing is made
-for a request but what is copied out of its head. It becomes a `Record` when somebody wants it.
+push those out. A ring is a ledger (proxy/kernel/ledger): where a request ends, what there is to say of it is written
+over the oldest line, and nothing is made for it. A line becomes a `Record` when somebody wants it.
 
-An entry holds text and numbers, never an endpoint, a service or a route: those die when their last stream ends, and
-release their row of statistics then. Text that a client chooses is cut, so that the ring is bounded in bytes too.
+A line holds text and numbers, never an endpoint, a service or a route: those die when their last stream ends, and
+release their row of statistics then. A line has 1 KiB; text that a client chooses is cut.
 """
 
 from __future__ import annotations
 
 import time
 
-from discovery.model import Position, RecordSettings
+import msgspec
+
+from discovery.model import RecordSettings
 from mesh.hashing import hash_bytes
 from mesh.record import Record
+from proxy.accesslog import endpoint_part, route_part
 from proxy.http1.codes import USER_AGENT
 from proxy.http1.parties import Exchange
+from proxy.kernel.ledger import Ledger
 
-# What is kept of a text at most (bytes; characters of a detail), see docs/guide/api.md. Targets of 512 bytes are
-# longer than nearly all; a name in DNS has 253.
+# What is kept of a text at most (bytes), see docs/guide/api.md. Targets of 512 bytes are longer than nearly all; a name
+# in DNS has 253. A line has 814 for all of them, and what is written last makes do with what is left.
+MOST_ID = 128
 MOST_METHOD = 32
 MOST_TARGET = 512
-MOST_HOST = 256
-MOST_AGENT = 256
-MOST_ADDRESS = 64
-MOST_DETAIL = 256
-MOST_TRIED = 8  # endpoints
+MOST_TEXT = 256
+MOST_PART = 320
 
-# Why an entry is kept, as Record.kept has it.
+# Where things stand in a line: numbers ...
+STARTED = 0  # times are microseconds of the monotonic clock, as the exchange has them
+RECEIVED = 1
+ASSIGNED = 2
+CONNECTED = 3
+FIRST_BYTE = 4
+FINISHED = 5
+STATUS = 6
+UPSTREAM_STATUS = 7
+ATTEMPTS = 8
+RETRIES = 9
+MINOR = 10  # of HTTP/1.x
+PROBING = 11
+BYTES_IN = 12
+BYTES_OUT = 13
+BODY_BYTES = 14
+CONFIG_VERSION = 15
+# ... and texts.
+REQUEST_ID = 0
+TRACEPARENT = 1
+METHOD = 2
+HOST = 3
+TARGET = 4
+CLIENT = 5
+PEER = 6  # nothing where it is the client
+AGENT = 7
+FLAGS = 8
+DETAIL = 9
+DENIED = 10
+WANTED = 11
+LISTENER = 12
+SERVICE = 13
+VERSION = 14  # that was asked for, while there is no endpoint
+TRIED = 15  # addresses, a line each
+# What the access log says of route and endpoint has been formatted once; their names alone, where that is long.
+ROUTE_PART = 16
+ENDPOINT_PART = 17
+ROUTE = 18
+ENDPOINT = 19
+
+# Why a request is kept, as Record.kept has it.
 SAMPLE = "sample"
 ERROR = "error"
 
@@ -39,105 +81,166 @@ HASHES = 2.0**64
 MICROS = 1_000_000
 
 
-def cut(text: bytes, most: int) -> bytes:
-    return text if len(text) <= most else text[:most]
+def write(lines: Ledger, line: int, exchange: Exchange, config_version: int) -> None:
+    """Take down an exchange that ends: it has its head, its client's side and all its times still. `config_version` is
+    what it was decided by."""
+    head = exchange.head
+    lines.begin(line)
+    lines.numbers(STARTED, exchange.started, exchange.received, exchange.assigned, exchange.connected)
+    upstream_status = exchange.upstream_status or exchange.discarded
+    lines.numbers(FIRST_BYTE, exchange.first_byte, exchange.finished, exchange.status, upstream_status)
+    lines.numbers(ATTEMPTS, exchange.attempts, exchange.retries, head.minor, exchange.probing)
+    lines.numbers(BYTES_IN, exchange.bytes_in, exchange.bytes_out, exchange.body_bytes, config_version)
+    # What has to be whole goes first, what is long last.
+    lines.text(REQUEST_ID, exchange.request_id, MOST_ID)
+    route = exchange.route
+    if route is not None:
+        part = route.log_part
+        if part is None:
+            part = route.log_part = route_part(route)
+        if len(part) <= MOST_PART:
+            lines.text(ROUTE_PART, part, MOST_PART)
+        else:
+            lines.word(ROUTE, route.route.name, MOST_TEXT)
+    endpoint = exchange.endpoint
+    if endpoint is not None:
+        part = endpoint.log_part
+        if part is None:
+            part = endpoint.log_part = endpoint_part(endpoint)
+        if len(part) <= MOST_PART:
+            lines.text(ENDPOINT_PART, part, MOST_PART)
+        else:
+            lines.word(ENDPOINT, endpoint.address.text, MOST_TEXT)
+    elif exchange.version:
+        lines.word(VERSION, exchange.version, MOST_TEXT)
+    service = exchange.service
+    if service is not None:
+        lines.word(SERVICE, service.name, MOST_TEXT)
+    lines.text(TRACEPARENT, exchange.traceparent, MOST_TEXT)
+    lines.word(LISTENER, exchange.listener.name, MOST_TEXT)
+    if exchange.flags:
+        lines.word(FLAGS, exchange.flags, MOST_TEXT)
+    if exchange.denied:
+        lines.word(DENIED, exchange.denied, MOST_TEXT)
+    if exchange.wanted:
+        lines.word(WANTED, exchange.wanted, MOST_TEXT)
+    lines.text(METHOD, exchange.method, MOST_METHOD)
+    lines.text(CLIENT, exchange.client, MOST_TEXT)
+    peer = exchange.downstream.peer
+    if peer is not exchange.client:
+        lines.text(PEER, peer, MOST_TEXT)
+    lines.text(HOST, exchange.host, MOST_TEXT)
+    lines.target(TARGET, head, MOST_TARGET)
+    if exchange.tried is not None:
+        lines.word(TRIED, "\n".join([candidate.endpoint.address for candidate in exchange.tried]), MOST_TEXT)
+    if exchange.detail:
+        lines.word(DETAIL, exchange.detail, MOST_TEXT)
+    lines.field(AGENT, head, USER_AGENT, MOST_TEXT)
+
+
+def read(
+    lines: Ledger, line: int, wall_offset: int, worker: int, why: str = "", headers: tuple[tuple[str, str], ...] = ()
+) -> Record:
+    """`wall_offset`: from the monotonic clock to the wall clock (microseconds). Rules and names: the access log."""
+    numbers = [lines.number_at(line, place) for place in range(CONFIG_VERSION + 1)]
+    texts = [lines.text_at(line, place) for place in range(ENDPOINT + 1)]
+    started, received, assigned = numbers[STARTED], numbers[RECEIVED], numbers[ASSIGNED]
+    connected, first_byte, finished = numbers[CONNECTED], numbers[FIRST_BYTE], numbers[FINISHED]
+    tried = word(texts[TRIED])
+    route = said(b'{"":0' + texts[ROUTE_PART] + b"}")
+    endpoint = said(b'{"":"' + texts[ENDPOINT_PART] + b'"}')
+    return Record(
+        ts=time_text(started + wall_offset),
+        duration_ms=millis(finished - started),
+        request_id=text(texts[REQUEST_ID]),
+        trace_id=text(texts[TRACEPARENT][3:35]),
+        method=text(texts[METHOD]),
+        host=text(texts[HOST]),
+        path=text(texts[TARGET]),
+        protocol="HTTP/1.1" if numbers[MINOR] else "HTTP/1.0",
+        status=numbers[STATUS],
+        upstream_status=numbers[UPSTREAM_STATUS],
+        flags=word(texts[FLAGS]),
+        flag_details=word(texts[DETAIL]),
+        route=route.route or word(texts[ROUTE]),
+        rule_source=route.rule_source,
+        service=word(texts[SERVICE]),
+        version=endpoint.version or word(texts[VERSION]),
+        endpoint=endpoint.endpoint or word(texts[ENDPOINT]),
+        drawn=word(texts[WANTED]),
+        attempts=numbers[ATTEMPTS],
+        retries=numbers[RETRIES],
+        retry_denied=word(texts[DENIED]),
+        probe=bool(numbers[PROBING]),
+        bytes_in=numbers[BYTES_IN],
+        bytes_out=numbers[BYTES_OUT],
+        body_bytes=numbers[BODY_BYTES],
+        client=text(texts[CLIENT]),
+        user_agent=text(texts[AGENT]),
+        t_recv=millis(received - started),
+        t_queue=millis(assigned - received) if assigned else 0.0,
+        t_connect=millis(connected - assigned) if assigned else 0.0,
+        t_first_byte=millis(first_byte - connected) if assigned and first_byte else 0.0,
+        t_total=millis(finished - started),
+        listener=word(texts[LISTENER]),
+        peer=text(texts[PEER] or texts[CLIENT]),
+        worker=worker,
+        config_version=numbers[CONFIG_VERSION],
+        tried=tuple(tried.split("\n")) if tried else (),
+        headers=headers,
+        kept=why,
+    )
+
+
+class Parts(msgspec.Struct):
+    """What route_part and endpoint_part say, see proxy/accesslog.py."""
+
+    route: str = ""
+    rule_source: str = ""
+    version: str = ""
+    endpoint: str = ""
+
+
+def said(parts: bytes) -> Parts:
+    return msgspec.json.decode(parts, type=Parts)
+
+
+def text(value: bytes) -> str:
+    """Bytes beyond ASCII are taken as Latin-1, as in the access log: any input has a text."""
+    return value.decode("latin-1")
+
+
+def word(value: bytes) -> str:
+    """What was text of ours; a character that was cut is lost."""
+    return value.decode("utf-8", "ignore")
+
+
+def millis(micros: int) -> float:
+    return max(0, micros) / 1000
+
+
+def time_text(wall: int) -> str:
+    """Microseconds since the epoch as RFC 3339, UTC with milliseconds."""
+    moment = time.gmtime(wall // MICROS)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{wall % MICROS // 1000:03}Z"
 
 
 class Kept:
-    """A request that is over. Times are microseconds of the monotonic clock, as the exchange has them."""
+    """One request that is over, for whoever has no ring; it can be filled again and again."""
 
-    started: int
-    received: int
-    assigned: int
-    connected: int
-    first_byte: int
-    finished: int
-    status: int
-    upstream_status: int
-    attempts: int
-    retries: int
-    minor: int
-    probing: bool
-    bytes_in: int
-    bytes_out: int
-    body_bytes: int
-    config_version: int
-    request_id: bytes
-    traceparent: bytes
-    method: bytes
-    host: bytes
-    target: bytes
-    client: bytes
-    peer: bytes
-    user_agent: bytes | None
-    flags: str
-    detail: str
-    denied: str
-    wanted: str
-    listener: str
-    route: str
-    position: Position | None  # of the route
-    service: str
-    version: str
-    endpoint: str  # address
-    tried: tuple[str, ...]
+    line: Ledger
+
+    def __init__(self) -> None:
+        self.line = Ledger(1)
 
     def take(self, exchange: Exchange, config_version: int) -> None:
-        """Take down an exchange that ends: it has its head, its client's side and all its times still.
-        `config_version` is what it was decided by."""
-        head = exchange.head
-        self.started = exchange.started
-        self.received = exchange.received
-        self.assigned = exchange.assigned
-        self.connected = exchange.connected
-        self.first_byte = exchange.first_byte
-        self.finished = exchange.finished
-        self.status = exchange.status
-        self.upstream_status = exchange.upstream_status or exchange.discarded
-        self.attempts = exchange.attempts
-        self.retries = exchange.retries
-        self.minor = head.minor
-        self.probing = exchange.probing
-        self.bytes_in = exchange.bytes_in
-        self.bytes_out = exchange.bytes_out
-        self.body_bytes = exchange.body_bytes
-        self.config_version = config_version
-        self.request_id = exchange.request_id
-        self.traceparent = exchange.traceparent
-        self.method = cut(exchange.method, MOST_METHOD)
-        self.host = cut(exchange.host, MOST_HOST)
-        self.target = cut(head.target(), MOST_TARGET)
-        self.client = cut(exchange.client, MOST_ADDRESS)
-        self.peer = exchange.downstream.peer
-        agent = head.get_id(USER_AGENT)
-        self.user_agent = None if agent is None else cut(agent, MOST_AGENT)
-        self.flags = exchange.flags
-        self.detail = exchange.detail if len(exchange.detail) <= MOST_DETAIL else exchange.detail[:MOST_DETAIL]
-        self.denied = exchange.denied
-        self.wanted = exchange.wanted
-        self.listener = exchange.listener.name
-        route = exchange.route
-        if route is not None:
-            self.route = route.route.name
-            self.position = route.route.position
-        else:
-            self.route = ""
-            self.position = None
-        service = exchange.service
-        self.service = "" if service is None else service.name
-        endpoint = exchange.endpoint
-        if endpoint is not None:
-            self.version = endpoint.endpoint.version
-            self.endpoint = endpoint.address.text
-        else:
-            self.version = exchange.version
-            self.endpoint = ""
-        self.tried = () if exchange.tried is None else addresses_of(exchange)
+        write(self.line, 0, exchange, config_version)
 
 
-def addresses_of(exchange: Exchange) -> tuple[str, ...]:
-    tried = exchange.tried or ()
-    return tuple(candidate.endpoint.address for candidate in tried[-MOST_TRIED:])
+def record_of(
+    kept: Kept, wall_offset: int, worker: int, why: str = "", headers: tuple[tuple[str, str], ...] = ()
+) -> Record:
+    return read(kept.line, 0, wall_offset, worker, why, headers)
 
 
 class Versions:
@@ -171,42 +274,52 @@ class Versions:
 
 
 class Ring:
-    """The last `size` entries. One is made when it is first needed, so an idle worker keeps nothing."""
+    """The last `size` requests: `used` lines are written, from the line `oldest` on."""
 
     size: int
-    entries: list[Kept]
-    oldest: int  # index of the entry that is filled next, once there are `size`
+    used: int
+    oldest: int
+    lines: Ledger
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.entries = []
+        self.used = 0
         self.oldest = 0
+        self.lines = Ledger(size)
 
-    def next(self) -> Kept:
-        """The entry that is to be filled now; there must be room for one."""
-        if len(self.entries) < self.size:
-            kept = Kept()
-            self.entries.append(kept)
-            return kept
-        kept = self.entries[self.oldest]
-        self.oldest += 1
-        if self.oldest == self.size:
-            self.oldest = 0
-        return kept
+    def put(self, exchange: Exchange, config_version: int) -> None:
+        """Over the oldest, once there are `size`; there must be room for one."""
+        line = self.used
+        if line < self.size:
+            self.used += 1
+        else:
+            line = self.oldest
+            self.oldest += 1
+            if self.oldest == self.size:
+                self.oldest = 0
+        write(self.lines, line, exchange, config_version)
 
-    def in_order(self) -> list[Kept]:
-        """The oldest first."""
-        return self.entries[self.oldest :] + self.entries[: self.oldest]
+    def newest(self, most: int) -> list[int]:
+        """Lines, the newest first."""
+        return [(self.oldest - 1 - back) % self.used for back in range(min(most, self.used))]
+
+    def named(self, request_id: bytes) -> list[int]:
+        return [line for line in range(self.used) if self.lines.is_text(line, REQUEST_ID, request_id)]
+
+    def finished(self, line: int) -> int:
+        return self.lines.number_at(line, FINISHED)
 
     def resize(self, size: int) -> None:
         """The newest of what there is stay, as many as fit."""
         if size != self.size:
-            self.entries = self.in_order()[-size:] if size else []
+            lines = Ledger(size)
+            kept = self.newest(size)
+            for line, was in enumerate(reversed(kept)):
+                lines.copy(line, self.lines, was)
+            self.lines = lines
+            self.used = len(kept)
             self.oldest = 0
             self.size = size
-
-    def named(self, request_id: bytes) -> list[Kept]:
-        return [kept for kept in self.entries if kept.request_id == request_id]
 
 
 class Records:
@@ -248,7 +361,7 @@ class Records:
         else:
             return
         if ring.size:
-            ring.next().take(exchange, self.versions.at(exchange.received))
+            ring.put(exchange, self.versions.at(exchange.received))
 
     # --- for whoever asks -----------------------------------------------------------------------------------------
 
@@ -258,29 +371,28 @@ class Records:
             name = request_id.encode("latin-1")
         except UnicodeEncodeError:
             return []
-        found = [(kept, SAMPLE) for kept in self.sampled.named(name)]
-        found += [(kept, ERROR) for kept in self.failed.named(name)]
-        return self.listed(found)
+        return self.listed([(ring, line) for ring in (self.sampled, self.failed) for line in ring.named(name)])
 
     def newest(self, most: int, only_errors: bool = False) -> list[Record]:
         """The last ones to end, the newest first."""
-        found = [(kept, ERROR) for kept in self.failed.in_order()[-most:]]
-        if not only_errors:
-            found += [(kept, SAMPLE) for kept in self.sampled.in_order()[-most:]]
-        return self.listed(found)[:most]
+        rings = (self.failed,) if only_errors else (self.failed, self.sampled)
+        return self.listed([(ring, line) for ring in rings for line in ring.newest(most)], most)
 
-    def listed(self, found: list[tuple[Kept, str]]) -> list[Record]:
-        found.sort(key=lambda each: each[0].finished, reverse=True)
-        return [record_of(kept, self.wall_offset, self.worker, why) for kept, why in found]
+    def listed(self, found: list[tuple[Ring, int]], most: int = 0) -> list[Record]:
+        found.sort(key=lambda each: each[0].finished(each[1]), reverse=True)
+        return [
+            read(ring.lines, line, self.wall_offset, self.worker, SAMPLE if ring is self.sampled else ERROR)
+            for ring, line in (found[:most] if most else found)
+        ]
 
     def count(self) -> int:
-        return len(self.sampled.entries) + len(self.failed.entries)
+        return self.sampled.used + self.failed.used
 
     def since(self) -> str:
         """When the oldest of the sampled ended, or of all, if nothing is sampled; "" when there is none."""
         for ring in (self.sampled, self.failed):
-            if ring.entries:
-                return time_text(ring.entries[ring.oldest].finished + self.wall_offset)
+            if ring.used:
+                return time_text(ring.finished(ring.oldest) + self.wall_offset)
         return ""
 
 
@@ -293,66 +405,3 @@ def is_error(exchange: Exchange) -> bool:
         or exchange.denied != ""
         or exchange.tried is not None
     )
-
-
-def record_of(
-    kept: Kept, wall_offset: int, worker: int, why: str = "", headers: tuple[tuple[str, str], ...] = ()
-) -> Record:
-    """`wall_offset`: from the monotonic clock to the wall clock (microseconds). Rules and names: the access log."""
-    is_assigned = kept.assigned != 0
-    return Record(
-        ts=time_text(kept.started + wall_offset),
-        duration_ms=millis(kept.finished - kept.started),
-        request_id=text(kept.request_id),
-        trace_id=text(kept.traceparent[3:35]),
-        method=text(kept.method),
-        host=text(kept.host),
-        path=text(kept.target),
-        protocol="HTTP/1.1" if kept.minor else "HTTP/1.0",
-        status=kept.status,
-        upstream_status=kept.upstream_status,
-        flags=kept.flags,
-        flag_details=kept.detail,
-        route=kept.route,
-        rule_source="" if kept.position is None else str(kept.position),
-        service=kept.service,
-        version=kept.version,
-        endpoint=kept.endpoint,
-        drawn=kept.wanted,
-        attempts=kept.attempts,
-        retries=kept.retries,
-        retry_denied=kept.denied,
-        probe=bool(kept.probing),
-        bytes_in=kept.bytes_in,
-        bytes_out=kept.bytes_out,
-        body_bytes=kept.body_bytes,
-        client=text(kept.client),
-        user_agent="" if kept.user_agent is None else text(kept.user_agent),
-        t_recv=millis(kept.received - kept.started),
-        t_queue=millis(kept.assigned - kept.received) if is_assigned else 0.0,
-        t_connect=millis(kept.connected - kept.assigned) if is_assigned else 0.0,
-        t_first_byte=millis(kept.first_byte - kept.connected) if is_assigned and kept.first_byte else 0.0,
-        t_total=millis(kept.finished - kept.started),
-        listener=kept.listener,
-        peer=text(kept.peer),
-        worker=worker,
-        config_version=kept.config_version,
-        tried=kept.tried,
-        headers=headers,
-        kept=why,
-    )
-
-
-def text(value: bytes) -> str:
-    """Bytes beyond ASCII are taken as Latin-1, as in the access log: any input has a text."""
-    return value.decode("latin-1")
-
-
-def millis(micros: int) -> float:
-    return max(0, micros) / 1000
-
-
-def time_text(wall: int) -> str:
-    """Microseconds since the epoch as RFC 3339, UTC with milliseconds."""
-    moment = time.gmtime(wall // MICROS)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', moment)}.{wall % MICROS // 1000:03}Z"

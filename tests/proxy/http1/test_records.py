@@ -25,8 +25,8 @@ from discovery.model import (
 )
 from discovery.policies import RetryPolicy
 from mesh.record import Record
-from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime
-from proxy.http1.records import Records, Versions, record_of
+from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, RouteRuntime
+from proxy.http1.records import Kept, Records, Versions, record_of
 from proxy.kernel.cells import Slot
 from proxy.kernel.scan import Head
 
@@ -64,9 +64,9 @@ def keep(records: Records, *names: str, **given: Any) -> None:
 
 
 def names(records: Records, only_errors: bool = False) -> list[str]:
-    """Of all that is kept, in the order of the rings."""
-    rings = (records.failed,) if only_errors else (records.sampled, records.failed)
-    return [kept.request_id.decode() for ring in rings for kept in ring.in_order()]
+    """Of all that is kept, in the order in which they ended; those that went well first."""
+    found = records.newest(records.count() + 1, only_errors)[::-1]
+    return [record.request_id for record in sorted(found, key=lambda record: record.kept, reverse=True)]
 
 
 # --- which are kept -----------------------------------------------------------------------------------------------
@@ -177,17 +177,39 @@ def test_an_id_that_came_twice_has_two_records() -> None:
 # --- what is kept of them -----------------------------------------------------------------------------------------
 
 
-def test_text_of_clients_is_cut() -> None:
+@pytest.mark.parametrize(
+    ("name", "longest"), [("method", 32), ("path", 512), ("host", 256), ("user_agent", 256), ("flag_details", 256)]
+)
+def test_text_of_clients_is_cut(name: str, longest: int) -> None:
+    long = {"method": b"M", "path": b"/", "host": b"h", "user_agent": b"u"}
+    if name in long:
+        long[name] *= 900
+    line = b"%b %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\n\r\n"
+    head = request_head(line % (long["method"], long["path"], long["host"], long["user_agent"]))
+    records = Records(RecordSettings())
+    keep(records, "long", head=head, flags="DPE", detail="d" * 900, status=400)
+    (record,) = records.find("long")
+    assert len(getattr(record, name)) == longest
+
+
+def test_a_request_that_is_long_everywhere_has_its_names_and_its_target() -> None:
     head = request_head(
         b"%b /%b HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\n\r\n" % (b"M" * 900, b"t" * 5000, b"h" * 900, b"u" * 900)
     )
     records = Records(RecordSettings())
-    keep(records, "long", head=head, flags="DPE", detail="d" * 900, status=400, client=b"c" * 900)
-    (record,) = records.find("long")
-    assert (record.method, record.path) == ("M" * 32, "/" + "t" * 511)
-    assert (record.host, record.user_agent) == ("h" * 256, "u" * 256)
-    assert record.flag_details == "d" * 256
-    assert len(msgspec.json.encode(record)) < 2048
+    route = RouteRuntime()
+    route.route = Route(name="r" * 200, position=Position(file="hive.yaml", line=7))
+    route.log_part = None
+    keep(records, "x" * 128, head=head, route=route, flags="DPE", detail="d" * 900, status=400)
+    (record,) = records.find("x" * 128)
+    assert (record.route, record.rule_source, record.host) == ("r" * 200, "hive.yaml:7", "h" * 256)
+    assert record.path.startswith("/ttt")
+    assert len(msgspec.json.encode(record)) < 1500
+    route.route = Route(name="r", position=Position(file="f" * 900, line=7))
+    route.log_part = None
+    keep(records, "far", route=route)
+    (record,) = records.find("far")
+    assert (record.route, record.rule_source) == ("r", "")  # the place is too long, the name is not
 
 
 def test_any_byte_has_a_text() -> None:
@@ -212,10 +234,20 @@ def test_an_entry_that_is_filled_again_has_nothing_of_the_last() -> None:
     head = request_head(b"GET /p HTTP/1.0\r\nHost: a\r\nUser-Agent: x\r\n\r\n")
     keep(records, "one", head=head, assigned=5, version="v1", wanted="app@v2", body_bytes=7, probing=True)
     keep(records, "two")
-    (kept,) = records.sampled.entries
     fresh = Records(RecordSettings())
     keep(fresh, "two")
-    assert record_of(kept, 0, 0) == record_of(fresh.sampled.entries[0], 0, 0)
+    (again,), (two,) = records.find("two"), fresh.find("two")
+    assert msgspec.structs.replace(again, ts="") == msgspec.structs.replace(two, ts="")
+
+
+def test_whoever_has_no_ring_gets_the_same() -> None:
+    exchange = ended("one", flags="UC", tried=[])
+    records, kept = Records(RecordSettings(), worker=3), Kept()
+    records.keep(exchange)
+    kept.take(exchange, 0)
+    headers = (("accept", "*/*"),)
+    (found,) = records.find("one")
+    assert record_of(kept, records.wall_offset, 3, "error", headers) == msgspec.structs.replace(found, headers=headers)
 
 
 # --- in the data plane --------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from proxy.http1.forward import Forwarder
 from proxy.http1.mirror import Mirrors
 from proxy.http1.parties import LimitedAcceptor, ListenerRuntime, ServerSide
 from proxy.http1.records import Records
+from proxy.http1.rehearsal import Rehearsal
 from proxy.http1.settings import HttpSettings
 from proxy.http1.upstream import Upstream
 from proxy.kernel.cells import Table
@@ -46,9 +47,8 @@ from proxy.upstream.bell import Bell
 from proxy.upstream.endpoint import EndpointRuntime
 from proxy.upstream.queue import make_way, serve
 
-if TYPE_CHECKING:  # imported where DNS is configured, or somebody looks on or asks: it is paid for once per worker
+if TYPE_CHECKING:  # imported where DNS is configured, or somebody looks on: it is paid for once per worker
     from proxy.dns.server import DnsServer, DnsUdpServer
-    from proxy.http1.rehearsal import Rehearsal
     from proxy.taps import Taps
 
 bugs = logging.getLogger("hivemesh.bugs")
@@ -110,7 +110,8 @@ class DataPlane:
         self.tables.ring = Bell(table).ring
         self.mirrors = self.tables.mirrors = Mirrors(self.forwarder, self.tables.services)
         self.forwarder.draws = self.tables.draws
-        self.rehearsal: Rehearsal | None = None  # of questions; there is none until somebody asks
+        # Of questions. Not made when the first one comes: traffic would wait for what has to be imported.
+        self.rehearsal = Rehearsal(self.forwarder)
         self.handlers = Handlers(
             self.worker_slot, self.take_connection, self.refuse_connection, self.reject_connection, self.may_accept
         )
@@ -193,10 +194,6 @@ class DataPlane:
         if listener is None or listener.protocol not in (Protocol.HTTP, Protocol.AUTO):
             answered(None, f"no listener called '{question.listener}' takes HTTP requests")
             return
-        if self.rehearsal is None:
-            from proxy.http1.rehearsal import Rehearsal
-
-            self.rehearsal = Rehearsal(self.forwarder)
         told: list[Decision] = []
         try:
             yield from self.rehearsal.steps(question, listener, self.tables.snapshot.settings, told.append)

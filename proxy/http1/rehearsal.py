@@ -96,6 +96,8 @@ class Rehearsal(Forwarder):
             decision = self.decided(decision, notes, exchange, settings)
             if exchange.route is not None or exchange.flags == replies.NO_ROUTE.flag:
                 explanation = Explanation(listener.router, exchange, question.most_routes)
+        # Neither this nor a cycle keeps an endpoint that leaves.
+        del self.notes, notes, exchange
         yield
         if explanation is not None:
             yield from explanation.steps()
@@ -120,7 +122,6 @@ class Rehearsal(Forwarder):
         exchange.bytes_in = taken
         exchange.request_id = question.request_id.encode()
         exchange.request_done = not head.chunked and head.content_length <= 0
-        client.exchange = exchange
         return exchange
 
     def may_begin(self, exchange: Exchange) -> bool:

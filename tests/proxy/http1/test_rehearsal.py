@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -166,6 +167,20 @@ def test_asking_leaves_no_trace(make_origin: MakeOrigin) -> None:
         assert everything(book) == before
         full = "1 requests per 3600 s: 1 of 1 at once left for client_ip 127.0.0.1"
         assert phase(asked(book, target="/g"), "rate_limit")[2] == full
+
+
+def test_what_was_asked_about_goes_when_it_leaves_the_configuration(origin: Origin) -> None:
+    app, other = service("app", origin, affinity=Affinity()), service("other", origin)
+    with Playbook(app, other, origins=(origin,), settings=replace(TRUSTING, secret="s" * 16)) as book:
+        assert asked(book).outcome == "forward"
+        rows = {number for key, number in book.numbers.items() if "/app" in key}
+        assert len(rows) == 2
+        gc.disable()
+        try:
+            book.apply((other,))
+            assert rows <= set(book.released)
+        finally:
+            gc.enable()
 
 
 # --- what is said is what happens -----------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ PROOFS: Final = {
     "limits": "limits",
     "breaker": "breaker",
     "balancing": "balancing",
+    "plan": "plan",
 }
 
 

@@ -18,6 +18,7 @@ from proxy.cli.context import ADMIN_VARIABLE, TOKEN_VARIABLE, Options
 from proxy.cli.dns import dns
 from proxy.cli.explain import explain
 from proxy.cli.plan import plan
+from proxy.cli.simulate import simulate
 
 EXIT_FAILED = 1
 EXIT_UNREACHABLE = 3
@@ -89,5 +90,16 @@ def run(config: str, user: str | None) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "proxy", "run", "-c", config, *as_user])
 
 
-for command in (check, explain, plan, *show.COMMANDS, *registry.COMMANDS, dns, stats.stats, *tap.COMMANDS, top.top):
+for command in (
+    check,
+    explain,
+    plan,
+    simulate,
+    *show.COMMANDS,
+    *registry.COMMANDS,
+    dns,
+    stats.stats,
+    *tap.COMMANDS,
+    top.top,
+):
     hivemesh.add_command(command)

@@ -91,7 +91,7 @@ class Page:
 
     def headline(self, content: Text) -> None:
         """A line over the whole width."""
-        self.lines += wrapped(content, self.width)
+        self.lines += [_trimmed(line) for line in wrapped(content, self.width)]
 
     def begin(self, label: str) -> None:
         """What is added from here on belongs to `label`. It appears with the first line, after an empty one."""
@@ -108,19 +108,23 @@ class Page:
             self._put(line)
 
     def _put(self, line: Text) -> None:
-        label = Text(" " * GUTTER)
+        whole = Text()
         if self._label:
             if self.lines:
                 self.lines.append(Text(""))
-            label = text(self._label.ljust(GUTTER), "bold cyan")
+            whole.append(self._label.ljust(GUTTER), "bold cyan")
             self._label = ""
-        self.lines.append(_trimmed(label + line))
+        else:
+            whole.append(" " * GUTTER)
+        whole.append_text(line)
+        whole.rstrip()  # what is copied out of a terminal has no blanks at its end
+        self.lines.append(whole)
 
 
 def wrapped(content: Text, width: int, indent: int = 0) -> list[Text]:
     """`content` in lines of at most `width` cells; all but the first begin with `indent` blanks."""
     if cell_len(content.plain) <= width:
-        return [_trimmed(content)]
+        return [content]
     first, *rest = content.wrap(_WRAPPING, width, overflow="fold")
     if indent and rest:
         remainder = content[len(first.plain) :]
@@ -139,12 +143,19 @@ def tabled(columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], widt
         for number in range(max((len(block) for block in blocks), default=0)):
             line = Text()
             for place, (index, space) in enumerate(zip(used, widths, strict=True)):
-                piece = blocks[place][number] if number < len(blocks[place]) else Text()
+                piece = blocks[place][number] if number < len(blocks[place]) else _NOTHING
                 padding = " " * (space - cell_len(piece.plain))
-                line += Text(" " * GAP if place else "")
-                line += Text(padding) + piece if columns[index].right else piece + Text(padding)
-            lines.append(_trimmed(line))
+                if place:
+                    line.append(" " * GAP)
+                if columns[index].right:
+                    line.append(padding).append_text(piece)
+                else:
+                    line.append_text(piece).append(padding)
+            lines.append(line)
     return lines
+
+
+_NOTHING = Text("")
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> list[int]:

@@ -219,7 +219,8 @@ def routes(page: Page, decision: Decision, places: Places, everything: bool) -> 
         [_route(page, verdict, places) for verdict in told],
     )
     hidden = Counter(dict(decision.hidden))
-    hidden.update(_word(verdict) for verdict in decision.routes if verdict not in told)
+    listed_orders = {verdict.order for verdict in told}
+    hidden.update(_word(verdict) for verdict in decision.routes if verdict.order not in listed_orders)
     if hidden:
         listed = ", ".join(f"{count:,} by {word}" for word, count in hidden.most_common())
         page.add(text(f"not listed: {listed} (--all lists them)", DIM), indent=12)
@@ -233,7 +234,8 @@ def _nearer(verdicts: Sequence[Verdict]) -> list[Verdict]:
     far = [verdict for verdict in verdicts if _word(verdict) in FAR]
     chosen = near[:BRIEF_ROUTES] + [verdict for verdict in near[BRIEF_ROUTES:] if verdict.wins]
     chosen += far[: max(0, BRIEF_ROUTES - len(chosen))]
-    return [verdict for verdict in verdicts if verdict in chosen]
+    orders = {verdict.order for verdict in chosen}
+    return [verdict for verdict in verdicts if verdict.order in orders]
 
 
 def _word(verdict: Verdict) -> str:
@@ -562,7 +564,9 @@ def limits(page: Page, settings: Sequence[Setting], places: Places, everything: 
     if not settings:
         return
     page.begin("Limits")
-    origins = dict.fromkeys(setting.origin for setting in settings if everything or setting.origin != DEFAULT)
+    origins = dict.fromkeys(setting.origin for setting in settings if setting.origin != DEFAULT)
+    if everything:
+        origins[DEFAULT] = None
     rows: list[tuple[Text, ...]] = []
     for origin in origins:
         own = [setting for setting in settings if setting.origin == origin]
@@ -572,7 +576,7 @@ def limits(page: Page, settings: Sequence[Setting], places: Places, everything: 
         for setting in own:
             place = Text("") if len(where) == 1 else places.of(setting.position)
             rows.append((text(f"  {setting.name}"), text(setting.value, STRONG), place))
-    page.table((Column(44, gives=True), Column(30, gives=True), Column(26)), rows)
+    page.table((Column(44, gives=True), Column(60, gives=True), Column(26)), rows)
     rest = [f"{each.name} {each.value}" for each in settings if each.origin not in origins and _limits_something(each)]
     if rest:
         page.add(text(f"by default: {', '.join(rest)}", DIM), indent=12)

@@ -24,6 +24,13 @@ LEAST = (8, 4, 2)  # cells that a column keeps, as long as that is possible; two
 NARROWEST = 60  # what a page can still be laid out in
 WIDEST = 120  # lines that are longer are hard to read
 
+# What words mean, in styles of rich.
+DIM = "dim"
+GOOD = "bold green"
+BAD = "bold red"
+WARN = "yellow"
+STRONG = "bold"
+
 # rich wraps for a console; nothing is ever written to this one.
 _WRAPPING = Console(file=StringIO(), width=WIDEST)
 

@@ -9,8 +9,7 @@ from rich.text import Text
 
 from mesh.record import Record
 from proxy.cli.because import joined_target, status_text
-from proxy.cli.layout import Column, Page, joined, text
-from proxy.cli.narrative import BAD, DIM, GOOD, STRONG, WARN
+from proxy.cli.layout import BAD, DIM, GOOD, STRONG, WARN, Column, Page, joined, text
 from proxy.cli.timeline import cells_of, milliseconds, parts_of
 from proxy.http1.flags import denial_in_words, flag_in_words
 

@@ -19,8 +19,7 @@ from mesh.record import Record
 from proxy.cli import output
 from proxy.cli.client import Stream, Unreachable
 from proxy.cli.context import Options, common_options
-from proxy.cli.layout import Marks, joined, marks_for, text
-from proxy.cli.narrative import BAD, DIM, GOOD, STRONG, WARN
+from proxy.cli.layout import BAD, DIM, GOOD, STRONG, WARN, Marks, joined, marks_for, text
 from proxy.cli.past import PART_STYLES
 from proxy.cli.timeline import cells_of, milliseconds, parts_of
 from proxy.config.scalars import parse_duration

@@ -208,9 +208,9 @@ class DataPlane:
         """What is kept of the requests with this id, the newest first."""
         return tuple(self.records.find(request_id))
 
-    def newest(self, most: int, only_errors: bool) -> tuple[Record, ...]:
-        """The last requests to end, the newest first."""
-        return tuple(self.records.newest(most, only_errors))
+    def newest(self, most: int, only_errors: bool) -> Iterator[Record]:
+        """The last requests to end, the newest first, a small step each."""
+        return self.records.newest(most, only_errors)
 
     def kept(self) -> tuple[int, str]:
         """How many records there are, and when the oldest of them ended."""

@@ -15,8 +15,7 @@ from proxy.config.nodes import shown
 if TYPE_CHECKING:
     from aiohttp import web
 
-# How many of the newest are listed, if the query does not say it, and at most: a worker tells of that many in about a
-# millisecond, in which it does nothing else.
+# How many of the newest are listed, if the query does not say it, and at most: from each worker some 100 KiB.
 COUNT = 20
 MOST = 200
 

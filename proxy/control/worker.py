@@ -93,7 +93,7 @@ class Plane(Protocol):
     def reopen_logs(self) -> None: ...
     def ask(self, question: Question, answered: Callable[[Decision | None, str], None]) -> Iterator[None]: ...
     def find(self, request_id: str) -> tuple[Record, ...]: ...
-    def newest(self, most: int, only_errors: bool) -> tuple[Record, ...]: ...
+    def newest(self, most: int, only_errors: bool) -> Iterator[Record]: ...
     def kept(self) -> tuple[int, str]: ...
     def tap(self, wanted: Tap, send: Callable[[Seen], bool]) -> None: ...
     def untap(self, number: int | None = None) -> None: ...
@@ -207,7 +207,7 @@ class Worker:
             case Ask(number=number, question=question):
                 return self._plane.ask(question, partial(self._answer, number))
             case Find():
-                self._find(message)
+                return self._find(message)
             case Tap():
                 self._plane.tap(message, self._seen)
             case Untap(number=number):
@@ -374,13 +374,16 @@ class Worker:
             decision = msgspec.structs.replace(decision, worker=self._number, config_version=version)
         self._send(Answer(number=number, decision=decision, problem=problem))
 
-    def _find(self, find: Find) -> None:
+    def _find(self, find: Find) -> Iterator[None]:
+        records: list[Record] = []
         if find.request_id:
-            records = self._plane.find(find.request_id)
+            records.extend(self._plane.find(find.request_id))
         else:
-            records = self._plane.newest(find.most, find.only_errors)
+            for record in self._plane.newest(find.most, find.only_errors):
+                records.append(record)
+                yield
         kept, since = self._plane.kept()
-        self._send(Found(number=find.number, records=records, kept=kept, since=since))
+        self._send(Found(number=find.number, records=tuple(records), kept=kept, since=since))
 
     def _seen(self, seen: Seen) -> bool:
         """Whether there was room for it. What the agent has not read yet is all that whoever looks on may cost."""

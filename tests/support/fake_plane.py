@@ -85,8 +85,8 @@ class FakePlane:
     def find(self, request_id: str) -> tuple[Record, ...]:
         return tuple(record for record in self.records if record.request_id == request_id)
 
-    def newest(self, most: int, only_errors: bool) -> tuple[Record, ...]:
-        return tuple(record for record in self.records if record.kept == "error" or not only_errors)[:most]
+    def newest(self, most: int, only_errors: bool) -> Iterator[Record]:
+        yield from [record for record in self.records if record.kept == "error" or not only_errors][:most]
 
     def kept(self) -> tuple[int, str]:
         return len(self.records), self.records[-1].ts if self.records else ""

@@ -65,7 +65,7 @@ def keep(records: Records, *names: str, **given: Any) -> None:
 
 def names(records: Records, only_errors: bool = False) -> list[str]:
     """Of all that is kept, in the order in which they ended; those that went well first."""
-    found = records.newest(records.count() + 1, only_errors)[::-1]
+    found = list(records.newest(records.count() + 1, only_errors))[::-1]
     return [record.request_id for record in sorted(found, key=lambda record: record.kept, reverse=True)]
 
 
@@ -108,7 +108,7 @@ def test_what_went_well_is_no_error() -> None:
     keep(records, "a", status=404, upstream_status=404)
     keep(records, "b", status=304)
     assert [record.kept for record in records.newest(9)] == ["sample", "sample"]
-    assert records.newest(9, only_errors=True) == []
+    assert list(records.newest(9, only_errors=True)) == []
 
 
 def test_a_sample_follows_from_the_id_and_errors_are_kept_all_the_same() -> None:
@@ -163,7 +163,16 @@ def test_the_newest_of_both_rings_come_first() -> None:
     assert [record.request_id for record in records.newest(9)] == ["r7", "r6", "r5", "r4", "r3", "r2"]
     assert [record.request_id for record in records.newest(2, only_errors=True)] == ["r7", "r5"]
     moment = datetime.fromisoformat(records.since())
-    assert moment == datetime.fromisoformat(records.newest(9)[-1].ts) + timedelta(seconds=1)
+    assert moment == datetime.fromisoformat(list(records.newest(9))[-1].ts) + timedelta(seconds=1)
+
+
+def test_requests_that_end_meanwhile_change_no_answer() -> None:
+    records = Records(RecordSettings(size=3))
+    keep(records, "a", "b", "c")
+    telling = records.newest(3)
+    first = next(telling)
+    keep(records, "d", "e")
+    assert {first.request_id, *(record.request_id for record in telling)} == {"a", "b", "c"}
 
 
 def test_an_id_that_came_twice_has_two_records() -> None:
@@ -367,7 +376,7 @@ def test_an_endpoint_that_failed_the_request_is_named(origin: Origin) -> None:
             client.ask()
             origin.accept().answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             assert client.response().status == 200
-        records = book.plane.newest(9, True)
+        records = list(book.plane.newest(9, True))
         assert records
         for record in records:
             assert (record.tried, record.endpoint, record.attempts) == (("127.0.0.1:1",), origin.address, 2)

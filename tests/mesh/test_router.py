@@ -468,7 +468,7 @@ def oracle(routes: list[Route], request: SampleRequest) -> str | None:
     return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(route_lists, st.lists(sample_requests(), min_size=1, max_size=8), st.integers(1, 12))
 def test_match_and_explanation_and_oracle_agree(
     found: list[RouteMatch], requests: list[SampleRequest], most: int
@@ -477,7 +477,7 @@ def test_match_and_explanation_and_oracle_agree(
     check(routes, Router([(each, each.name) for each in routes]), requests, most)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(matches(), max_size=12),
     st.lists(st.tuples(st.sampled_from(["a.x", "b.a.x", "x", "y"]), st.lists(matches(), max_size=4)), max_size=5),

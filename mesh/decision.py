@@ -92,8 +92,8 @@ class EndpointReport(Struct, omit_defaults=False):
 
     state: healthy, checking, unhealthy, ejected, half-open, draining, or why it is none of those that are asked:
     "wrong version", "not in subset". detail: ejected for another 12.0 s; what the last check said. score: what the
-    strategy compares, in its own unit (`Balance.score_of`); None where it does not compare. turn: its place in the
-    strategy's order at this moment, 0 is next; -1 unknown. load: requests under way, of all workers.
+    strategy compares, in its own unit (`Balance.score_of`); None where it does not compare. load: requests under way,
+    of all workers.
     """
 
     id: str

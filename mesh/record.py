@@ -12,8 +12,7 @@ from discovery.model import Struct
 
 class Record(Struct):
     """headers: only those that were asked for, in the order in which they came, redacted unless asked otherwise.
-    draws: what was drawn for the request, by what it was drawn for. kept: why it is in the ring: sample or error.
-    tried: addresses of the endpoints that failed it. body_bytes: of the request, without framing."""
+    kept: why it is in the ring: sample or error. tried: addresses of endpoints that failed it. body_bytes: of the request, without framing."""
 
     ts: str = ""
     duration_ms: float = 0.0

@@ -12,7 +12,8 @@ from discovery.model import Struct
 
 class Record(Struct):
     """headers: only those that were asked for, in the order in which they came, redacted unless asked otherwise.
-    kept: why it is in the ring: sample or error. tried: addresses of endpoints that failed it. body_bytes: of the request, without framing."""
+    kept: why it is in the ring: sample or error. tried: addresses of endpoints that failed it, as far as there is room.
+    body_bytes: of the request, without framing."""
 
     ts: str = ""
     duration_ms: float = 0.0

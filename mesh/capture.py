@@ -149,7 +149,7 @@ def _line(number: int, line: bytes) -> Record | _Lost | CaptureEnd | None:
 
 def _words(error: Exception) -> str:
     text = str(error)
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 class _AnyStart(msgspec.Struct):

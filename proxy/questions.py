@@ -94,7 +94,7 @@ def listener_for(name: str, port: int, listeners: Sequence[Listener]) -> str:
     at_port = [each.name for each in takers if port and _port_of(each.address) == port]
     if len(at_port) == 1:
         return at_port[0]
-    which = f"{'none' if not at_port else 'more than one'} is at port {port}" if port else "the URL has no host"
+    which = f"{'none of them' if not at_port else 'more than one'} is at port {port}" if port else "the URL has no host"
     raise ValueError(f"more than one listener takes HTTP requests and {which}: name one of {there}")
 
 

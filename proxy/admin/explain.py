@@ -11,6 +11,7 @@ from proxy.admin.api import Api, encoded
 from proxy.admin.described import Described
 from proxy.admin.problems import Refusal, invalid_value
 from proxy.admin.queries import Parameters
+from proxy.kernel.entropy import new_request_id
 from proxy.questions import question_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Explain:
                 given.get("from", "127.0.0.1"),
                 parameters.number("body_size", 0, least=-1, most=MOST_BODY),
                 given.get("listener", ""),
-                given.get("id", ""),
+                # One for all workers: a split must be drawn alike by each of them, as it is for a request.
+                given.get("id", "") or new_request_id().decode(),
                 self.api.view.snapshot.listeners,
             )
         except ValueError as error:

@@ -98,7 +98,8 @@ def request(page: Page, decision: Decision, files: Sequence[str], id_given: bool
     if question.target != decision.path + _query(decision):
         path = joined([path, text(f"normalised from {question.target}", DIM)], ", ")
     rows.append(("path", path))
-    rows.append(("host", text(decision.host or "none")))
+    no_host = joined([text("none"), text("an empty Host field; without the field it is 400", DIM)], ", ")
+    rows.append(("host", text(decision.host) if decision.host else no_host))
     rows.append(("client", _client(decision)))
     if question.body_size:
         size = f"{question.body_size:,} bytes" if question.body_size > 0 else "of unknown length"

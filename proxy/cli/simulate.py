@@ -6,7 +6,7 @@ about each request of the capture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -16,7 +16,7 @@ from proxy.cli import output
 from proxy.cli.context import Options, common_options
 from proxy.plan.values import counted
 from proxy.simulation.outcomes import ANSWER, FORWARD, REFUSED, Outcome
-from proxy.simulation.report import Group, Report, Share
+from proxy.simulation.report import Changed, Group, Report, Share
 
 # Kinds of changes and places that are shown; --json has all.
 MOST_GROUPS = 40
@@ -102,23 +102,38 @@ def pages(report: Report, file: str) -> Iterator[Text]:
 
 
 def _changes(report: Report) -> Iterator[Text]:
+    if not report.compared:
+        yield Text("there is no request to decide again", style="bold yellow")
+        return
     if not report.changed:
         yield Text("every request is decided as it was", style="bold green")
         return
     yield Text(
         f"{len(report.changed):,} of {counted(report.compared, 'request')} would be decided otherwise", style="bold"
     )
-    width = len(f"{report.groups[0].count:,}")
-    for group in report.groups[:MOST_GROUPS]:
-        example = group.example
-        text = Text(f"  {group.count:>{width},}  ", style="yellow")
-        text.append(output.printable(describe(group)), style="")
+    kinds = _kinds(report.groups)
+    width = len(f"{kinds[0][1]:,}")
+    for told, count, example in kinds[:MOST_GROUPS]:
+        text = Text(f"  {count:>{width},}  ", style="yellow")
+        text.append(output.printable(told), style="")
         asked = f"{example.method} {example.host}{example.path}"
         text.append(f"   e.g. {output.printable(asked)} ({output.printable(example.request_id)})", style="dim")
         yield text
-    if len(report.groups) > MOST_GROUPS:
-        rest = sum(group.count for group in report.groups[MOST_GROUPS:])
-        yield Text(f"  {rest:>{width},}  in {len(report.groups) - MOST_GROUPS} more kinds of change (--json has all)")
+    if len(kinds) > MOST_GROUPS:
+        rest = sum(count for _, count, _ in kinds[MOST_GROUPS:])
+        yield Text(f"  {rest:>{width},}  in {len(kinds) - MOST_GROUPS} more kinds of change (--json has all)")
+
+
+def _kinds(groups: Sequence[Group]) -> list[tuple[str, int, Changed]]:
+    """What is told of the groups, how often, and one of them; the most frequent first. Groups that differ only in what
+    stays as it was read alike, and are one."""
+    counts: dict[str, int] = {}
+    examples: dict[str, Changed] = {}
+    for group in groups:
+        told = describe(group)
+        counts[told] = counts.get(told, 0) + group.count
+        examples.setdefault(told, group.example)
+    return [(told, count, examples[told]) for told, count in sorted(counts.items(), key=lambda item: -item[1])]
 
 
 def describe(group: Group) -> str:

@@ -44,6 +44,11 @@ def split_url(text: str, verb: str = "GET") -> Url:
     except UnicodeEncodeError:
         raise ValueError(f"'{shown(text)}' is not a URL, expected ASCII (the rest as %XX)") from None
     except PathError as error:
+        if "://" not in text and text.strip("*"):
+            raise ValueError(
+                f"'{shown(text)}' is not a URL: it begins with neither http:// nor /, "
+                "expected http://HOST/PATH or /PATH"
+            ) from None
         raise ValueError(f"'{shown(text)}' is not a URL: {error}, expected http://HOST/PATH or /PATH") from None
     question = b"?" if target.has_query else b""
     host, port = split_authority(target.authority.decode())

@@ -51,7 +51,7 @@ def test_a_file_that_was_cut_off_counts_as_far_as_it_goes() -> None:
         ([b"x" * (MAX_LINE + 1)], "line 1: expected the first line of a capture"),
         ([line(START), line({"status": "200"})], "line 2: it is no record: expected `int`, got `str` - at `$.status`"),
         ([line(START), b"\n", line({"stats": 200})], "line 3: it is no record: object contains unknown field `stats`"),
-        ([line(START), b"GET /\n"], "line 2: it is no JSON: "),
+        ([line(START), b"GET /\n"], "line 2: it is no JSON: JSON is malformed"),
         ([line(START), b" " * (MAX_LINE + 1)], f"line 2: it is longer than {MAX_LINE} bytes"),
         (
             [line(START), line(Record()), line(CaptureEnd(ended="later", count=2))],

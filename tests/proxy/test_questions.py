@@ -65,6 +65,7 @@ def test_the_listener_is_the_one_that_is_named_or_the_one_at_the_port(url: str, 
     ("url", "other", "problem"),
     [
         ("ftp://a/", {}, "'ftp://a/' is not a URL: "),
+        ("a:8080/b", {}, "'a:8080/b' is not a URL: it begins with neither http:// nor /, expected http://HOST/PATH or"),
         ("/" + "a" * 9000, {}, "a URL of 9001 characters is longer than 8192"),
         ("/", {"method": "get"}, "did you mean 'GET'?"),
         ("/", {"client": "nobody"}, "'nobody' is not an IP address"),
@@ -73,8 +74,8 @@ def test_the_listener_is_the_one_that_is_named_or_the_one_at_the_port(url: str, 
         ("/", {"listener": "wrb"}, "listener 'wrb' is none, expected one of web (0.0.0.0:8080), inside"),
         ("/", {"listener": "db"}, "listener 'db' takes no HTTP requests, expected one of web"),
         ("/", {}, "more than one listener takes HTTP requests and the URL has no host: name one of web"),
-        ("https://a/", {}, "more than one listener takes HTTP requests and none is at port 443: name one of web"),
-        ("http://a:81/", {}, "and none is at port 81"),
+        ("https://a/", {}, "more than one listener takes HTTP requests and none of them is at port 443: name one"),
+        ("http://a:81/", {}, "and none of them is at port 81"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_sentence(url: str, other: dict[str, object], problem: str) -> None:

@@ -61,7 +61,17 @@ def test_a_question_with_everything(agent: FakeAgent, server: AdminServer) -> No
 
 def test_what_is_left_out_is_a_get_from_this_machine(agent: FakeAgent, server: AdminServer) -> None:
     assert explain(server, url="/a")[0] == 200
-    assert agent.questions == [Question(target="/a", listener="front")]
+    asked = agent.questions[0]
+    assert asked == Question(target="/a", listener="front", request_id=asked.request_id)
+
+
+def test_workers_are_asked_about_one_new_request_id(agent: FakeAgent, server: AdminServer) -> None:
+    """Each would make up its own otherwise, and draw another version by it."""
+    for _ in range(2):
+        assert explain(server, url="/a")[0] == 200
+    first, second = (question.request_id for question in agent.questions)
+    assert len(first) == 36
+    assert first != second
 
 
 def test_every_decision_has_all_its_fields(server: AdminServer) -> None:

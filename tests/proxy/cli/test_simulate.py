@@ -13,6 +13,9 @@ import pytest
 from mesh.capture import CaptureEnd, CaptureStart
 from mesh.record import Record
 from proxy.cli.main import cli
+from proxy.cli.simulate import pages
+from proxy.simulation.outcomes import Outcome
+from proxy.simulation.report import Changed, Group, Report, Retried
 
 FILE = """
 instance: test
@@ -97,6 +100,29 @@ def test_changes_are_told_in_groups_with_the_load(run: Run) -> None:
     assert "assumed:" in lines and "  all endpoints of the file are healthy" in lines
 
 
+def test_groups_that_read_alike_are_one() -> None:
+    """What stays as it was is not told: here the version."""
+
+    def outcome(route: str, version: str) -> Outcome:
+        return Outcome(route=route, service="web", version=version)
+
+    was = outcome("a", "v1")
+    example = Changed(request_id="id-1", ts="", method="GET", host="a", path="/", was=was, now=was)
+    groups = tuple(
+        Group(count=count, was=outcome("a", version), now=outcome(now, version), example=example)
+        for count, now, version in ((5, "c", "v1"), (4, "b", "v1"), (3, "b", "v2"))
+    )
+    report = Report(
+        requests=12, compared=12, undecided=0, lost=0, seconds=1.0, seed=0, changed=(example,) * 12, groups=groups,
+        shares=(), refused=(), retried=Retried(), missing=(), assumptions=(),
+    )  # fmt: skip
+    lines = [line.plain for line in pages(report, "new.yaml")]
+    assert [line for line in lines if " e.g. " in line] == [
+        "  7  route a -> b   e.g. GET a/ (id-1)",
+        "  5  route a -> c   e.g. GET a/ (id-1)",
+    ]
+
+
 def test_json_has_every_change(run: Run) -> None:
     found = json.loads(run("--json", "--seed", "5")[0])
     assert [each["request_id"] for each in found["changed"]] == ["id-2", "id-3", "id-4"]
@@ -126,6 +152,12 @@ def test_a_file_with_problems(run: Run) -> None:
     out, _ = run(file=FILE.replace("service: web }", "service: wbe }"), code=1)
     assert out.startswith("new.yaml:9:")
     assert json.loads(run("--json", file="", code=1)[0])["ok"] is False
+
+
+def test_an_empty_capture_is_not_taken_for_an_unchanged_one(run: Run) -> None:
+    out, _ = run(records=())
+    assert "there is no request to decide again" in out
+    assert "every request is decided as it was" not in out
 
 
 @pytest.mark.parametrize(

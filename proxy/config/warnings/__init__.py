@@ -14,7 +14,7 @@ from proxy.config.load import Written, uncollected
 from proxy.config.nodes import Path, path_text
 from proxy.config.places import Place, Steps
 from proxy.config.problems import Problem, Severity
-from proxy.config.warnings import access, dns, endpoints, limits, reach, retrying, shadows, times
+from proxy.config.warnings import access, dns, endpoints, hidden, limits, reach, retrying, shadows, times
 from proxy.config.warnings.finding import Finding
 
 SOURCE = "warnings"  # of these problems
@@ -27,6 +27,7 @@ KINDS = (
     limits.findings,
     access.findings,
     dns.findings,
+    hidden.findings,
 )
 
 

@@ -341,6 +341,14 @@ def test_networks_in_networks(warned: Warned) -> None:
     assert "nobody of 192.0.2.1/32 passes, because all of it is in 192.0.2.0/24" in found[1]
 
 
+def test_secrets_that_a_printed_configuration_has(warned: Warned) -> None:
+    """Saved and loaded as it is, its stars would be the secret."""
+    found = warned("secret: '****************'\nadmin: { address: 127.0.0.1:9, token: '***' }\n")
+    assert [line.split(": ")[:2] for line in found] == [["1:9", "secret"], ["2:39", "admin.token"]]
+    assert all("anybody can guess this" in line for line in found)
+    assert warned("secret: 'a***************'\nadmin: { address: 127.0.0.1:9, token: 'a**' }\n") == []
+
+
 def test_times_of_dns(warned: Warned) -> None:
     found = warned(
         """\

@@ -199,7 +199,8 @@ class DataPlane:
             yield from self.rehearsal.steps(question, listener, self.tables.snapshot.settings, told.append)
         except Exception as bug:
             # Whoever asks must not be able to end a worker.
-            bugs.error("a question was ended by a bug: %r", question, exc_info=bug)
+            asked = f"{question.method} at {question.listener}"  # not its fields: they may carry credentials
+            bugs.error("a question was ended by a bug: %s", asked, exc_info=bug)
             answered(None, f"the question was ended by a bug: {bug!r}")
             return
         answered(told[0], "")

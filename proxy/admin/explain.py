@@ -11,6 +11,7 @@ from proxy.admin.api import Api, encoded
 from proxy.admin.described import Described
 from proxy.admin.problems import Refusal, invalid_value
 from proxy.admin.queries import Parameters
+from proxy.admin.view import TooManyQuestions
 from proxy.kernel.entropy import new_request_id
 from proxy.questions import question_of
 
@@ -31,7 +32,10 @@ class Explain:
         return [web.get("/v1/explain", self.explain)]
 
     async def explain(self, request: web.Request) -> web.Response:
-        asked = await self.api.view.ask(self._question(request))
+        try:
+            asked = await self.api.view.ask(self._question(request))
+        except TooManyQuestions as error:
+            raise Refusal(429, str(error)) from None
         if not asked.decisions:
             raise Refusal(503, "; ".join(asked.problems) or "no worker is in service")
         decisions = tuple(self._with_reasons(decision) for decision in asked.decisions)

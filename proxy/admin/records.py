@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mesh.record import Record
+from mesh.redaction import redacted_path
+from proxy.admin.access import is_from_elsewhere
 from proxy.admin.answers import Answer
 from proxy.admin.api import Api, encoded
 from proxy.admin.problems import Refusal
 from proxy.admin.queries import Parameters
-from proxy.admin.view import Recorded
+from proxy.admin.view import Recorded, TooManyQuestions
 from proxy.config.nodes import shown
 
 if TYPE_CHECKING:
@@ -37,18 +41,39 @@ class Requests:
         return [web.get("/v1/requests", self.newest), web.get("/v1/requests/{id}", self.get)]
 
     async def newest(self, request: web.Request) -> web.Response:
-        parameters = Parameters(request, "errors", "count")
+        parameters = Parameters(request, "errors", "count", "open")
+        is_open = may_see(request, parameters)
         count = parameters.number("count", COUNT, least=1, most=MOST)
-        found = await self.api.view.newest(count, parameters.flag("errors"))
-        return encoded(Records(records=found.records, problems=found.problems))
+        try:
+            found = await self.api.view.newest(count, parameters.flag("errors"))
+        except TooManyQuestions as error:
+            raise Refusal(429, str(error)) from None
+        return encoded(Records(records=shown_to(is_open, found.records), problems=found.problems))
 
     async def get(self, request: web.Request) -> web.Response:
-        Parameters(request)
+        is_open = may_see(request, Parameters(request, "open"))
         name = request.match_info["id"]
-        found = await self.api.view.find(name)
+        try:
+            found = await self.api.view.find(name)
+        except TooManyQuestions as error:
+            raise Refusal(429, str(error)) from None
         if not found.records:
             raise Refusal(404, missing(name, found), kind="not-found")
-        return encoded(Records(records=found.records, problems=found.problems))
+        return encoded(Records(records=shown_to(is_open, found.records), problems=found.problems))
+
+
+def may_see(request: web.Request, parameters: Parameters) -> bool:
+    """Whether what is hidden is to be shown, as for taps. Raises Refusal when it may not be."""
+    is_open = parameters.flag("open")
+    if is_open and is_from_elsewhere(request.headers):
+        raise Refusal(403, "a page of another site may not see what is hidden")
+    return is_open
+
+
+def shown_to(is_open: bool, records: tuple[Record, ...]) -> tuple[Record, ...]:
+    if is_open:
+        return records
+    return tuple(msgspec.structs.replace(record, path=redacted_path(record.path)) for record in records)
 
 
 def missing(name: str, found: Recorded) -> str:

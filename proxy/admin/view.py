@@ -52,6 +52,10 @@ class Recorded(Struct, frozen=True):
     since: str = ""
 
 
+class TooManyQuestions(Exception):
+    """Message: how many are being answered."""
+
+
 class TooManyTaps(Exception):
     """Message: how many there may be."""
 

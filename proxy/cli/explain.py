@@ -161,7 +161,7 @@ def offline(options: Options, asked: Asked, file: str) -> int:
 
 
 def past(options: Options, request_id: str, everything: bool) -> int:
-    answer = options.client.get("requests", request_id)
+    answer = options.client.get("requests", request_id, query=(("open", "true"),))
     if options.as_json:
         output.print_json(answer)
         return 0

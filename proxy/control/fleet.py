@@ -26,7 +26,7 @@ import msgspec
 
 from discovery.delta import delta, merge_telling
 from discovery.model import EndpointState, Snapshot
-from mesh.decision import Question
+from mesh.decision import MOST_ENDPOINTS, Question
 from proxy.admin.view import Asked, Recorded, WorkerStatus
 from proxy.control.assignment import accepting, accepting_on_one
 from proxy.control.channel import Message, Wire
@@ -289,9 +289,11 @@ class Fleet:
         return sorted(link.number for link in self.links.values() if link.is_staying and link.version)
 
     async def ask(self, question: Question) -> Asked:
-        """What every worker that serves would do with it. The first one tells of routes; the others have the same."""
+        """What every worker that serves would do with it. The first one tells of routes and, if so many are wanted, of
+        all endpoints; the others have the same. Raises TooManyQuestions."""
         workers = self.in_service()
-        brief = msgspec.structs.replace(question, most_routes=1)
+        few = min(question.most_endpoints or MOST_ENDPOINTS, MOST_ENDPOINTS)
+        brief = msgspec.structs.replace(question, most_routes=1, most_endpoints=few)
 
         def send(worker: int, number: int) -> None:
             self._tell(worker, Ask(number=number, question=question if worker == workers[0] else brief))
@@ -303,7 +305,8 @@ class Fleet:
         return Asked(decisions=decisions, problems=tuple(problems))
 
     async def find(self, request_id: str = "", most: int = 0, only_errors: bool = False) -> Recorded:
-        """The records of this request, or without an id the newest `most`, of all workers together."""
+        """The records of this request, or without an id the newest `most`, of all workers together. Raises
+        TooManyQuestions."""
         workers = self.in_service()
 
         def send(worker: int, number: int) -> None:

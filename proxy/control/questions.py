@@ -10,7 +10,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+from proxy.admin.view import TooManyQuestions
+
 T = TypeVar("T")
+
+# Questions under way at a time. Each costs every worker some tenths of a millisecond, and changes wait their turn.
+MOST_OPEN = 16
 
 # A worker that has a large change to carry out answers after it (seconds).
 WITHIN = 5.0
@@ -38,7 +43,10 @@ class Questions(Generic[T]):
     async def ask(
         self, workers: Iterable[int], send: Callable[[int, int], None], within: float = WITHIN
     ) -> dict[int, T]:
-        """`send(worker, number)` puts the question; the answers by worker, of those who gave one."""
+        """`send(worker, number)` puts the question; the answers by worker, of those who gave one. Raises
+        TooManyQuestions."""
+        if len(self._open) >= MOST_OPEN:
+            raise TooManyQuestions(f"{MOST_OPEN} questions are being answered, which is the most; ask again")
         asked = sorted(workers)
         self._count += 1
         number = self._count

@@ -77,6 +77,7 @@ _DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say 
 _GC_THRESHOLDS = (50_000, 20, 50)  # the request path makes no cycles, so looking for them may be rare
 # How long a change is worked at before traffic gets its turn (seconds): what a request waits longer for it.
 _SLICE = 0.0005
+LOOKING = (Ask, Find, Tap, Untap)  # messages of those who only look
 _BATCH = 100  # small things that count as one step: some tens of microseconds
 _TAP_BACKLOG = 512 * 1024  # bytes waiting for the agent, beyond which it is sent nothing of taps
 EXIT_BUG = 70  # EX_SOFTWARE: an exception of ours while obeying; the supervisor starts a clean process
@@ -169,6 +170,8 @@ class Worker:
     def detach(self) -> None:
         """The channel is gone. Everything goes on as it was, but nobody looks on any more."""
         self._wire = None
+        # What was asked and not answered yet was asked by whoever is gone.
+        self._later = deque(each for each in self._later if not isinstance(each[0], LOOKING))
         if not self._is_closed:
             self._plane.untap()
 

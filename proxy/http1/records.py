@@ -75,6 +75,9 @@ ENDPOINT = 19
 SAMPLE = "sample"
 ERROR = "error"
 
+# Records of one id that are told.
+MOST_FOUND = 20
+
 # Configurations that are remembered, for requests that began under one and ended under another.
 MOST_VERSIONS = 64
 
@@ -367,13 +370,14 @@ class Records:
     # --- for whoever asks -----------------------------------------------------------------------------------------
 
     def find(self, request_id: str) -> list[Record]:
-        """Those of this request, the newest first. An id that was given twice has two."""
+        """Those of this request, the newest first. An id that was given twice has two; of one that a
+        trusted peer gives to all its requests the last MOST_FOUND are found."""
         try:
             name = request_id.encode("latin-1")
         except UnicodeEncodeError:
             return []
         found = [(ring, line) for ring in (self.sampled, self.failed) for line in ring.named(name)]
-        return list(self.listed(found, len(found)))
+        return list(self.listed(found, MOST_FOUND))
 
     def newest(self, most: int, only_errors: bool = False) -> Iterator[Record]:
         """The last ones to end, the newest first, as of the first step. Each step takes some 15 microseconds."""

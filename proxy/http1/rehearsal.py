@@ -75,29 +75,32 @@ class Rehearsal(Forwarder):
         """What becomes of the question at `listener`; `answered` gets it in the last step. `settings`: in force."""
         self.settings = self.forwarder.settings
         notes = self.notes = Notes(question)
-        exchange = self.exchange_for(question, listener)
         decision = Decision(listener=listener.name, question=question)
         explanation: Explanation | None = None
-        if isinstance(exchange, Failure):
-            decision = replace(
-                decision,
-                method=question.method,
-                host=question.host,
-                path=question.target,
-                client=question.client,
-                outcome=ANSWER,
-                status=exchange.status,
-                flag=exchange.flag,
-                detail=exchange.detail,
-            )
-        else:
-            if self.may_begin(exchange):
-                self.lead(exchange)
-            decision = self.decided(decision, notes, exchange, settings)
-            if exchange.route is not None or exchange.flags == replies.NO_ROUTE.flag:
-                explanation = Explanation(listener.router, exchange, question.most_routes)
-        # Neither this nor a cycle keeps an endpoint that leaves.
-        del self.notes, notes, exchange
+        try:
+            exchange = self.exchange_for(question, listener)
+            if isinstance(exchange, Failure):
+                decision = replace(
+                    decision,
+                    method=question.method,
+                    host=question.host,
+                    path=question.target,
+                    client=question.client,
+                    outcome=ANSWER,
+                    status=exchange.status,
+                    flag=exchange.flag,
+                    detail=exchange.detail,
+                )
+            else:
+                if self.may_begin(exchange):
+                    self.lead(exchange)
+                decision = self.decided(decision, notes, exchange, settings)
+                if exchange.route is not None or exchange.flags == replies.NO_ROUTE.flag:
+                    explanation = Explanation(listener.router, exchange, question.most_routes)
+        finally:
+            # Neither this nor a cycle keeps an endpoint that leaves.
+            del self.notes
+        del notes, exchange
         yield
         if explanation is not None:
             yield from explanation.steps()

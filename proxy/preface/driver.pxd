@@ -35,6 +35,7 @@ cdef class Handlers:
     cdef public object refuse
     cdef public object reject
     cdef public object gate
+    cdef public int looking
     cdef public PrefaceSettings settings
 
 

@@ -28,6 +28,10 @@ from proxy.stats.slots import CONNECTIONS_TOTAL, PROXY_HEADER_FAILURES, WORKER_C
 # How long a connection that is one too many is looked at (seconds).
 REFUSED_LOOK = 0.25
 
+# So many connections at a time that are too many are looked at by a worker, for an answer to HTTP. They count as long,
+# so a flood of them must not take the place of those that may be served.
+MOST_LOOKED = 64
+
 
 class PrefaceSettings:
     """Seconds and bytes, as in discovery.model.Settings."""
@@ -80,6 +84,7 @@ class Handlers:
     refuse: Callable[[int, Found], None]
     reject: Callable[[Found, str], None]
     gate: Callable[[], bool]
+    looking: int  # connections that are too many and are looked at all the same
     settings: PrefaceSettings
 
     def __init__(
@@ -97,6 +102,7 @@ class Handlers:
         self.refuse = refuse
         self.reject = reject
         self.gate = gate
+        self.looking = 0
         self.settings = PrefaceSettings(Settings())
 
 
@@ -203,12 +209,14 @@ class Preface(Stream):
     def hand_on(self) -> None:
         handlers, found = self.handlers, self.found
         found.received = self.reactor.micros()
+        if self.refused:
+            handlers.looking -= 1
         (handlers.refuse if self.refused else handlers.take)(self.detach(), found)
 
     # --- ending ---------------------------------------------------------------------------------------------------
 
     def on_timeout(self) -> None:
-        if not self.awaits_header:
+        if not self.awaits_header or self.refused:
             self.hand_on()
         elif self.drains:
             self.close()
@@ -224,6 +232,8 @@ class Preface(Stream):
         return DRAIN_REQUEST
 
     def on_closed(self) -> None:
+        if self.refused:
+            self.handlers.looking -= 1
         self.found.listener.unclaim()
         self.handlers.worker_slot.add(WORKER_CONNECTIONS, -1)
 
@@ -244,9 +254,11 @@ class PrefaceAcceptor(LimitedAcceptor):
         listener.slot.add(CONNECTIONS_TOTAL, 1)
         handlers.worker_slot.add(WORKER_CONNECTIONS, 1)
         refused = not handlers.gate()
-        if refused and listener.protocol is not Protocol.AUTO:
-            handlers.refuse(fd, found)
-            return
+        if refused:
+            if listener.protocol is not Protocol.AUTO or handlers.looking >= MOST_LOOKED:
+                handlers.refuse(fd, found)
+                return
+            handlers.looking += 1
         stream = Preface(handlers, found, refused)
         stream.attach(self.reactor, fd)
         # Look first: the client has usually sent something already, and then no event is needed to be told.

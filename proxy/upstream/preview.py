@@ -91,13 +91,14 @@ def preview(
     whole = service.balancer
     draws = whole.terms.draws if whole is not None else None
     state = draws.state if draws is not None else 0
-    balancer = service.balancer_of(version, subset, request, True)
-    was_made = draws is not None and draws.state != state
     pick = NO_PICK
-    if balancer is not None:
-        pick = ask(balancer, bond, request, tried, now_us, subset is not None)
-    if draws is not None and was_made:
-        draws.state = state  # what making the balancer of a subset has drawn
+    try:
+        balancer = service.balancer_of(version, subset, request, True)
+        if balancer is not None:
+            pick = ask(balancer, bond, request, tried, now_us, subset is not None)
+    finally:
+        if draws is not None:
+            draws.state = state  # also what making the balancer of a subset has drawn
     now_ms = now_us // 1000
     picked = pick.endpoint
     reports, more = _reports(service, version, balancer, pick, now_ms, most)

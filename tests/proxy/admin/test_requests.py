@@ -29,6 +29,16 @@ def test_the_records_of_a_request() -> None:
     assert agent.searches == ["id/with odd"]
 
 
+def test_what_is_hidden_from_those_who_look_is_hidden_here() -> None:
+    record = Record(ts=EARLIER.ts, request_id="a", path="/a?token=7")
+    with AdminServer(FakeAgent(recorded=Recorded(records=(record,)))) as server:
+        shown = [server.get(path).json["records"][0]["path"] for path in ("/v1/requests", "/v1/requests/a")]
+        assert shown == ["/a?token=(redacted)"] * 2
+        assert server.get("/v1/requests/a?open=true").json["records"][0]["path"] == "/a?token=7"
+        elsewhere = server.request("GET", "/v1/requests/a?open=true", {"Sec-Fetch-Site": "cross-site"})
+        assert elsewhere.status == 403
+
+
 @pytest.mark.parametrize(
     ("recorded", "detail"),
     [

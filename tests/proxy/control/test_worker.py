@@ -505,3 +505,16 @@ def test_records_are_found_by_their_id_and_the_newest_without_one(bench: Bench) 
     assert newest == Found(number=8, records=(bench.plane.records[0],), kept=2, since="1")
     (errors,) = bench.tell(Find(number=9, most=5, only_errors=True))
     assert errors == Found(number=9, records=(bench.plane.records[1],), kept=2, since="1")
+
+
+def test_what_was_asked_by_an_agent_that_is_gone_is_not_answered_to_the_next(bench: Bench) -> None:
+    bench.plane.pauses = 20_000
+    bench.tell(Apply(snapshot=Snapshot(version=3), slots={}), Tap(number=1), Ask(number=2, question=Question()))
+    bench.worker.detach()
+    wire = Wire()
+    bench.worker.attach(wire)
+    said: list[Message] = []
+    while not any(isinstance(each, Hello) for each in said):
+        bench.turn()
+        said += wire.take()
+    assert not any(call.startswith(("tap", "ask")) for call in bench.plane.calls)

@@ -19,6 +19,8 @@ CONNECT_TIMEOUT = 5.0
 # A reload of a large file is checked before it is answered.
 ANSWER_TIMEOUT = 120.0
 UNIX_PREFIX = "unix:"
+# The agent takes no longer request line than aiohttp does by default.
+MOST_TARGET = 8190
 
 # A stream says something at least so often (proxy/admin/tap.py: 15 seconds).
 STREAM_SILENCE = 60.0
@@ -92,16 +94,22 @@ class Client:
     def _request(
         self, method: str, path: tuple[str, ...], body: Any = None, query: Sequence[tuple[str, str]] = ()
     ) -> Any:
+        target = self._target(path, query)
         connection = self._connect()
         try:
-            response = self._asked(connection, method, self._target(path, query), body)
+            response = self._asked(connection, method, target, body)
             return self._answer(response.status, self._tried(response.read))
         finally:
             connection.close()
 
     def _target(self, path: tuple[str, ...], query: Sequence[tuple[str, str]]) -> str:
         target = "/v1/" + "/".join(quote(part, safe="") for part in path)
-        return f"{target}?{urlencode(query)}" if query else target
+        target = f"{target}?{urlencode(query)}" if query else target
+        if len(target) > MOST_TARGET:
+            raise Refused(
+                414, f"that is {len(target)} bytes once it is escaped, and the agent reads {MOST_TARGET} at most", []
+            )
+        return target
 
     def _asked(
         self, connection: http.client.HTTPConnection, method: str, target: str, body: Any = None

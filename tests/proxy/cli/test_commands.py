@@ -287,6 +287,11 @@ def test_an_agent_that_is_not_there_is_one_sentence_and_exit_code_3(hivemesh: Cl
     assert "no such file" in hivemesh("--admin", "unix:/nonexistent/admin.sock", "routes", code=3)
 
 
+def test_a_question_that_the_agent_cannot_read_is_not_asked(hivemesh: Cli) -> None:
+    """It would answer 400 in words that are not its own, as if it were no agent."""
+    assert "bytes once it is escaped, and the agent reads 8190 at most" in hivemesh("explain", "/" * 8000, code=1)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ import pytest
 import yaml
 from http_origin import HttpOrigin
 from program import ROOT, Hivemesh, Program
+from waiting import eventually
 
 GUIDE = ROOT / "docs/guide/explain.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -57,6 +59,9 @@ class Page:
         self.directory = directory
         config = next(body for language, body in BLOCK.findall(self.text) if language == "yaml")
         (directory / "shop.yaml").write_text(config)
+        # Another run of the tests on this machine may be at this page.
+        ports = sorted({int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", config)})
+        eventually(lambda: all(is_free(port) for port in ports), f"nobody listens on {ports}", 60)
         self.origins = [
             HttpOrigin(endpoint["id"], int(endpoint["address"].rpartition(":")[2]))
             for service in yaml.safe_load(config)["services"].values()
@@ -79,6 +84,16 @@ class Page:
             words, cwd=self.directory, env=environment, capture_output=True, text=True, timeout=30, check=False
         )
         return done.stdout + done.stderr
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Both read GET /v1/tap. What a line looks like is the pure `line_of`; the format 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from contextlib import closing
@@ -199,12 +200,13 @@ def _write(stream: Stream, losses: Losses, path: str, until: float) -> int:
 
 
 def _for_owner(path: str) -> int:
-    """A new file, or what was there before emptied, that nobody else may read."""
+    """A new file, or what was there before emptied, that nobody else may read. What is no file stays as it is."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FOR_OWNER)
     except OSError as error:
         raise click.FileError(path, error.strerror or str(error)) from None
-    os.fchmod(descriptor, FOR_OWNER)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fchmod(descriptor, FOR_OWNER)
     return descriptor
 
 

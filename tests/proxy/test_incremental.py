@@ -134,6 +134,9 @@ class TablesPlane:
     def forget(self, numbers: Iterable[tuple[str, int]]) -> None:
         self.rows.forget(numbers)
 
+    def untap(self, number: int | None = None) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -88,6 +88,9 @@ PYTHON_DIRECTIVES = {
     "annotation_typing": False,
 }
 
+# How hard the compiler tries. Less is quicker to build, for whom speed is not the point.
+OPTIMISATION = os.environ.get("HIVEMESH_OPTIMISATION", "-O3")
+
 
 def compiled_modules():
     from Cython.Build import cythonize
@@ -96,7 +99,7 @@ def compiled_modules():
         name = path.rsplit(".", 1)[0].replace("/", ".")
         header = path.rsplit(".", 1)[0] + ".h"
         depends = [header] if os.path.exists(header) else []
-        return Extension(name, [path], depends=depends, extra_compile_args=["-O3", "-g1"])
+        return Extension(name, [path], depends=depends, extra_compile_args=[OPTIMISATION, "-g1"])
 
     pure = os.environ.get("HIVEMESH_PURE") == "1"
     found = cythonize(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -107,7 +106,7 @@ def record(hive: Hive, capture: Path, port: int, todo: Sequence[Asked]) -> Json:
         with Part(send, port, todo, {}, {}, {}) as client:
             sent: Json = client.result(COMMAND_LIMIT)
         time.sleep(2.0)  # the last ones are on their way
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         _, errors = process.communicate(timeout=COMMAND_LIMIT)
     finally:
         if process.poll() is None:

@@ -6,6 +6,7 @@ Both read GET /v1/tap. What a line looks like is the pure `line_of`; the format 
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import sys
 import time
@@ -181,6 +182,7 @@ def _write(stream: Stream, losses: Losses, path: str, until: float) -> int:
     """How many records were written."""
     descriptor = _for_owner(path)
     count = -1  # the first line is the start
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # scripts end it so: theirs ignore Ctrl-C
     with open(descriptor, "wb") as file:
         try:
             for line in stream.lines(until):
@@ -194,6 +196,8 @@ def _write(stream: Stream, losses: Losses, path: str, until: float) -> int:
                     file.flush()  # who waits for the capture to begin sees that it has
         except KeyboardInterrupt:
             pass  # that is how one ends it early
+        finally:
+            signal.signal(signal.SIGTERM, before)
         ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         file.write(msgspec.json.encode(CaptureEnd(ended=ended, count=count, lost=losses.count)) + b"\n")
     return count

@@ -132,8 +132,7 @@ def offline(options: Options, asked: Asked, file: str) -> int:
 
     loaded = check(file)
     if loaded.config is None:
-        for problem in loaded.problems:
-            print(output.printable(str(problem)))
+        output.print_refused(loaded.problems, options.as_json)
         return EXIT_INVALID
     try:
         question = question_of(

@@ -10,11 +10,14 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from proxy.config.problems import Problem
 
 # Wider than any table: output that goes to a file or a pipe is neither folded nor cut.
 PIPE_WIDTH = 10_000
@@ -78,6 +81,17 @@ def problem_line(problem: dict[str, Any]) -> str:
     from proxy.config.problems import Problem
 
     return printable(str(convert(problem, Problem)))
+
+
+def print_refused(problems: Sequence[Problem], as_json: bool) -> None:
+    """Why a file is no configuration, as `check` says it."""
+    if as_json:
+        from msgspec import to_builtins
+
+        print_json({"ok": False, "problems": to_builtins(problems)})
+        return
+    for problem in problems:
+        print(printable(str(problem)))
 
 
 def seconds(value: float | None) -> str:

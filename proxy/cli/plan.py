@@ -46,10 +46,7 @@ def plan(options: Options, file: str, former: str | None, exit_code: bool) -> in
         if loaded is None:
             continue
         if loaded.config is None:
-            if options.as_json:
-                output.print_json({"ok": False, "problems": [to_builtins(problem) for problem in loaded.problems]})
-            for problem in () if options.as_json else loaded.problems:
-                print(output.printable(str(problem)))
+            output.print_refused(loaded.problems, options.as_json)
             return 1
         configs.append(loaded.config)
     if former is None:

@@ -34,7 +34,6 @@ def simulate(options: Options, file: str, capture: str, seed: int) -> int:
 
     FILE is checked first, as `check` does; with problems the exit code is 1.
     """
-    from msgspec import to_builtins
 
     from mesh.capture import CaptureError, read_capture
     from proxy.config.validate import check as checked
@@ -44,10 +43,7 @@ def simulate(options: Options, file: str, capture: str, seed: int) -> int:
 
     loaded = checked(file)
     if loaded.config is None:
-        if options.as_json:
-            output.print_json({"ok": False, "problems": [to_builtins(problem) for problem in loaded.problems]})
-        for problem in () if options.as_json else loaded.problems:
-            print(output.printable(str(problem)))
+        output.print_refused(loaded.problems, options.as_json)
         return 1
     try:
         with Path(capture).open("rb") as lines:

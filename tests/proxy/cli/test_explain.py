@@ -252,6 +252,15 @@ def test_stories_that_end_elsewhere(
     assert sentence in " ".join(out.split())
 
 
+def test_a_file_that_is_no_configuration_is_refused_as_check_does(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text("listeners: 7\n")
+    answer = json.loads(run("-c", str(file), "/api", "--json", code=1))
+    assert answer["ok"] is False
+    assert [problem["key"] for problem in answer["problems"]] == ["listeners"]
+    assert f"{file}:1:12: listeners: " in run("-c", str(file), "/api", code=1)
+
+
 def test_json_of_a_file_is_of_the_same_form(run: Any, shop: str) -> None:
     answer = json.loads(run("-c", shop, "/api", "-H", "Host: shop.local", "--json", "--all"))
     assert answer["problems"] == []

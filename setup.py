@@ -91,6 +91,29 @@ PYTHON_DIRECTIVES = {
 # How hard the compiler tries. Less is quicker to build, for whom speed is not the point.
 OPTIMISATION = os.environ.get("HIVEMESH_OPTIMISATION", "-O3")
 
+# What the compiler builds in to watch the modules as they run: "address,undefined", or whatever -fsanitize of CC takes
+# ("fuzzer-no-link,address,undefined" of clang). Such a module loads only where the runtime of its sanitizers is loaded
+# first: tools/sanitized.py. The first finding ends the process.
+SANITIZE = os.environ.get("HIVEMESH_SANITIZE", "")
+
+
+def compiler_flags():
+    if not SANITIZE:
+        return [OPTIMISATION, "-g1"]
+    # Python is built with -fwrapv, under which no signed overflow would be a finding.
+    return [
+        OPTIMISATION,
+        "-g1",
+        f"-fsanitize={SANITIZE}",
+        "-fno-sanitize-recover=all",
+        "-fno-omit-frame-pointer",
+        "-fno-wrapv",
+    ]
+
+
+def linker_flags():
+    return [f"-fsanitize={SANITIZE}"] if SANITIZE else []
+
 
 def compiled_modules():
     from Cython.Build import cythonize
@@ -99,7 +122,9 @@ def compiled_modules():
         name = path.rsplit(".", 1)[0].replace("/", ".")
         header = path.rsplit(".", 1)[0] + ".h"
         depends = [header] if os.path.exists(header) else []
-        return Extension(name, [path], depends=depends, extra_compile_args=[OPTIMISATION, "-g1"])
+        return Extension(
+            name, [path], depends=depends, extra_compile_args=compiler_flags(), extra_link_args=linker_flags()
+        )
 
     pure = os.environ.get("HIVEMESH_PURE") == "1"
     found = cythonize(

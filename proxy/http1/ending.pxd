@@ -33,6 +33,7 @@ cdef class Ending:
     cdef public Draws draws
     cdef ForwardAs forward_as
     cdef list spare_heads
+    cdef object ready
     cpdef Head take_head(self)
     cpdef give_head(self, Head head)
     @cython.locals(endpoint=EndpointRuntime)

@@ -17,6 +17,7 @@ from proxy.accesslog import AccessLog
 from proxy.http1 import replies
 from proxy.http1.intake import read_request
 from proxy.http1.parties import ClientSide, Exchange, ListenerRuntime, ServerSide
+from proxy.http1.ready import ReadyAnswers
 from proxy.http1.records import Records
 from proxy.http1.replies import Failure
 from proxy.http1.settings import HttpSettings
@@ -60,6 +61,7 @@ class Ending:
     draws: Draws  # the worker's
     forward_as: ForwardAs
     spare_heads: list[Head]
+    ready: ReadyAnswers
 
     def __init__(
         self,
@@ -81,6 +83,7 @@ class Ending:
         self.draws = Draws(int(random_unit() * 2**53))
         self.forward_as = ForwardAs()
         self.spare_heads = []
+        self.ready = ReadyAnswers()
 
     def take_head(self) -> Head:
         return self.spare_heads.pop() if self.spare_heads else Head()
@@ -258,12 +261,24 @@ class Ending:
             exchange.detail = detail
         elif not exchange.detail:
             exchange.detail = failure.detail
-        fields, body = replies.render_failure(failure, self.about(exchange), exchange.head.get(b"accept"))
         bond = exchange.bond
+        if exchange.attempts == 0 and bond is None and not more:
+            # Nothing differs from the last one like it but the id and the time.
+            data = self.ready_answer(exchange, failure)
+            if data is not None:
+                self.send_answer(exchange, failure.status, data)
+                return
+        fields, body = replies.render_failure(failure, self.about(exchange), exchange.head.get(b"accept"))
         if bond is not None and bond.is_strict and bond.is_lost:
             # The endpoint never comes back, so neither shall this answer.
             fields.append((b"Set-Cookie", bond.affinities.farewell(bond)))
         self.answer(exchange, failure.status, fields + more, body, failure.close)
+
+    def ready_answer(self, exchange: Exchange, failure: Failure) -> bytes | None:
+        about = (self.settings.name, exchange.detail, exchange.flags, exchange.request_id)
+        connection = self.connection_after(exchange, failure.close)
+        edits = exchange.route.response_edits if exchange.route is not None else None
+        return self.ready.get(failure, about, exchange.head.get(b"accept"), exchange.to_head, connection, edits)
 
     def about(self, exchange: Exchange) -> replies.About:
         """What an answer of ours to this request says of it: the same that the log will."""
@@ -282,17 +297,23 @@ class Ending:
         self, exchange: Exchange, status: int, fields: list[tuple[bytes, bytes]], body: bytes, close: bool
     ) -> None:
         """Send an answer of our own and end the exchange."""
-        client = exchange.downstream
-        exchange.status = status
-        if close or not exchange.request_done or self.draining:
-            client.closing = True
-        connection = b""
-        if client.closing or not client.keep_alive:
-            connection = b"close"
-        elif exchange.head.minor == 0:
-            connection = b"keep-alive"
+        connection = self.connection_after(exchange, close)
         edits = exchange.route.response_edits if exchange.route is not None else None
         data = replies.render_answer(status, fields, body, exchange.to_head, connection, edits)
+        self.send_answer(exchange, status, data)
+
+    def connection_after(self, exchange: Exchange, close: bool) -> bytes:
+        """What an answer of ours says of its connection, which is decided here; b"" for nothing."""
+        client = exchange.downstream
+        if close or not exchange.request_done or self.draining:
+            client.closing = True
+        if client.closing or not client.keep_alive:
+            return b"close"
+        return b"keep-alive" if exchange.head.minor == 0 else b""
+
+    def send_answer(self, exchange: Exchange, status: int, data: bytes) -> None:
+        client = exchange.downstream
+        exchange.status = status
         exchange.bytes_out += len(data)
         client.respond(data, client.closing)
         self.finish(exchange)

@@ -189,13 +189,15 @@ def render_answer(
     to_head: bool,
     connection: bytes,
     edits: FieldEdits | None,
+    date: bytes | None = None,
 ) -> bytes:
-    """A complete answer. connection: value of Connection, b"" for none. edits: what the route does to responses."""
+    """A complete answer. connection: value of Connection, b"" for none. edits: what the route does to responses. date:
+    value of Date; None is now."""
     dropped = edits.drop if edits is not None else ()
     extra = edits.append if edits is not None else b""
     lines = [f"HTTP/1.1 {status} {reason(status)}\r\n".encode()]
     lines.extend(name + b": " + value + b"\r\n" for name, value in fields if name.lower() not in dropped)
-    lines.append(b"Date: " + formatdate(usegmt=True).encode() + b"\r\n")
+    lines.append(b"Date: " + (formatdate(usegmt=True).encode() if date is None else date) + b"\r\n")
     bodiless = status in (204, 304)
     if not bodiless:
         lines.append(b"Content-Length: %d\r\n" % len(body))

@@ -12,7 +12,7 @@ LAST := e2e/proofs e2e/udp e2e/discovery proxy/control
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns proofs docs image-check clean
+.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns overload proofs docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ compare-dns: build ## Measure the DNS server beside Knot, unbound and dnsmasq (A
 
 compare: build ## Measure hivemesh beside HAProxy, nginx and Envoy (ARGS=--smoke: only see that all of it runs)
 	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+overload: build ## Measure p99 at four times the load and in a storm of health, beside HAProxy (ARGS as of compare)
+	@$(BIN)/python -m benchmarks.compare --works overload,health_storm $(ARGS)
 
 proofs: build ## Show under load what docs/reliability.md promises, about fifty minutes (ARGS=--short: seconds each)
 	@$(BIN)/python -m benchmarks.proofs $(ARGS)

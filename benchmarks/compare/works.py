@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.compare import measures, origins
+from benchmarks.compare import measures, origins, overload, storm
 from benchmarks.compare.bench import Bench, Lane, Running, StartFailed
 from benchmarks.compare.contenders.contender import Contender
 from benchmarks.compare.contenders.dns_servers import DNSMASQ, KNOT, UNBOUND
@@ -182,6 +182,25 @@ WORKS: Final = (
         measure=measures.latency,
         prepare=note_half_of_haproxy,
         rounds=9,
+    ),
+    Work(
+        name="overload",
+        question="four times of what can be done is offered, behind equal limits: p99 of what is admitted",
+        metric="p99_ms",
+        lanes=overload.LANES,
+        comparisons=tuple(Comparison(f"hivemesh {form}", f"haproxy {form}", 1.10) for form in overload.FORMS),
+        measure=overload.measure,
+        prepare=overload.note_maximum,
+    ),
+    Work(
+        name="health_storm",
+        question="two of five of many endpoints fail and recover at once, at half of HAProxy's maximum rate: p99",
+        metric="p99_ms",
+        lanes=storm.LANES,
+        comparisons=tuple(Comparison(f"hivemesh {count}", f"haproxy {count}", 1.10) for count in storm.SIZES),
+        measure=storm.measure,
+        prepare=storm.note_half_of_haproxy,
+        rounds=3,
     ),
     Work(
         name="http_routes",

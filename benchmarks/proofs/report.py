@@ -1,7 +1,8 @@
 """Tables of the last results: `python -m benchmarks.proofs.report [--check]`.
 
-Rewrites the part of docs/reliability.md between its two markers from benchmarks/results/proof-*.json; with --check it
-only says whether that part is as the files have it. Nothing in the tables is typed by hand.
+Rewrites the part of docs/reliability.md between its two markers from benchmarks/results/proof-*.json, and from those of
+the comparisons under pressure; with --check it only says whether that part is as the files have it. Nothing in the
+tables is typed by hand.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.compare import report as compared
 from benchmarks.compare.report import replaced, table
 from benchmarks.proofs.evidence import RESULTS
+
+# Works of benchmarks/compare whose results are shown here, too: what is promised of them is a comparison.
+UNDER_PRESSURE: Final = ("overload", "health_storm")
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 
@@ -45,6 +50,15 @@ def render(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def under_pressure(folder: Path) -> str:
+    """The same of the works that are compared with another proxy."""
+    lines: list[str] = []
+    results = compared.load_results(folder, UNDER_PRESSURE)
+    for result in (result for result in results if result["work"] in UNDER_PRESSURE):
+        lines += ["", *compared.work_section(result)]
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.proofs.__main__ import PROOFS
 
@@ -53,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     options = parser.parse_args(arguments)
     page = PAGE.read_text()
-    wanted = replaced(page, render(load_results(options.results, list(PROOFS))))
+    shown = render(load_results(options.results, list(PROOFS))) + under_pressure(options.results)
+    wanted = replaced(page, shown)
     if options.check:
         if wanted != page:
             print(f"{PAGE} does not show what {options.results} holds; run `python -m benchmarks.proofs.report`")

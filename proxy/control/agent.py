@@ -200,7 +200,7 @@ class Agent:
             places = await bind_places(self._holder, self.config.snapshot.listeners, count, {})
         except Refused as refused:
             raise CannotStart(refused) from None
-        if not start.is_upgrade:
+        if not is_successor and not start.is_upgrade:  # /readyz says no until it is in service
             self._admin = await self._serve_admin(self, self._holder.bind_alone)
         if self.config.workers:
             await self._holder.want_workers(count)
@@ -224,6 +224,9 @@ class Agent:
             raise CannotStart(refused) from None
         if not is_successor:  # for a successor those that are in service are enough
             await self._within(self._fleet.ready())
+        elif not start.is_upgrade:
+            # Whoever asked its predecessor waits until now: an answer from an empty registry would be taken for true.
+            self._admin = await self._serve_admin(self, self._holder.bind_alone)
         await self._serve_until_stopped(start)
         for server in self._admin:
             await server.close()

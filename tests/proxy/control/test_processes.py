@@ -5,6 +5,7 @@ Each test starts the real program. The routes answer by themselves ("one", "two"
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -550,6 +551,27 @@ def test_who_asks_while_the_agent_is_replaced_waits_and_is_not_refused(start: St
 
         assert admin.response().status == scraper.response().status == 200
     assert hive.children()["agent"] != before
+
+
+def test_a_new_agent_answers_nothing_before_it_knows_what_is_in_force(start: Start) -> None:
+    hive = start(services={"shop": {"endpoints": [{"id": "s1", "address": "127.0.0.1:9"}]}})
+    before = hive.children()["agent"]
+    paths = ("/v1/services/shop/endpoints", "/v1/explain?url=/", "/v1/routes", "/metrics")
+
+    os.kill(before, signal.SIGSTOP)
+    eventually(lambda: state_of(before) == "T", "the agent is stopped and accepts nothing")
+    with contextlib.ExitStack() as waiting:
+        # Where the next agent finds them at its first moment.
+        clients = [waiting.enter_context(RawClient(hive.config["admin"]["address"])) for _ in paths]
+        for client, path in zip(clients, paths, strict=True):
+            client.ask(target=path, host="localhost")
+        os.kill(before, signal.SIGKILL)
+        endpoints, explained, routes, metrics = (client.response() for client in clients)
+
+    assert [endpoint["id"] for endpoint in json.loads(endpoints.text)] == ["s1"]
+    assert (explained.status, json.loads(explained.text)["problems"]) == (200, [])
+    assert [route["listener"] for route in json.loads(routes.text)] == ["web"]
+    assert 'hivemesh_endpoints{service="shop",state="healthy"} 1' in metrics.text
 
 
 def test_counters_go_on_after_both_kinds_of_crash(start: Start) -> None:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests of what is the same in both forms: never compiled, or only compiled. They run once, with the compiled suite.
-SAME_IN_BOTH := benchmarks docs e2e/discovery e2e/explain e2e/health e2e/proofs discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
+SAME_IN_BOTH := benchmarks docs e2e/discovery e2e/explain e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
     proxy/stats test_demo.py
 
 # Compiled ones that run when the interpreted tests are done, because those are done long before the compiled.
@@ -12,7 +12,7 @@ LAST := e2e/proofs e2e/udp e2e/discovery proxy/control
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns overload proofs docs image-check clean
+.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns overload proofs soak docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ overload: build ## Measure p99 at four times the load and in a storm of health, 
 
 proofs: build ## Show under load what docs/reliability.md promises, about fifty minutes (ARGS=--short: seconds each)
 	@$(BIN)/python -m benchmarks.proofs $(ARGS)
+
+soak: build ## Mixed traffic for an hour while everything fails in turn (ARGS="--minutes N --seed S")
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 docs: build ## Write the tables of the documentation that tests compare with what the program does
 	@UPDATE_DOCS=1 $(BIN)/python -m pytest tests/docs/test_dns.py

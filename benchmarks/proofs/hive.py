@@ -96,9 +96,9 @@ class Hive:
         self.admin = free_port()
         self.file = folder / "hivemesh.yaml"
         self.error_log = folder / "errors.log"
-        self._output = folder / "hivemesh.output"
+        self.output = folder / "hivemesh.output"
         self.write(self.complete(config))
-        with self._output.open("wb") as output:
+        with self.output.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "proxy", "run", "-c", str(self.file)],
                 cwd=CHECKOUT,
@@ -182,7 +182,7 @@ class Hive:
 
     def events(self) -> list[Json]:
         found = []
-        for line in self._output.read_text(errors="replace").splitlines():
+        for line in self.output.read_text(errors="replace").splitlines():
             with contextlib.suppress(ValueError):
                 event = json.loads(line)
                 if isinstance(event, dict) and "event" in event:
@@ -195,13 +195,13 @@ class Hive:
 
     def bugs(self) -> list[str]:
         """Events and tracebacks that only a bug of hivemesh leaves."""
-        text = self._output.read_text(errors="replace")
+        text = self.output.read_text(errors="replace")
         found = [json.dumps(event) for event in self.events() if event["event"] == "bug"]
         found += [f"worker exited with {event['status']}" for event in self._ends() if event.get("status")]
         return found + ["a traceback in the log"] * text.count("Traceback (most recent call last)")
 
     def last_words(self, lines: int = 15) -> str:
-        return "\n".join(self._output.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
 
     def logged(self) -> list[Json]:
         """The access log: requests that were answered 400 or higher. Workers write it several times a second."""
@@ -213,6 +213,9 @@ class Hive:
         """Why the first few of them were."""
         wanted = ("method", "path", "status", "flags", "flag_details", "endpoint", "attempts", "retry_denied")
         return [" ".join(str(entry[key]) for key in wanted if entry.get(key)) for entry in self.logged()[:most]]
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL to all that is left; the exit code."""

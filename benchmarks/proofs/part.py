@@ -64,7 +64,7 @@ class Part:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._say_stop()
+        self.tell_to_stop()
         self._process.join(KILL_LIMIT)
         self.kill()
 
@@ -74,7 +74,7 @@ class Part:
 
     def finish(self, limit: float = FINISH_LIMIT) -> Any:
         """Tell it to stop; its result."""
-        self._say_stop()
+        self.tell_to_stop()
         return self._hear("result", limit)
 
     def kill(self) -> None:
@@ -83,7 +83,7 @@ class Part:
             self._process.kill()
         self._process.join()
 
-    def _say_stop(self) -> None:
+    def tell_to_stop(self) -> None:
         try:
             self._link.send("stop")
         except OSError:

@@ -1,8 +1,8 @@
 """Tables of the last results: `python -m benchmarks.proofs.report [--check]`.
 
-Rewrites the part of docs/reliability.md between its two markers from benchmarks/results/proof-*.json, and from those of
-the comparisons under pressure; with --check it only says whether that part is as the files have it. Nothing in the
-tables is typed by hand.
+Rewrites the part of docs/reliability.md between its two markers from benchmarks/results/proof-*.json, soak.json, and
+those of the comparisons under pressure; with --check it only says whether that part is as the files have it. Nothing in
+the tables is typed by hand.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Result = dict[str, Any]
 
 
 def load_results(folder: Path, order: Sequence[str]) -> list[Result]:
-    paths = [folder / f"proof-{name}.json" for name in order]
+    paths = [*(folder / f"proof-{name}.json" for name in order), folder / "soak.json"]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 

@@ -38,6 +38,8 @@ PROOFS: Final = {
     "breaker": "breaker",
     "balancing": "balancing",
     "plan": "plan",
+    "slow_loris": "slow_loris",
+    "idle": "idle",
 }
 
 

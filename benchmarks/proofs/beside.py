@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,15 +27,19 @@ LISTENER: Final = "store"
 
 
 class HAProxy:
-    """One thread, mode tcp. Use as a context manager."""
+    """One thread, mode tcp, in front of `ports`; or what `render(port, ports)` configures. Use as a context manager."""
 
-    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
+    def __init__(
+        self, folder: Path, ports: Sequence[int], render: Callable[[int, Sequence[int]], str] | None = None
+    ) -> None:
         tool("haproxy", "haproxy")
         self.port = free_port()
         folder = folder / "haproxy"
         folder.mkdir()
         setup = Setup(one_service(Protocol.TCP, ports), self.port, free_port(), folder)
         command = haproxy.HAProxy().command(setup)
+        if render is not None:
+            (folder / "haproxy.cfg").write_text(render(self.port, ports))
         self._output = command.output
         with command.output.open("wb") as output:
             self._process = subprocess.Popen(

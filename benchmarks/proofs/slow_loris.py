@@ -1,0 +1,265 @@
+"""Proof: 8,000 clients that send their requests a byte at a time are not noticed by those that behave.
+
+Two workers and one listener. Thousands of connections each begin a request and then send a byte of its head every few
+seconds, with `timeouts.request_head` so long that all of them stay. h2load asks at a moderate rate, with that crowd and
+without, in turn; the p99 with it is compared with the p99 without, within each round. HAProxy does the same with the
+same limits, two threads in place of two workers. The memory of the workers is looked at before and with the crowd.
+
+Last the crowd comes once more with a short `timeouts.request_head`: every one of its connections is answered 408.
+
+`short` machines are shared with other tests: there nothing is said of time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.compare import load, machine
+from benchmarks.compare.contenders import haproxy
+from benchmarks.compare.processes import tree_cpu
+from benchmarks.compare.traffic import Request
+from benchmarks.proofs.beside import HAProxy
+from benchmarks.proofs.evidence import Evidence, ProofError
+from benchmarks.proofs.hive import HOST, Hive, endpoints, eventually, free_port
+from benchmarks.proofs.holding import crowd, slow_heads
+from benchmarks.proofs.peers import Nginx, nginx_version
+from benchmarks.proofs.watch import memory_of
+
+PROMISE: Final = "thousands of clients that send their requests a byte at a time are not noticed by the others"
+
+CLIENTS: Final = 8000
+SHORT_CLIENTS: Final = 200
+PROCESSES: Final = 4
+EVERY: Final = 4.0  # seconds between two bytes of a client
+ROUNDS: Final = 9
+SECONDS: Final = 5.0
+RATE: Final = 2000.0  # requests per second of the clients that behave
+MOST_RATIO: Final = 1.10
+
+# HAProxy takes two descriptors for each; 20,000 are what a process may often have.
+MOST_CONNECTIONS: Final = 9000
+LONG: Final = 600  # seconds; longer than a round
+SHORT_HEAD: Final = 1  # seconds
+HELD_LIMIT: Final = 60.0
+
+# Pages that a worker touches for the first time are no cost of a connection.
+MOST_BYTES: Final = 16_384  # of private memory for each connection that is held
+
+REQUESTS: Final = (Request("shop.bench.test", "/v1/catalog"),)
+
+_SERVER: Final = """
+    server {{
+        listen {host}:{port};
+        keepalive_requests 1000000000;
+        location / {{ return 200 "good\\n"; }}
+    }}
+"""
+
+
+def prove(evidence: Evidence, folder: Path) -> None:
+    port, server = free_port(), free_port()
+    evidence.versions.update(nginx=nginx_version(), haproxy=haproxy.HAProxy().version(), **machine.tool_versions())
+    busy = machine.busy_share((0, 1), 0.2 if evidence.short else 1.0)
+    evidence.note("busy before", {f"core {core}": round(share, 2) for core, share in busy.items()})
+    with (
+        Nginx(folder, _SERVER.format(host=HOST, port=server), [server]),
+        Hive(config(port, server, LONG), folder) as hive,
+        HAProxy(folder, [server], render_haproxy) as peer,
+    ):
+        rounds(evidence, folder, hive, port, peer)
+        ends(evidence, hive, port, server)
+        evidence.claim("the log has no bug", not hive.bugs(), hive.bugs()[:3] or "none")
+
+
+def config(port: int, server: int, head: float) -> dict[str, Any]:
+    listener = {
+        "name": "web",
+        "address": f"{HOST}:{port}",
+        "routes": [{"name": "all", "match": {"path_prefix": "/"}, "service": "web"}],
+    }
+    return {
+        "workers": 2,
+        "limits": {"connections": MOST_CONNECTIONS},
+        "timeouts": {"request_head": f"{head}s"},
+        "listeners": [listener],
+        "services": {"web": {"endpoints": endpoints(server)}},
+    }
+
+
+def render_haproxy(port: int, servers: Sequence[int]) -> str:
+    (server,) = servers
+    return f"""global
+  nbthread 2
+  maxconn {MOST_CONNECTIONS}
+
+defaults
+  mode http
+  http-reuse always
+  option forwardfor
+  timeout connect 5s
+  timeout client {LONG}s
+  timeout server {LONG}s
+  timeout http-request {LONG}s
+  timeout http-keep-alive 75s
+
+frontend web
+  bind {HOST}:{port}
+  maxconn {MOST_CONNECTIONS}
+  default_backend web
+
+backend web
+  server e1 {HOST}:{server}
+"""
+
+
+# --- with the crowd and without ------------------------------------------------------------------------------------
+
+
+def rounds(evidence: Evidence, folder: Path, hive: Hive, port: int, peer: HAProxy) -> None:
+    clients = SHORT_CLIENTS if evidence.short else CLIENTS
+    runs, processes = (1, 1) if evidence.short else (ROUNDS, PROCESSES)
+    ours, theirs = Side("hivemesh", port, hive.workers(), hive.pid), Side("haproxy", peer.port, [peer.pid], peer.pid)
+    held = 0
+    for number, side in itertools.product(range(runs), (ours,) if evidence.short else (ours, theirs)):
+        times = {}
+        # In turn, so that what changes on the machine meanwhile is on no side.
+        for slow in (False, True) if number % 2 == 0 else (True, False):
+            if not slow:
+                times[slow] = asked(evidence, folder, side, slow)
+                continue
+            before = side.private()
+            with crowd(slow_heads, side.port, clients, processes, EVERY) as parts:
+                if side is ours:
+                    held = max(held, wait_held(hive, clients))
+                times[slow] = asked(evidence, folder, side, slow)
+                side.grown.append(side.private() - before)
+                for part in parts:
+                    side.ended.update(part.finish())
+        side.with_crowd.append(times[True].p99)
+        side.without.append(times[False].p99)
+        if not evidence.short:
+            evidence.say(
+                f"    round {number + 1}/{runs}  {side.name}: p99 {1e3 * times[False].p99:.2f} ms without, "
+                f"{1e3 * times[True].p99:.2f} ms with them"
+            )
+    evidence.claim(f"all {clients:,} are held, and counted by the listener's gauge", held >= clients, f"{held:,}")
+    sent = ours.ended.pop("bytes")
+    evidence.claim(
+        "none of them is ended before its time",
+        not ours.ended,
+        f"{dict(ours.ended) or 'none'}; {sent:,} bytes of heads",
+    )
+    if not evidence.short:
+        evidence.claim(
+            f"the p99 of those that behave is within {MOST_RATIO} times that without the others, median of {runs}",
+            ours.ratio() <= MOST_RATIO,
+            ours.told(),
+        )
+        evidence.note("p99 with them / without", {side.name: side.told() for side in (ours, theirs)})
+    # Of the first time only: afterwards a process has the pages already.
+    each = ours.grown[0] / clients
+    evidence.claim(
+        f"one that is held takes at most {MOST_BYTES:,} bytes of the workers' memory",
+        each <= MOST_BYTES or evidence.short,
+        f"{each:,.0f} bytes",
+    )
+    evidence.note(
+        "bytes for each connection that is held",
+        {side.name: round(side.grown[0] / clients) for side in (ours, theirs) if side.grown},
+    )
+    evidence.note(
+        "CPU µs per request without the crowd, and with it (its bytes included)",
+        {side.name: side.costs() for side in (ours, theirs) if side.cpu[True]},
+    )
+
+
+class Side:
+    """A proxy and what was seen of it."""
+
+    def __init__(self, name: str, port: int, pids: Sequence[int], root: int) -> None:
+        self.name = name
+        self.port = port
+        self.pids = pids
+        self.root = root
+        self.without: list[float] = []  # p99, seconds
+        self.with_crowd: list[float] = []
+        self.grown: list[int] = []  # bytes
+        self.cpu: dict[bool, list[float]] = {False: [], True: []}  # microseconds per request; with the crowd?
+        self.ended: Counter[str] = Counter()
+
+    def private(self) -> int:
+        return sum(memory_of(pid).private for pid in self.pids)
+
+    def ratios(self) -> list[float]:
+        return [slow / fast for slow, fast in zip(self.with_crowd, self.without, strict=True)]
+
+    def ratio(self) -> float:
+        return median(self.ratios())
+
+    def told(self) -> str:
+        ratios = self.ratios()
+        return (
+            f"{median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f}); p99 {1e3 * median(self.without):.2f} ms "
+            f"without, {1e3 * median(self.with_crowd):.2f} ms with them"
+        )
+
+    def costs(self) -> str:
+        return f"{median(self.cpu[False]):.1f}, {median(self.cpu[True]):.1f}"
+
+
+def asked(evidence: Evidence, folder: Path, side: Side, slow: bool) -> load.LatencyReport:
+    """What clients that behave see for some seconds."""
+    spent = tree_cpu(side.root)
+    rate, seconds = (200.0, 0.5) if evidence.short else (RATE, SECONDS)
+    try:
+        report = load.run_h2load(folder, REQUESTS, side.port, rate, seconds)
+    except load.LoadFailed as problem:
+        raise ProofError(f"{side.name}: {problem}") from None
+    side.cpu[slow].append(1e6 * (tree_cpu(side.root) - spent) / report.all_requests)
+    return report
+
+
+def wait_held(hive: Hive, clients: int) -> int:
+    def held() -> int:
+        return int(hive.metric("hivemesh_downstream_connections_active", listener="web"))
+
+    eventually(lambda: held() >= clients, f"{clients} connections are held", HELD_LIMIT)
+    return held()
+
+
+# --- with the timeout ----------------------------------------------------------------------------------------------
+
+
+def ends(evidence: Evidence, hive: Hive, port: int, server: int) -> None:
+    """All of them once more, with a timeout that ends them."""
+    clients, processes = (SHORT_CLIENTS, 1) if evidence.short else (CLIENTS, PROCESSES)
+    hive.write(hive.complete(config(port, server, SHORT_HEAD)))
+    hive.api("POST", "/v1/reload")
+    with crowd(slow_heads, port, clients, processes, SHORT_HEAD / 4) as parts:
+        found: Counter[str] = Counter()
+        for part in parts:
+            found.update(part.result(HELD_LIMIT))
+    sent = found.pop("bytes")
+    evidence.claim(
+        f"with timeouts.request_head of {SHORT_HEAD} s every one is answered 408 although it goes on sending",
+        found == {"408": clients},
+        f"{dict(found)}, after {sent:,} bytes more",
+    )
+    left = eventually_none(hive)
+    evidence.claim("afterwards no connection is open", left == 0, f"{left:.0f} open")
+
+
+def eventually_none(hive: Hive) -> float:
+    def left() -> float:
+        return hive.metric("hivemesh_downstream_connections_active", listener="web")
+
+    try:
+        eventually(lambda: left() == 0, "no connection is open", HELD_LIMIT)
+    except ProofError:
+        return left()
+    return 0.0

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests of what is the same in both forms: never compiled, or only compiled. They run once, with the compiled suite.
-SAME_IN_BOTH := benchmarks docs e2e/discovery e2e/explain e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
+SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/discovery e2e/explain e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
     proxy/stats test_demo.py
 
 # Compiled ones that run when the interpreted tests are done, because those are done long before the compiled.

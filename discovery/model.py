@@ -353,6 +353,8 @@ class Limits(Struct):
     response_head: int = 60 * 1024
     interim_responses: int = 16  # 1xx answers before the final one
     connections: int = 10_000  # client connections of the whole instance
+    connections_per_client: int = 0  # and sessions of datagrams, of one address (/64 of IPv6) and worker; 0 = no limit
+    connection_rate_per_client: int = 0  # of these, begun per second, all workers together; 0 = no limit
     replay_body: int = 64 * 1024  # bytes of a request body kept so that it can be sent again
     requests_per_connection: int = 0  # 0 = no limit
     client_hello: int = 16 * 1024  # bytes looked at to find the SNI of a TLS connection
@@ -487,6 +489,11 @@ class AdminSettings(Struct):
     address: str = "127.0.0.1:9900"  # host:port or unix:PATH
     token: str = ""  # needed when the address is not loopback
     allow_command_checks: bool = False  # may the API set health checks that run programs?
+    max_connections: int = 5000  # open at a time, of each admin address
+    max_waiting: int = 4096  # readers that wait for news, and streams that are open
+    request_timeout: float = 10.0  # connection made, or first byte of a further request, to all of it received
+    idle_timeout: float = 75.0  # between two requests
+    write_timeout: float = 30.0  # an answer of which nothing is taken
 
 
 class NameKind(StrEnum):

@@ -20,6 +20,7 @@ from discovery.model import LogFormat, Protocol, Settings, Snapshot
 from mesh.decision import Decision, Question
 from mesh.record import Record
 from proxy.accesslog import AccessLog
+from proxy.clients import Clients
 from proxy.control.messages import Seen, Tap
 from proxy.http1 import replies
 from proxy.http1.downstream import Downstream, HttpAcceptor
@@ -39,7 +40,7 @@ from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.l4.tunnel import take_connection as take_tcp
 from proxy.preface.driver import Found, Handlers, PrefaceAcceptor, PrefaceSettings, decides_by_bytes
 from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
-from proxy.streamlog import TCP, StreamRecord
+from proxy.streamlog import TCP, UDP, StreamRecord
 from proxy.table import Rows, Tables
 from proxy.udp.forward import UdpForwarder
 from proxy.udp.session import UdpServer, UdpSession
@@ -108,6 +109,7 @@ class DataPlane:
         self.tables = Tables(self.rows, self.udp.review)
         self.tables.breakers.emit = emit
         self.tables.ring = Bell(table).ring
+        self.clients = Clients(table, self.deny_client)
         self.mirrors = self.tables.mirrors = Mirrors(self.forwarder, self.tables.services)
         self.forwarder.draws = self.tables.draws
         # Of questions. Not made when the first one comes: traffic would wait for what has to be imported.
@@ -356,6 +358,16 @@ class DataPlane:
             record.received = record.finished = self.reactor.micros()
             self.log.write_stream(record)
 
+    def deny_client(self, listener: ListenerRuntime, client: bytes, port: int, why: str) -> None:
+        """A client wants more connections or sessions than one may have; told of now and then."""
+        if self.log is not None:
+            protocol = UDP if listener.protocol.is_datagram else TCP
+            record = StreamRecord(protocol, listener.name, client, port, self.reactor.micros())
+            record.add_flag("UO")
+            record.detail = why
+            record.received = record.finished = record.started
+            self.log.write_stream(record)
+
     def may_accept(self) -> bool:
         """Whether the instance, all workers together, may have the connection that was just counted."""
         return self.table.total(WORKER_SLOT, WORKER_CONNECTIONS) <= self.settings.limits.connections
@@ -370,6 +382,8 @@ class DataPlane:
         self.tcp.apply(settings)
         self.udp.apply(settings)
         self.handlers.settings = PrefaceSettings(settings)
+        self.clients.apply(settings)
+        self.tables.limit_clients(self.clients if self.clients.is_on else None)
 
     def open_log(self, wanted: LogSettings) -> None:
         """Log as `wanted`. A file that cannot be opened stops no traffic: the log stays what it was, and the next

@@ -28,6 +28,7 @@ from mesh.retry import RetryBudget, RetryPlan
 from mesh.strategies import make_balancer
 from mesh.streams import StreamRouter
 from mesh.subsets import SubsetRule
+from proxy.clients import Clients
 from proxy.http1.parties import ListenerRuntime, RouteRuntime
 from proxy.http1.phases import PhaseTools, request_phases, service_phases
 from proxy.kernel.cells import Shared, Slot, Table
@@ -129,6 +130,7 @@ class Tables:
         self.services: dict[str, ServiceRuntime] = {}
         self.shared: set[ServiceRuntime] = set()
         self.listeners: dict[str, ListenerRuntime] = {}
+        self.clients: Clients | None = None  # who counts what each client has, while that is limited
         self.applied: dict[str, Listener] = {}
         self.followers: list[Follower] = []
         self.ring: Callable[[], None] = nobody  # wakes the other workers
@@ -136,6 +138,13 @@ class Tables:
         self.domains: dict[str, Domains] = {}  # of every listener
         # Routes of every listener by the service that they name, whether it is there or not.
         self.named: dict[str, dict[str, list[AnyRouteRuntime]]] = {}
+
+    def limit_clients(self, clients: Clients | None) -> None:
+        """None: each may have as much as it wants."""
+        if clients is not self.clients:
+            self.clients = clients
+            for listener in self.listeners.values():
+                listener.clients = clients
 
     def apply(self, snapshot: Snapshot, slots: Mapping[str, int]) -> None:
         """Decide by `snapshot` at once. What is other than it was is found out here."""
@@ -414,6 +423,7 @@ class Tables:
         runtime = self.listeners.get(listener.name)
         if runtime is None:
             runtime = ListenerRuntime(listener.name, listener.protocol, self.rows.row(listener_key(listener.name)))
+            runtime.clients = self.clients
             self.listeners[listener.name] = runtime
         self.named[listener.name] = named
         self.domains[listener.name] = domains

@@ -30,10 +30,11 @@ JSON = "application/json"
 
 
 class Api:
-    def __init__(self, view: AgentView, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, view: AgentView, threads: ThreadPoolExecutor, most_waiting: int) -> None:
+        """`most_waiting`: readers that wait, and streams."""
         self.view = view
         self.threads = threads
-        self.waiting = Waiting()
+        self.waiting = Waiting(most_waiting)
         self._closing: list[Callable[[], None]] = []
 
     @property

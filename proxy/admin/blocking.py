@@ -22,9 +22,6 @@ MAX_WAIT = 600.0
 JITTER = 16  # the part of the wait that is added at most
 MAX_INDEX = (1 << 63) - 1
 
-# Readers that wait and streams that are open at a time; each is a connection and a task of the agent.
-MAX_WAITING = 4096
-
 INDEX_HEADERS = ("X-Hivemesh-Index", "X-Consul-Index")
 
 
@@ -48,7 +45,8 @@ class Query:
 class Waiting:
     """The readers of one server that wait. When it stops accepting they are answered with what there is."""
 
-    def __init__(self, rng: random.Random | None = None, most: int = MAX_WAITING) -> None:
+    def __init__(self, most: int, rng: random.Random | None = None) -> None:
+        """`most` at a time; each is a connection and a task of the agent."""
         self.leaving = asyncio.Event()
         self.count = 0
         self._most = most
@@ -70,7 +68,7 @@ class Waiting:
     def place(self) -> _Place:
         """One place among those who wait, for a `with` block. Raises Refusal when all are taken."""
         if self.count >= self._most:
-            raise Refusal(429, f"{self._most} readers are waiting already")
+            raise Refusal(429, f"{self._most} readers are waiting already (admin.max_waiting)")
         return _Place(self)
 
 

@@ -10,20 +10,22 @@ aiohttp is imported when the first address is served; requests are not logged. N
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from discovery.model import AdminSettings
 from proxy.admin.access import Access
 from proxy.admin.api import Api
+from proxy.admin.connections import Connections
 from proxy.admin.consul.handlers import Consul
 from proxy.admin.endpoints import Endpoints
 from proxy.admin.explain import Explain
 from proxy.admin.nodes import Nodes
 from proxy.admin.plan import Plans
-from proxy.admin.problems import guard
+from proxy.admin.problems import Handler, guard
 from proxy.admin.records import Requests
 from proxy.admin.routes import Routes
 from proxy.admin.sd import PrometheusTargets
@@ -48,21 +50,26 @@ BACKLOG = 4096
 class Server:
     """An address that is served. `address` is as bound, so port 0 has become a port."""
 
-    def __init__(self, runner: web.AppRunner, address: str, api: Api) -> None:
+    def __init__(
+        self, runner: web.AppRunner, address: str, api: Api, listening: asyncio.Server, connections: Connections
+    ) -> None:
         self.address = address
         self._runner = runner
         self._api = api
+        self._listening = listening
+        self._connections = connections
 
     async def stop_accepting(self) -> None:
         """Leave new connections to another process that accepts on the same socket; those that are open go on, but
         nobody waits for news here any more."""
-        for site in list(self._runner.sites):
-            await site.stop()
+        self._listening.close()
         self._api.leave()
 
     async def close(self) -> None:
         """Stop listening, give requests in flight a moment, then close what is left."""
+        self._listening.close()
         self._api.leave()
+        self._connections.close()
         await self._runner.cleanup()
         self._api.close()
 
@@ -70,15 +77,17 @@ class Server:
 async def serve(view: AgentView, settings: AdminSettings, sock: socket.socket, bound: str) -> Server:
     """The whole API on `sock`, which listens on `settings.address` and is this object's from now on; `bound` is the
     address with the port that it got."""
-    return await _serve(view, sock, bound, Access(settings.address, settings.token), whole=True)
+    return await _serve(view, settings, sock, bound, Access(settings.address, settings.token), whole=True)
 
 
-async def serve_metrics(view: AgentView, address: str, sock: socket.socket, bound: str) -> Server:
+async def serve_metrics(
+    view: AgentView, settings: AdminSettings, address: str, sock: socket.socket, bound: str
+) -> Server:
     """Only /metrics, /livez and /readyz. An address that others can reach is reached by names of their choice."""
     from proxy.config.addresses import is_loopback
 
     access = Access(address, any_host=not is_loopback(address))
-    return await _serve(view, sock, bound, access, whole=False)
+    return await _serve(view, settings, sock, bound, access, whole=False)
 
 
 def is_ours(record: logging.LogRecord) -> bool:
@@ -89,11 +98,14 @@ def is_ours(record: logging.LogRecord) -> bool:
     return not isinstance(error, HttpProcessingError)
 
 
-async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Access, whole: bool) -> Server:
+async def _serve(
+    view: AgentView, settings: AdminSettings, sock: socket.socket, bound: str, access: Access, whole: bool
+) -> Server:
     from aiohttp import web
 
-    api = Api(view, ThreadPoolExecutor(THREADS, thread_name_prefix="admin"))
-    app = web.Application(middlewares=[guard(access)], client_max_size=MAX_BODY)
+    api = Api(view, ThreadPoolExecutor(THREADS, thread_name_prefix="admin"), settings.max_waiting)
+    connections = Connections(settings, view.admin)
+    app = web.Application(middlewares=[timed(connections), guard(access)], client_max_size=MAX_BODY)
     app.add_routes(Probes(api).routes())
     if whole:
         # The native paths first: where Consul's are the same, they are not served.
@@ -111,5 +123,23 @@ async def _serve(view: AgentView, sock: socket.socket, bound: str, access: Acces
         handler_cancellation=True,  # a reader that has gone does not go on waiting
     )
     await runner.setup()
-    await web.SockSite(runner, sock, backlog=BACKLOG).start()
-    return Server(runner, bound, api)
+    assert runner.server is not None
+    connections.understand = runner.server
+    listening = await asyncio.get_running_loop().create_server(connections.accept, sock=sock, backlog=BACKLOG)
+    return Server(runner, bound, api, listening, connections)
+
+
+def timed(connections: Connections) -> Any:
+    """The middleware around everything: the connection is busy while a request has its handler."""
+    from aiohttp import web
+
+    @web.middleware
+    async def handled(request: web.Request, handler: Handler) -> web.StreamResponse:
+        connection = connections.began(request.transport, request.content)
+        try:
+            return await handler(request)
+        finally:
+            if connection is not None:
+                connection.answered()
+
+    return handled

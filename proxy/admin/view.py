@@ -11,6 +11,7 @@ from discovery.health.numbers import HealthReading
 from discovery.model import Config, Snapshot, Struct
 from mesh.decision import Decision, Question
 from mesh.record import Record
+from proxy.admin.connections import Numbers
 from proxy.config.problems import Problem
 from proxy.control.messages import Seen, Tap
 from proxy.kernel.cells import Table
@@ -73,6 +74,7 @@ class AgentView(Protocol):
     draining: bool
     reloads: Mapping[str, int]  # result (success | failure) -> count
     last_reload: float  # seconds since the epoch of the last successful one
+    admin: Numbers  # of the connections of its admin addresses
 
     def problems(self) -> tuple[Problem, ...]: ...
 

@@ -36,7 +36,7 @@ from proxy.config.registry import REGISTRY
 from proxy.config.retries import RETRY
 from proxy.config.scalars import format_duration
 from proxy.config.services import POOL, show_mesh
-from proxy.config.settings import ACCESS_LOG, LIMITS, RECORDS, TIMEOUTS
+from proxy.config.settings import ACCESS_LOG, LIMITS, RECORDS, TIMEOUTS, show_admin
 from proxy.config.shapes import Json
 from proxy.config.words import MIN_SECRET
 
@@ -51,10 +51,7 @@ PATH_KEYS = {PathKind.EXACT: "path", PathKind.PREFIX: "path_prefix", PathKind.RE
 def effective(config: Config) -> dict[str, Json]:
     settings = config.snapshot.settings
     shown: dict[str, Json] = {
-        "admin": {
-            **_given(address=config.admin.address, token=HIDDEN if config.admin.token else ""),
-            "allow_command_checks": config.admin.allow_command_checks,
-        },
+        "admin": {**show_admin(config.admin), **_given(token=HIDDEN if config.admin.token else "")},
         **_given(metrics=_given(address=config.metrics_address)),
         "access_log": ACCESS_LOG.render(settings.access_log),
         "records": RECORDS.render(settings.records),

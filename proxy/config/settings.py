@@ -60,6 +60,16 @@ LIMITS = StructRecord(
         Key("response_head", Size(SMALLEST_HEAD, LARGEST_HEAD), "head of an upstream's response; more is answered 502"),
         Key("interim_responses", Integer(0, 1000), "1xx responses before the final one; more are answered 502"),
         Key("connections", Integer(1, LARGEST_COUNT), "client connections of the whole instance"),
+        Key(
+            "connections_per_client",
+            Integer(0, LARGEST_COUNT),
+            "connections and sessions of datagrams of one client address at a time, per worker; 0 = no limit",
+        ),
+        Key(
+            "connection_rate_per_client",
+            Integer(0, LARGEST_COUNT),
+            "of these, begun per second, all workers together; 0 = no limit",
+        ),
         Key("replay_body", Size(0, 16 * MIB), "bytes of a request body kept so that it can be sent again"),
         Key("requests_per_connection", Integer(0, LARGEST_COUNT), "then the connection is closed; 0 = no limit"),
         Key("client_hello", Size(SMALLEST_HELLO, LARGEST_HELLO), "bytes looked at to find the SNI of a TLS connection"),
@@ -199,6 +209,18 @@ ALLOW_COMMAND_CHECKS = Key(
     "allow_command_checks", Flag(), "may the API set health checks that run programs? false by default"
 )
 
+ADMIN_LIMITS: tuple[AnyKey, ...] = (
+    Key("max_connections", Integer(1, LARGEST_COUNT), "open at a time, of each admin address"),
+    Key("max_waiting", Integer(1, LARGEST_COUNT), "readers that wait for news, and streams that are open"),
+    Key(
+        "request_timeout",
+        Duration(),
+        "connection made, or first byte of a further request, to all of it received; then it is closed",
+    ),
+    Key("idle_timeout", Duration(), "between two requests of a connection"),
+    Key("write_timeout", Duration(), "an answer of which nothing is taken; then the connection is closed"),
+)
+
 
 def _build_admin(fields: Fields) -> AdminSettings:
     address, token = fields.get(ADMIN_ADDRESS, AdminSettings().address), fields.get(TOKEN, "")
@@ -206,10 +228,25 @@ def _build_admin(fields: Fields) -> AdminSettings:
         fields.problem(
             f"others can reach '{address}', expected a token beside it, or a loopback address", ADMIN_ADDRESS
         )
-    return AdminSettings(address=address, token=token, allow_command_checks=fields.get(ALLOW_COMMAND_CHECKS, False))
+    limits = {key.name: fields.values[key.name] for key in ADMIN_LIMITS if key.name in fields.values}
+    return msgspec.convert(
+        {
+            "address": address,
+            "token": token,
+            "allow_command_checks": fields.get(ALLOW_COMMAND_CHECKS, False),
+            **limits,
+        },
+        AdminSettings,
+    )
 
 
-ADMIN = Record("admin settings", (ADMIN_ADDRESS, TOKEN, ALLOW_COMMAND_CHECKS), _build_admin)
+def show_admin(admin: AdminSettings) -> dict[str, Json]:
+    """But for the token."""
+    keys: tuple[AnyKey, ...] = (ADMIN_ADDRESS, ALLOW_COMMAND_CHECKS, *ADMIN_LIMITS)
+    return {key.name: key.shape.render(getattr(admin, key.field)) for key in keys}
+
+
+ADMIN = Record("admin settings", (ADMIN_ADDRESS, TOKEN, ALLOW_COMMAND_CHECKS, *ADMIN_LIMITS), _build_admin)
 
 
 class MetricsSettings(Struct):

@@ -32,6 +32,7 @@ from discovery.model import Config, Endpoint, Snapshot
 from discovery.registry import Registry
 from discovery.store import CannotOpen
 from mesh.decision import Question
+from proxy.admin.connections import Numbers
 from proxy.admin.view import AgentView, Asked, Recorded, ReloadResult, WorkerStatus
 from proxy.config.problems import Loaded, Problem
 from proxy.control import circuits, logs, startup
@@ -99,6 +100,7 @@ class Agent:
         self.ready = False
         self.draining = False
         self.reloads: Mapping[str, int] = {"success": 0, "failure": 0}
+        self.admin = Numbers()
         self._loop = loop
         self._path = path
         self._holder = holder
@@ -445,7 +447,8 @@ async def serve_admin(view: AgentView, bind_alone: BindAlone) -> Sequence[Closab
         raise CannotStart(f"admin: {error}") from None
     servers = [await server.serve(view, config.admin, places[0].sockets[0], places[0].actual)]
     for place in places[1:]:
-        servers.append(await server.serve_metrics(view, config.metrics_address, place.sockets[0], place.actual))
+        sock, actual = place.sockets[0], place.actual
+        servers.append(await server.serve_metrics(view, config.admin, config.metrics_address, sock, actual))
     return servers
 
 

@@ -89,13 +89,15 @@ class DnsConnection(Stream):
 
     connections: DnsConnections
     listener: ListenerRuntime
+    peer: bytes  # text of the client's address
     waiting: int  # questions that were forwarded and have no answer yet
     ended: bool  # the client has finished sending
     leaving: bool  # nothing more is read
 
-    def __init__(self, connections: DnsConnections, listener: ListenerRuntime) -> None:
+    def __init__(self, connections: DnsConnections, listener: ListenerRuntime, peer: bytes) -> None:
         self.connections = connections
         self.listener = listener
+        self.peer = peer
         self.waiting = 0
         self.ended = False
         self.leaving = False
@@ -151,7 +153,7 @@ class DnsConnection(Stream):
         self.waiting = 0
         self.connections.open.pop(self, None)
         self.connections.unclaim()
-        self.listener.unclaim()
+        self.listener.left(self.peer)
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -277,7 +279,10 @@ class DnsAcceptor(LimitedAcceptor):
         super().not_accepted()
 
     def accepted(self, fd: int, host: bytes, port: int) -> None:
-        connection = DnsConnection(self.connections, self.listener)
+        if not self.admits(fd, host, port):
+            self.connections.unclaim()
+            return
+        connection = DnsConnection(self.connections, self.listener, host)
         connection.attach(self.reactor, fd)
         self.connections.row.add(CONNECTIONS_TOTAL, 1)
         self.listener.slot.add(CONNECTIONS_TOTAL, 1)

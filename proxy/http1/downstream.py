@@ -456,7 +456,7 @@ class Downstream(ClientSide):
             self.other.set_timeout(self.forwarder.settings.stream_idle)
 
     def on_closed(self) -> None:
-        self.listener.unclaim()
+        self.listener.left(self.peer)
         self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
         exchange = self.exchange
         if exchange is not None:
@@ -476,6 +476,8 @@ class HttpAcceptor(LimitedAcceptor):
         self.gate = gate
 
     def accepted(self, fd: int, host: bytes, port: int) -> None:
+        if not self.admits(fd, host, port):
+            return
         stream = Downstream(self.forwarder, self.listener, host, port)
         stream.attach(self.reactor, fd)
         slot = self.listener.slot

@@ -9,7 +9,7 @@ from mesh.streams cimport StreamRouter
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.cells cimport Slot
 from proxy.kernel.emit cimport FieldEdits
-from proxy.kernel.netio cimport Acceptor
+from proxy.kernel.netio cimport Acceptor, Stream
 from proxy.kernel.scan cimport Head
 from proxy.relay cimport RelayStream
 from proxy.upstream.endpoint cimport EndpointRuntime, ServiceRuntime
@@ -49,9 +49,11 @@ cdef class ListenerRuntime:
     cdef public bint accept_proxy
     cdef public long max_connections
     cdef public list paused
+    cdef public object clients
     @cython.locals(slot=Slot)
     cpdef bint claim(self)
     cpdef unclaim(self)
+    cpdef left(self, bytes peer)
     cpdef resume(self)
 
 
@@ -60,6 +62,8 @@ cdef class LimitedAcceptor(Acceptor):
     @cython.locals(listener=ListenerRuntime)
     cpdef bint may_accept(self)
     cpdef not_accepted(self)
+    @cython.locals(listener=ListenerRuntime, stream=Stream)
+    cpdef bint admits(self, int fd, bytes host, int port) except -1
 
 
 @cython.final

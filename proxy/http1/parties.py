@@ -18,7 +18,7 @@ from mesh.streams import StreamRouter
 from proxy.kernel.buffer import Buffer
 from proxy.kernel.cells import Slot
 from proxy.kernel.emit import FieldEdits
-from proxy.kernel.netio import Acceptor
+from proxy.kernel.netio import Acceptor, Stream
 from proxy.kernel.scan import Head
 from proxy.relay import RelayStream
 from proxy.stats.slots import CONNECTIONS_ACTIVE
@@ -36,6 +36,7 @@ NO_STREAMS = StreamRouter([])
 
 if TYPE_CHECKING:  # what stands above this module, and is only pointed to from here
     from mesh.subsets import SubsetRule
+    from proxy.clients import Clients
     from proxy.http1.guards import BodyLimitPhase
     from proxy.http1.phases import Phase
     from proxy.upstream.queue import Waiter
@@ -80,6 +81,7 @@ class ListenerRuntime:
     accept_proxy: bool  # trusted peers begin with a PROXY header
     max_connections: int  # of all workers; 0 for no limit
     paused: list[LimitedAcceptor]  # those that accept nothing because of it
+    clients: Clients | None  # who counts what each client has; None while nothing is limited
 
     def __init__(self, name: str, protocol: Protocol, slot: Slot) -> None:
         self.name = name
@@ -91,6 +93,7 @@ class ListenerRuntime:
         self.accept_proxy = False
         self.max_connections = 0
         self.paused = []
+        self.clients = None
 
     def limit(self, max_connections: int) -> None:
         self.max_connections = max_connections
@@ -110,6 +113,13 @@ class ListenerRuntime:
         self.slot.add(CONNECTIONS_ACTIVE, -1)
         if self.paused:
             self.resume()
+
+    def left(self, peer: bytes) -> None:
+        """A connection of this client, which was admitted, has ended."""
+        self.unclaim()
+        clients = self.clients
+        if clients is not None:
+            clients.leave(peer)
 
     def resume(self) -> None:
         """There may be room again."""
@@ -139,6 +149,18 @@ class LimitedAcceptor(Acceptor):
 
     def not_accepted(self) -> None:
         self.listener.unclaim()
+
+    def admits(self, fd: int, host: bytes, port: int) -> bool:
+        """Whether this client may have one more connection; if not, this one has been reset."""
+        listener = self.listener
+        clients = listener.clients
+        if clients is None or clients.admit(listener, host, port, self.reactor.micros()):
+            return True
+        stream = Stream()
+        stream.attach(self.reactor, fd)
+        stream.abort()
+        listener.unclaim()
+        return False
 
 
 class BodyTap:

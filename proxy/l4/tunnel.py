@@ -72,7 +72,7 @@ class TcpClient(ClientEnd):
         self.forwarder.end(self, broken)
 
     def on_closed(self) -> None:
-        self.listener.unclaim()
+        self.listener.left(self.record.client)
         self.forwarder.worker_slot.add(WORKER_CONNECTIONS, -1)
         if not self.done:
             self.forwarder.cut_off(self)
@@ -164,6 +164,8 @@ class TcpAcceptor(LimitedAcceptor):
         self.gate = gate
 
     def accepted(self, fd: int, host: bytes, port: int) -> None:
+        if not self.admits(fd, host, port):
+            return
         forwarder = self.forwarder
         client = TcpClient(forwarder, self.listener, host, port, self.reactor.micros())
         client.attach(self.reactor, fd)

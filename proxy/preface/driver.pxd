@@ -50,6 +50,7 @@ cdef class Preface(Stream):
     cdef public bint waits
     cdef public bint drains
     cdef public bint refused
+    cdef public bint is_counted
     cpdef int drain_kind(self) except -1
     @cython.locals(found=Found, data=bytes)
     cpdef bint take_header(self) except -1

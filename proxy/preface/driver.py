@@ -122,12 +122,14 @@ class Preface(Stream):
     waits: bool  # for more of what decides
     drains: bool  # the worker is stopping
     refused: bool  # the instance has as many as it may
+    is_counted: bool  # among what its client has; not before it is known who that is
 
     def __init__(self, handlers: Handlers, found: Found, refused: bool = False) -> None:
         self.handlers = handlers
         self.found = found
         self.settings = handlers.settings
         self.awaits_header = found.listener.accept_proxy and self.settings.trusted.contains(found.peer)
+        self.is_counted = not self.awaits_header
         self.waits = False
         self.drains = False
         self.refused = refused
@@ -166,6 +168,11 @@ class Preface(Stream):
             found.destination = parsed.destination
         self.awaits_header = False
         self.clear_timeout()
+        clients = found.listener.clients
+        if clients is not None and not clients.admit(found.listener, found.peer, found.port, self.reactor.micros()):
+            self.abort()
+            return False
+        self.is_counted = True
         return True
 
     def reject(self, reason: str) -> None:
@@ -234,7 +241,11 @@ class Preface(Stream):
     def on_closed(self) -> None:
         if self.refused:
             self.handlers.looking -= 1
-        self.found.listener.unclaim()
+        found = self.found
+        if self.is_counted:
+            found.listener.left(found.peer)
+        else:
+            found.listener.unclaim()
         self.handlers.worker_slot.add(WORKER_CONNECTIONS, -1)
 
 
@@ -250,6 +261,9 @@ class PrefaceAcceptor(LimitedAcceptor):
     def accepted(self, fd: int, host: bytes, port: int) -> None:
         handlers = self.handlers
         listener = self.listener
+        # Who sends PROXY headers is trusted and so not counted here, but each client that they name.
+        if not self.admits(fd, host, port):
+            return
         found = Found(listener, host, port, self.reactor.micros())
         listener.slot.add(CONNECTIONS_TOTAL, 1)
         handlers.worker_slot.add(WORKER_CONNECTIONS, 1)

@@ -81,6 +81,9 @@ class TableCollector(Collector):
         yield from self._services()
         yield from self._registry()
         yield from self._health()
+        active, refused, timed_out = self.reading.admin
+        yield _plain(families.ADMIN_CONNECTIONS, [((), active)])
+        yield _plain(families.ADMIN_ENDED, [(("too_many",), refused), (("timeout",), timed_out)])
         yield from self._configuration()
         yield from self._workers()
         yield _plain(

@@ -575,6 +575,14 @@ def _of_requests(
 
 WORD_FAMILIES: tuple[WordFamily, ...] = (
     WordFamily(
+        "hivemesh_downstream_connections_denied_total",
+        Scope.LISTENER,
+        "Client connections reset, and datagrams dropped, because the client has limits.connections_per_client "
+        "(too_many), or begins more than limits.connection_rate_per_client (too_often)",
+        (("too_many", words.TOO_MANY_OF_CLIENT), ("too_often", words.TOO_OFTEN_OF_CLIENT)),
+        "reason",
+    ),
+    WordFamily(
         "hivemesh_retries_total",
         Scope.SERVICE,
         "Requests sent again because of a retry policy",
@@ -709,6 +717,16 @@ REGISTRY_WRITES = PlainFamily(
     (),
     "Transactions of the store: a batch of changes handed over to safely written",
 )
+ADMIN_CONNECTIONS = PlainFamily(
+    "hivemesh_admin_connections_active", Kind.GAUGE, (), "Connections open to the admin and the metrics address"
+)
+ADMIN_ENDED = PlainFamily(
+    "hivemesh_admin_connections_ended_total",
+    Kind.COUNTER,
+    ("reason",),
+    "Connections to the admin and the metrics address that were ended because admin.max_connections was reached "
+    "(too_many), or by one of the timeouts of admin (timeout)",
+)
 HEALTH_CHECKS = PlainFamily(
     "hivemesh_health_checks_total",
     Kind.COUNTER,
@@ -814,6 +832,8 @@ FAMILIES: tuple[Family, ...] = (
     REGISTRY_EXPIRATIONS,
     REGISTRY_PUBLICATIONS,
     REGISTRY_WRITES,
+    ADMIN_CONNECTIONS,
+    ADMIN_ENDED,
     HEALTH_CHECKS,
     HEALTH_CHECK_DURATION,
     HEALTH_CHECK_LATENESS,

@@ -89,6 +89,7 @@ class Reading:
     now: float  # monotonic, for the workers' heartbeats
     health: HealthReading = NO_CHECKS
     registry: CatalogReading = NOTHING_KNOWN
+    admin: tuple[int, int, int] = (0, 0, 0)  # connections of the admin addresses: open, refused, timed out
 
     @classmethod
     def take(cls, view: AgentView) -> Reading:
@@ -105,6 +106,7 @@ class Reading:
             now=time.monotonic(),
             health=view.health(),
             registry=view.catalog.reading(),
+            admin=(view.admin.open, view.admin.refused, view.admin.timed_out),
         )
 
     def rows(self, scope: Scope) -> list[Row]:

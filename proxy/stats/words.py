@@ -40,6 +40,9 @@ FAULT_ABORTS = 47
 FAILOVERS = 48  # another version or service than the drawn one, which had no usable endpoint
 AFFINITY_BROKEN = 49
 PANIC_PICKS = 50
+# Of a listener: connections and sessions refused because of what their client has already.
+TOO_MANY_OF_CLIENT = 51
+TOO_OFTEN_OF_CLIENT = 52
 
 # Places in LIMIT_RESOURCES.
 CONNECTIONS_RESOURCE = 0

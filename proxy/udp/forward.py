@@ -136,11 +136,16 @@ class UdpForwarder:
             return self.refuse(server, record, lost, "NC", "the route names no service that exists")
         record.service = service.name
         record.version = drawn.version
-        if lost is None and not self.claim(server):
-            return self.refuse(server, record, lost, "UO", "limits.udp_sessions or max_connections of the listener")
+        if lost is None:
+            if not self.claim(server):
+                return self.refuse(server, record, lost, "UO", "limits.udp_sessions or max_connections of the listener")
+            clients = server.listener.clients
+            if clients is not None and not clients.admit(server.listener, client, port, record.started):
+                self.unclaim(server)
+                return None
         session = self.enter(server, key, record, route, service, lost)
         if lost is None and session is None:
-            self.unclaim(server)
+            self.left(server, client)
         return session
 
     def enter(
@@ -177,6 +182,11 @@ class UdpForwarder:
     def unclaim(self, server: UdpServer) -> None:
         self.worker_slot.add(WORKER_UDP_SESSIONS, -1)
         server.listener.unclaim()
+
+    def left(self, server: UdpServer, client: bytes) -> None:
+        """A session of this client, which was admitted, has ended, or there is none after all."""
+        self.worker_slot.add(WORKER_UDP_SESSIONS, -1)
+        server.listener.left(client)
 
     def connect(
         self,
@@ -286,7 +296,7 @@ class UdpForwarder:
         service.slot.add(ACTIVE, -1)
         if not session.goes_on:
             server.slot.add(ACTIVE, -1)
-            self.unclaim(server)
+            self.left(server, session.record.client)
         record = session.record
         record.finished = self.reactor.micros()
         record.bytes_in = session.bytes_in

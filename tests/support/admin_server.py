@@ -35,11 +35,16 @@ class AdminServer:
     """`with AdminServer(agent) as server: server.get("/livez")`. `only_metrics` serves the metrics address."""
 
     def __init__(
-        self, agent: FakeAgent, address: str = "127.0.0.1:0", token: str = "", only_metrics: bool = False
+        self,
+        agent: FakeAgent,
+        address: str = "127.0.0.1:0",
+        token: str = "",
+        only_metrics: bool = False,
+        **limits: Any,
     ) -> None:
         self.agent = agent
         self.token = token
-        self._settings = AdminSettings(address=address, token=token)
+        self._settings = AdminSettings(address=address, token=token, **limits)
         self._only_metrics = only_metrics
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -53,7 +58,7 @@ class AdminServer:
             self._bound = bind_alone(self._settings.address)
             sock, bound = self._bound.sockets[0].dup(), self._bound.address
             if self._only_metrics:
-                self._server = self.run(serve_metrics(self.agent, self._settings.address, sock, bound))
+                self._server = self.run(serve_metrics(self.agent, self._settings, self._settings.address, sock, bound))
             else:
                 self._server = self.run(serve(self.agent, self._settings, sock, bound))
         except BaseException:

@@ -30,6 +30,7 @@ from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from mesh.breaker import pack
 from mesh.decision import Question
+from proxy.admin.connections import Numbers
 from proxy.admin.view import Asked, Recorded, ReloadResult, TooManyTaps, WorkerStatus
 from proxy.config.problems import Problem
 from proxy.control.messages import Seen, Tap
@@ -102,6 +103,7 @@ class FakeAgent:
     is_crowded: bool = False
     slots: int = SLOTS
     checks: HealthNumbers = field(default_factory=HealthNumbers)
+    admin: Numbers = field(default_factory=Numbers)
 
     def __post_init__(self) -> None:
         # The snapshot's version is the registry's index after it.

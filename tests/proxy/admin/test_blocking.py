@@ -138,7 +138,7 @@ def test_how_long_is_waited() -> None:
 
 
 def test_places_to_wait_are_limited() -> None:
-    waiting = Waiting(random.Random(1), most=1)
+    waiting = Waiting(1, random.Random(1))
     with waiting.place():
         with pytest.raises(Refusal, match="1 readers are waiting") as refused:
             waiting.place()

@@ -42,7 +42,8 @@ def test_loading_it_gives_the_same_configuration(name: str) -> None:
 
 def test_secrets_are_hidden(config: Callable[..., Config]) -> None:
     shown = effective(config("admin: { address: ':1', token: s3cret }"))
-    assert shown["admin"] == {"address": "0.0.0.0:1", "token": HIDDEN, "allow_command_checks": False}
+    assert shown["admin"]["address"] == "0.0.0.0:1"  # type: ignore[index, call-overload]
+    assert shown["admin"]["token"] == HIDDEN  # type: ignore[index, call-overload]
     assert "s3cret" not in json.dumps(shown)
 
 

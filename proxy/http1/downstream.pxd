@@ -9,7 +9,7 @@ from proxy.http1.settings cimport HttpSettings
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.emit cimport FieldEdits, write_chunk, write_response_head, write_trailers
 from proxy.kernel.netio cimport Reactor
-from proxy.kernel.scan cimport Head, scan_request, skip_blank_lines
+from proxy.kernel.scan cimport Head, may_end, scan_request, skip_blank_lines
 
 
 cdef int AGAIN, DRAIN_REQUEST, DRAIN_STREAM, CHUNKED, DATA, DONE, FAILED, LENGTH

@@ -33,7 +33,7 @@ from proxy.kernel.emit import (
     write_trailers,
 )
 from proxy.kernel.netio import AGAIN, DRAIN_REQUEST, DRAIN_STREAM
-from proxy.kernel.scan import Head, scan_request, skip_blank_lines
+from proxy.kernel.scan import Head, may_end, scan_request, skip_blank_lines
 from proxy.stats.slots import CONNECTIONS_TOTAL, OVERFLOWS, WORKER_CONNECTIONS
 
 # Reads of one event, and requests of one read; then other connections get their turn.
@@ -152,13 +152,13 @@ class Downstream(ClientSide):
             self.keep()
 
     def may_scan(self, buffer: Buffer) -> bool:
-        """A head that came in part is scanned again only when its end has come, or it is too large to be one:
-        otherwise a client that sends single bytes would make us read the same bytes over and over."""
+        """A head that came in part is scanned again only when its end has come, a line of it is none, or it is too
+        large to be one: otherwise a client that sends single bytes would make us read the same bytes over and over."""
         if self.head_began == 0 or buffer.length() >= self.forwarder.settings.request_limits.head:
             return True
-        found = buffer.find(b"\r\n\r\n", buffer.start + max(0, self.searched - 3))
+        found = may_end(buffer, self.searched)
         self.searched = buffer.length()
-        return found >= 0
+        return found
 
     def take_head(self, buffer: Buffer) -> bool:
         """Take a request head, and begin its exchange. False: more bytes are needed, or it was refused."""

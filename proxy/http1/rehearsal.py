@@ -202,6 +202,10 @@ class Rehearsal(Forwarder):
         self.write_head(exchange, out)
         notes.head = _lines(out.take())
 
+    def ready_answer(self, exchange: Exchange, failure: Failure) -> bytes | None:
+        # What is told of an answer are its parts, and nobody is sent its bytes.
+        return None
+
     def answer(
         self, exchange: Exchange, status: int, fields: list[tuple[bytes, bytes]], body: bytes, close: bool
     ) -> None:

@@ -7,12 +7,12 @@
 #include <emmintrin.h>
 #endif
 
-/* 1 token (RFC 9110 5.6.2), 2 request-target, 4 field value, 8 Host */
+/* 1 token (RFC 9110 5.6.2), 2 request-target, 4 field value, 8 a host that is a name, without its escapes */
 static uint8_t hm_class[256];
 
 static void hm_init(void) {
     const char *token = "!#$%&'*+-.^_`|~";
-    const char *host = "-._~!$&'()*+,;=%:[]";
+    const char *host = "-._~!$&'()*+,;=";
     int c;
     for (c = 0; c < 256; c++) {
         uint8_t k = 0;

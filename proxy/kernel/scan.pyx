@@ -420,36 +420,111 @@ cdef int take_connection(Head head, const char* value, Py_ssize_t size, const ch
 
 
 cdef int check_host(const char* value, Py_ssize_t size) noexcept:
+    """A host and perhaps a port (RFC 3986 sections 3.2.2 and 3.2.3), or nothing at all: a name with whole escapes, or an
+    IPv6 address in brackets. Zones and addresses of the future are refused: they mean nothing to another machine."""
     cdef const char* end = value + size
-    cdef const char* at
-    if hm_skip(value, end, HOST) != end:
-        return E_HOST
-    if size and value[0] == b"[":
-        at = <const char*>memchr(value, b"]", size)
-        if at == NULL:
+    cdef const char* at = hm_skip(value, end, HOST)
+    cdef int port = 0
+    while at < end and at[0] == b"%":
+        if end - at < 3 or hex_value(at[1]) < 0 or hex_value(at[2]) < 0:
             return E_HOST
-        at += 1
-    else:
-        at = value
-        while at < end and at[0] != b":":
-            if at[0] == b"[" or at[0] == b"]":
-                return E_HOST
-            at += 1
+        at = hm_skip(at + 3, end, HOST)
     if at == end:
         return 0
+    if at == value:
+        if at[0] != b"[":
+            return E_HOST
+        at = <const char*>memchr(at, b"]", size)
+        if at == NULL or not is_ipv6(value + 1, at):
+            return E_HOST
+        at += 1
+        if at == end:
+            return 0
     if at[0] != b":" or end - at > 6:
         return E_HOST
     at += 1
     while at < end:
         if not 48 <= at[0] <= 57:
             return E_HOST
+        port = port * 10 + (at[0] - 48)
         at += 1
-    return 0
+    return 0 if port <= 65535 else E_HOST
+
+
+cdef bint is_ipv6(const char* at, const char* end) noexcept:
+    """Whether this is IPv6address of RFC 3986 section 3.2.2: eight groups, or fewer and one gap; the last two may be
+    an IPv4 address."""
+    cdef int groups = 0, digits
+    cdef bint gap = False
+    if end - at >= 2 and at[0] == b":" and at[1] == b":":
+        gap = True
+        at += 2
+        if at == end:
+            return True
+    while True:
+        digits = 0
+        while at + digits < end and hex_value(at[digits]) >= 0:
+            digits += 1
+        if at + digits < end and at[digits] == b".":
+            return is_ipv4(at, end) and (groups <= 5 if gap else groups == 6)
+        if not 1 <= digits <= 4:
+            return False
+        groups += 1
+        at += digits
+        if at == end:
+            return groups <= 7 if gap else groups == 8
+        if groups == 8 or at[0] != b":":
+            return False
+        at += 1
+        if at < end and at[0] == b":":
+            if gap:
+                return False
+            gap = True
+            at += 1
+            if at == end:
+                return groups <= 7
+
+
+cdef bint is_ipv4(const char* at, const char* end) noexcept:
+    """Four numbers up to 255 without leading zeros."""
+    cdef int numbers = 0, number, digits
+    while True:
+        number = digits = 0
+        while at + digits < end and digits < 4 and 48 <= at[digits] <= 57:
+            number = number * 10 + (at[digits] - 48)
+            digits += 1
+        if not 1 <= digits <= 3 or number > 255 or (digits > 1 and at[0] == b"0"):
+            return False
+        numbers += 1
+        at += digits
+        if at == end:
+            return numbers == 4
+        if numbers == 4 or at[0] != b".":
+            return False
+        at += 1
 
 
 cpdef bint is_authority(bytes text) noexcept:
     """Whether this is a host with or without a port, as Host may hold it, and not empty."""
     return PyBytes_GET_SIZE(text) > 0 and check_host(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)) == 0
+
+
+cpdef bint may_end(Buffer source, Py_ssize_t searched) noexcept:
+    """Whether a head that was incomplete when it had `searched` bytes may have its end by now, or a line that ends with
+    LF alone and so is none. What else may be wrong with it shows when its end comes."""
+    cdef const char* start = source.data + source.start
+    cdef const char* end = source.data + source.end
+    cdef const char* at = start + (searched - 3 if searched > 3 else 0)
+    while at < end:
+        at = <const char*>memchr(at, b"\n", end - at)
+        if at == NULL:
+            return False
+        if at == start or at[-1] != b"\r":
+            return True
+        if end - at > 2 and at[1] == b"\r" and at[2] == b"\n":
+            return True
+        at += 1
+    return False
 
 
 cpdef skip_blank_lines(Buffer source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from heads import buffer_of, request_head, response_head, scan
 
+from proxy.kernel.buffer import Buffer
 from proxy.kernel.scan import (
     ERRORS,
     FIELD_IDS,
@@ -12,6 +13,7 @@ from proxy.kernel.scan import (
     ChunkLine,
     Head,
     HeadLimits,
+    may_end,
     scan_chunk_line,
     scan_request,
 )
@@ -119,7 +121,13 @@ REQUESTS = [
     (b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", HOST_TWICE, "HTTP/1.0"),
     *((b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n", HOST, repr(host)) for host in (
         b"a b", b"a/b", b"u@a", b"a\\b", b"a#b", b"a?b", b"a:b", b"a:80x", b"a:1234567", b"a:80:80", b"[::1", b"::1]",
-        b"[::1]x", b"[::1]:x", b"a[b]", b"a\xc3\xa9", b'"a"', b"<a>",
+        b"[::1]x", b"[::1]:x", b"a[b]", b"a\xc3\xa9", b'"a"', b"<a>", b"a:65536", b"a:99999", b"[::1]:65536",
+        b":80", b":",
+        b"%zz", b"%4", b"a%", b"a%4g", b"[]", b"[zz]", b"[a.test]", b"[:]", b"[:1]", b"[1:]", b"[:::]", b"[12345::]",
+        b"[1::2::3]", b"[1:2:3:4:5:6:7]", b"[1:2:3:4:5:6:7:8:9]", b"[1:2:3:4:5:6:7::8]", b"[1:2:3:4:5:6:7:8::]",
+        b"[1:2:3:4:5:6:7:1.2.3.4]", b"[1:2:3:4:5::6:1.2.3.4]", b"[1.2.3.4]", b"[::1.2.3]", b"[::1.2.3.4.5]",
+        b"[::1.2.3.256]",
+        b"[::01.2.3.4]", b"[::1.2.3.4:5]", b"[::1.2.3.]", b"[fe80::1%25eth0]", b"[v1.a]", b"[[::1]]",
     )),
 ]  # fmt: skip
 
@@ -416,6 +424,17 @@ def test_a_plain_target_needs_no_second_look(target: bytes, plain: bool) -> None
         (b"a:", b"a"),
         (b"", b""),
         (b"xn--bcher-kva.test", b"xn--bcher-kva.test"),
+        (b"a:65535", b"a"),
+        (b"a:0", b"a"),
+        (b"%61%4A.test", b"%61%4a.test"),
+        (b"[::]", b"[::]"),
+        (b"[1::]:1", b"[1::]"),
+        (b"[1:2:3:4:5:6:7:8]", b"[1:2:3:4:5:6:7:8]"),
+        (b"[1:2:3:4:5:6:7::]", b"[1:2:3:4:5:6:7::]"),
+        (b"[::2:3:4:5:6:7:8]", b"[::2:3:4:5:6:7:8]"),
+        (b"[1:2:3:4:5:6:255.0.10.1]", b"[1:2:3:4:5:6:255.0.10.1]"),
+        (b"[::ffff:192.0.2.1]:80", b"[::ffff:192.0.2.1]"),
+        (b"[1:2:3:4::5:1.2.3.4]", b"[1:2:3:4::5:1.2.3.4]"),
     ],
 )
 def test_hosts(sent: bytes, host: bytes) -> None:
@@ -448,3 +467,27 @@ def test_te_names_trailers_or_not(value: bytes, accepts: bool) -> None:
 def test_http_1_x_counts_as_1_1() -> None:
     """RFC 9110 section 2.5: a higher minor version is treated as the highest we know."""
     assert request_head(b"GET / HTTP/1.7\r\nHost: a\r\n\r\n").minor == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ends"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a", b"\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: a", b"\r\nX: 1\r\nY", False),
+        (b"GET / HTTP/1.1\r\nHost: a", b"\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r", b"\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r", b"\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r", b"", False),
+        (b"GET / HTTP/1.1\r\nHost: a", b"\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n", b"X: 1\nY: 2", True),
+        (b"G", b"\n", True),
+        (b"", b"\n", True),
+    ],
+)
+def test_a_head_in_part_is_looked_at_again_when_it_may_end(before: bytes, after: bytes, ends: bool) -> None:
+    buffer = Buffer()
+    buffer.append(b"gone" + before + after)
+    buffer.consume(4)
+    assert may_end(buffer, len(before)) == ends

@@ -294,7 +294,7 @@ class Chaos:
         pid = self._pid(name)
         os.kill(pid, signal.SIGSTOP)
         try:
-            time.sleep(self._random.uniform(0.5, 2.0))
+            time.sleep(self._random.uniform(0.3, 1.5))
         finally:
             os.kill(pid, signal.SIGCONT)
         return name

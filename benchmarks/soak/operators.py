@@ -69,10 +69,12 @@ async def api(walk: Walk, scene: Scene, admin: int) -> None:
 
         async def known() -> None:
             deadline = time.monotonic() + KNOWN_WITHIN
+            asked = time.monotonic()
             while await names_it(name) != is_there:
-                if time.monotonic() > deadline:
+                if asked > deadline:
                     raise Oops("dead" if not is_there else "unknown", f"{name} {what} {KNOWN_WITHIN:g} s ago")
                 await asyncio.sleep(0.02)
+                asked = time.monotonic()
 
         await walk.attempt("known", known(), ADMIN_LIMIT)
 

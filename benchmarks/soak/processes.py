@@ -35,7 +35,9 @@ def of_session(session: int) -> list[Process]:
             command = Path(f"/proc/{name}/cmdline").read_bytes().decode(errors="replace").split("\0")
         except (OSError, IndexError):
             continue
-        found.append(Process(int(name), int(fields[1]), int(fields[19]), fields[0], role_of(command)))
+        # After an upgrade the command line of the supervisor is another one.
+        role = "supervisor" if int(name) == session else role_of(command)
+        found.append(Process(int(name), int(fields[1]), int(fields[19]), fields[0], role))
     return found
 
 
@@ -44,8 +46,6 @@ def role_of(command: list[str]) -> str:
         return f"worker {command[command.index('--worker') + 1]}"
     if any("proxy.control.agent" in word for word in command):
         return "agent"
-    if "run" in command:
-        return "supervisor"
     return "other"
 
 

@@ -79,7 +79,8 @@ RULES: Final[dict[str, Rule]] = {
             "dns_forward": frozenset({"lost", "broken"}),
         }
     ),
-    "worker_pause": Rule(),
+    # It goes on with the questions that waited, and hears then what has changed.
+    "worker_pause": Rule(during={"known": frozenset({"dead", "unknown"})}),
     # Connections to the admin address break; what was acknowledged is told to the workers by its successor.
     "agent_kill": Rule(in_flight=_each(ADMIN, "broken", "cut"), during={"known": frozenset({"dead", "unknown"})}),
     "store_restart": Rule(in_flight=_each(ADMIN, "broken", "cut"), during={"known": frozenset({"dead", "unknown"})}),

@@ -59,16 +59,16 @@ class Oops(Exception):
 
 @dataclass(slots=True)
 class Tally:
-    """done: exchanges that went well, by traffic. lost_count: failures beyond those that are kept."""
+    """done: exchanges that went well, by traffic. dropped: failures beyond those that are kept. uploads: the names of
+    those that were answered."""
 
     done: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     dropped: int = 0
     generations: dict[int, Seen] = field(default_factory=dict)
     sightings: list[Sighting] = field(default_factory=list)
-    uploads: list[str] = field(default_factory=list)  # answered ones, by name
+    uploads: list[str] = field(default_factory=list)
     body_bytes: int = 0
-    retired: Counter[str] = field(default_factory=Counter)
 
     def fail(self, failure: Failure) -> None:
         if len(self.failures) < KEPT:

@@ -76,7 +76,11 @@ class Discovery:
         self._keep = keep
         self._succeeded = succeeded
         self._config = Config(snapshot=Snapshot())
+        # Around what is decided and sent, in order: it takes no longer than to bind a socket.
         self._lock = asyncio.Lock()
+        # Around all of a configuration, until the workers decide by it: that takes as long as to start one, and changes
+        # of endpoints do not wait for it. Taken before the other.
+        self._applying = asyncio.Lock()
         self._publishing: asyncio.Task[None] | None = None
         self._keeping: asyncio.TimerHandle | None = None
         self._keep_next = 0.0
@@ -162,22 +166,25 @@ class Discovery:
         return (*found, *self._notices)
 
     async def apply(self, config: Config, workers: int | None = None) -> None:
-        """Put a configuration in force. Raises Refused, and then what was in force stays."""
-        async with self._lock:
-            registry = self.catalog.registry
-            change = Base(snapshot=config.snapshot)
-            (checked,) = registry.check([[change]], config.registry)
-            if isinstance(checked, ChangeError):
-                raise Refused([Problem(message=str(checked))])
-            tried = registry.preview(config.snapshot)
-            await self._rollout.apply(tried, workers)
-            self.catalog.configure(config.registry)
-            applied = self.catalog.report(change)
-            if applied.index != tried.version:  # something else changed meanwhile
-                registry.advance(max(registry.index, tried.version) + 1)
-            self._config = config
-            self._was_published()
-        self._publish_soon()
+        """Put a configuration in force. Returns when the workers decide by it; what the registry is told meanwhile goes
+        on to them. Raises Refused, and then what was in force stays."""
+        async with self._applying:
+            async with self._lock:
+                registry = self.catalog.registry
+                change = Base(snapshot=config.snapshot)
+                (checked,) = registry.check([[change]], config.registry)
+                if isinstance(checked, ChangeError):
+                    raise Refused([Problem(message=str(checked))])
+                tried = registry.preview(config.snapshot)
+                former = await self._rollout.put(tried, workers)
+                self.catalog.configure(config.registry)
+                applied = self.catalog.report(change)
+                if applied.index != tried.version:  # something else changed meanwhile
+                    registry.advance(max(registry.index, tried.version) + 1)
+                self._config = config
+                self._was_published()
+            self._publish_soon()
+            await self._rollout.settle(former)
         if self._feeds is not None:
             await self._feeds.configure(config)
 
@@ -198,24 +205,43 @@ class Discovery:
     async def _publish(self) -> None:
         """Until the workers have been sent everything."""
         try:
-            while True:
-                async with self._lock:
-                    snapshot = self.catalog.registry.snapshot
-                    if snapshot.version == self._rollout.snapshot.version:
-                        break
-                    try:
-                        if self._rollout.needs_sockets(snapshot):
-                            await self._rollout.apply(snapshot)
-                        else:
-                            self._rollout.update(snapshot)
-                    except Refused as refused:
-                        self.catalog.problem(_PUBLISHING, str(refused))
-                        break  # until something else changes
-                    self.catalog.problem(_PUBLISHING, None)
-                    self._was_published()
+            while await self._publish_once():
                 await asyncio.sleep(PUBLISH_EVERY)
         finally:
             self._publishing = None
+
+    async def _publish_once(self) -> bool:
+        """False when there is nothing to send, or nothing that can be."""
+        try:
+            async with self._lock:
+                snapshot = self.catalog.registry.snapshot
+                if snapshot.version == self._rollout.snapshot.version:
+                    return False
+                needs_sockets = self._rollout.needs_sockets(snapshot)
+                if not needs_sockets:
+                    self._rollout.update(snapshot)
+                    self._was_sent()
+            if needs_sockets:
+                await self._put()
+        except Refused as refused:
+            self.catalog.problem(_PUBLISHING, str(refused))
+            return False  # until something else changes
+        return True
+
+    async def _put(self) -> None:
+        """What is in force by now, with its sockets. Raises Refused."""
+        async with self._applying:
+            async with self._lock:
+                snapshot = self.catalog.registry.snapshot
+                if snapshot.version == self._rollout.snapshot.version:
+                    return
+                former = await self._rollout.put(snapshot)
+                self._was_sent()
+            await self._rollout.settle(former)
+
+    def _was_sent(self) -> None:
+        self.catalog.problem(_PUBLISHING, None)
+        self._was_published()
 
     def _was_published(self) -> None:
         self.catalog.publications += 1

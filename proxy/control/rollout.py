@@ -107,8 +107,13 @@ class Rollout:
         self._binder = binder
 
     async def apply(self, snapshot: Snapshot, workers: int | None = None) -> None:
-        """Put `snapshot` in force and wait until the workers decide by it; its version is above that of the last one.
-        `workers`: how many there are to be from now on. Raises Refused."""
+        """`put`, and then `settle`. Raises Refused."""
+        await self.settle(await self.put(snapshot, workers))
+
+    async def put(self, snapshot: Snapshot, workers: int | None = None) -> Mapping[str, Place]:
+        """Put `snapshot` in force: it is on its way to the workers. Its version is above that of the last one.
+        `workers`: how many there are to be from now on. Returns the former places, for `settle`, which has to be over
+        before the next `put`; an `update` may come between. Raises Refused, and then nothing has changed."""
         allocator = self._fleet.allocator
         count = self._fleet.count if workers is None else workers
         places = await bind_places(self._binder, snapshot.listeners, count, self.places)
@@ -127,12 +132,17 @@ class Rollout:
         if is_resized:
             await self._binder.want_workers(count)
         self._fleet.retire()
+        return before
+
+    async def settle(self, before: Mapping[str, Place]) -> None:
+        """Wait until the workers decide by what was put, those that are only being started among them, and let go of
+        the sockets that nobody accepts on any more."""
         try:
             async with asyncio.timeout(_SETTLE):
-                await self._fleet.settled(snapshot.version)
+                await self._fleet.settled(self.snapshot.version)
         except TimeoutError:
             pass
-        self._close_all_but(places, before)
+        self._close_all_but(self.places, before)
 
     def needs_sockets(self, snapshot: Snapshot) -> bool:
         """Whether `snapshot` has listeners or addresses other than those in force."""

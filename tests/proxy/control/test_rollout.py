@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
-from discovery.model import Endpoint, Listener, Protocol, Route, Service, Snapshot
+from discovery.catalog import Catalog
+from discovery.changes import Base, PutEndpoint
+from discovery.model import Config, Endpoint, Listener, Protocol, Route, Service, Snapshot
+from discovery.registry import Registry
+from discovery.store.memory import MemoryStore
+from proxy.control.discovery import Discovery
 from proxy.control.fleet import Fleet, Place
 from proxy.control.messages import Apply, Delta, Hello
 from proxy.control.rollout import Refused, Rollout
@@ -120,3 +126,34 @@ def test_a_full_table_refuses_a_change_and_what_is_in_force_stays(bench: Bench) 
 )
 def test_only_other_addresses_need_sockets(bench: Bench, listener: Listener, needs: bool) -> None:
     assert bench.rollout.needs_sockets(msgspec.structs.replace(FIRST, listeners=(listener,))) is needs
+
+
+def test_a_change_does_not_wait_until_workers_decide_by_a_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch)
+    monkeypatch.setattr("proxy.control.rollout._SETTLE", 30.0)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        catalog = Catalog(Registry(), MemoryStore())
+        await catalog.open()
+        catalog.report(Base(snapshot=FIRST))
+        catalog.registry.advance(5)
+        discovery = Discovery(loop, catalog, bench.rollout)
+        bench.sent()
+        applying = loop.create_task(discovery.apply(Config(snapshot=with_endpoints(1, 3))))
+        await until(lambda: "endpoint/app/c/127.0.0.1:3" in bench.rollout.slots)
+        await catalog.change(PutEndpoint(service="app", endpoint=Endpoint(id="b", address="127.0.0.1:2")))
+        await until(lambda: "endpoint/app/b/127.0.0.1:2" in bench.rollout.slots)
+
+        assert not applying.done()  # the worker has not said a word
+        assert isinstance(bench.sent()[-1], Delta)
+        applying.cancel()
+        await asyncio.wait((applying,))
+        await discovery.catalog.close()
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    asyncio.run(scenario())

@@ -17,7 +17,7 @@ from benchmarks.proofs.hive import HOST
 from benchmarks.soak.scene import ADDRESSES, FOREIGN, Scene, address_of
 from benchmarks.soak.tally import Oops, Sighting, Walk
 
-UDP_LIMIT: Final = 8.0
+UDP_LIMIT: Final = 20.0
 TCP_LIMIT: Final = 30.0
 
 QUESTIONS: Final = (

@@ -60,7 +60,7 @@ GAUGES: Final = (
     "hivemesh_dns_forward_active",
     "hivemesh_health_checks_waiting",
 )
-REST_LIMIT: Final = 60.0
+REST_LIMIT: Final = 120.0
 
 # A process at rest has as many descriptors as any other of its kind, but for checks that are under way and the extra
 # listener of every second generation. Pipes for splicing are kept, at most so many (proxy/kernel/splice).
@@ -122,8 +122,11 @@ def soak(evidence: Evidence, folder: Path, plan: Plan, say: Say) -> None:
             try:
                 with Sampler(hive.pid, plan.every) as sampler:
                     found = Found(plan, chaos, sampler)
-                    for phase in range(plan.phases):
-                        carry_out(found, hive, scene, phase, say)
+                    try:
+                        for phase in range(plan.phases):
+                            carry_out(found, hive, scene, phase, say)
+                    except ProofError as problem:
+                        chaos.wrong.append(f"it could not go on: {problem}")
                 end(found, hive, scene)
             finally:
                 chaos.end()

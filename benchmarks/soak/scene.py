@@ -26,7 +26,7 @@ ADDRESSES: Final = {name: f"127.0.0.1{number}" for number, name in enumerate((*E
 STRATEGIES: Final = ("round_robin", "least_connections", "random", "peak_ewma", "maglev")
 
 # A hung endpoint keeps an attempt for so long; a check that takes longer has failed.
-PER_TRY: Final = 1.0
+PER_TRY: Final = 1.5
 
 # More than any stop of an endpoint or a worker: what hangs goes on.
 RESPONSE_HEAD: Final = 30.0
@@ -111,7 +111,8 @@ class Scene:
                 "ttl": "1s",
                 "negative_ttl": "1s",
                 "forward": [f"{HOST}:{ports.resolver}"],
-                "forward_timeout": "1s",
+                # A resolver that is gone is refused at once; one that has no processor for a while is not gone.
+                "forward_timeout": "8s",
             },
             "listeners": listeners,
             "services": self._services(number),

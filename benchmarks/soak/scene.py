@@ -26,7 +26,7 @@ ADDRESSES: Final = {name: f"127.0.0.1{number}" for number, name in enumerate((*E
 STRATEGIES: Final = ("round_robin", "least_connections", "random", "peak_ewma", "maglev")
 
 # A hung endpoint keeps an attempt for so long; a check that takes longer has failed.
-PER_TRY: Final = 1.5
+PER_TRY: Final = "1s500ms"
 
 # More than any stop of an endpoint or a worker: what hangs goes on.
 RESPONSE_HEAD: Final = 30.0
@@ -127,7 +127,7 @@ class Scene:
         retry = {
             "max_retries": 4,
             "retry_on": ["5xx", "reset", "connect-failure"],
-            "per_try_timeout": f"{PER_TRY:g}s",
+            "per_try_timeout": PER_TRY,
             # What a stop of an endpoint holds up comes back all at once.
             "budget": {"percent": "100%", "floor": 200},
         }

@@ -12,7 +12,7 @@ LAST := e2e/proofs e2e/udp e2e/discovery proxy/control
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns overload proofs soak docs image-check clean
+.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns overload proofs soak fuzz docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ proofs: build ## Show under load what docs/reliability.md promises, about fifty 
 
 soak: build ## Mixed traffic for an hour while everything fails in turn (ARGS="--minutes N --seed S")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+fuzz: build ## Fuzz parsers and kernels, ten million executions each (needs clang and atheris; ARGS="TARGET --executions N")
+	@$(BIN)/python -m fuzz $(ARGS)
 
 docs: build ## Write the tables of the documentation that tests compare with what the program does
 	@UPDATE_DOCS=1 $(BIN)/python -m pytest tests/docs/test_dns.py

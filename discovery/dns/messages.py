@@ -137,6 +137,9 @@ def _read_records(wire: bytes, at: int, counts: list[int]) -> tuple[list[Item], 
             end = at + _FIXED.size + size
             if end > len(wire):
                 raise Malformed(f"a record of {size} bytes goes beyond the message")
+            if rtype == Type.OPT and section != ADDITIONAL:
+                # RFC 6891 section 6.1.1. Elsewhere it would be counted among the records that are passed on.
+                raise Malformed("OPT among the answers, expected in the additional section")
             # RFC 2181 section 8: a TTL with its highest bit set counts as 0. That of OPT is no TTL.
             if ttl & 0x80000000 and rtype != Type.OPT:
                 ttl = 0

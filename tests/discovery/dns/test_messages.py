@@ -99,6 +99,7 @@ TAIL = b"\0\1\0\1\0\0\0\5\0\0"
         (HEAD + b"".join(b"\x3f" + b"a" * 63 for _ in range(4)) + b"\0\0\1\0\1", "257 bytes"),
         (HEAD + ASKED + b"\xc0\x0c" + TAIL[:-1] + b"\1", "beyond"),
         (HEAD + ASKED + b"\xc0\x0c" + TAIL + b"x", "1 bytes behind"),
+        (HEAD + ASKED + b"\0\0\x29\4\xd0" + bytes(6), "OPT among the answers"),
         (HEAD + ASKED, "ends early"),
     ],
 )

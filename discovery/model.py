@@ -432,6 +432,7 @@ class DnsSettings(Struct):
     forward: tuple[str, ...] = ()  # host:port of resolvers asked for names that are not ours; none: REFUSED
     forward_timeout: float = 2.0  # for one resolver; then the next is asked
     forward_pending: int = 1000  # different questions under way per worker; more are answered SERVFAIL
+    forward_pending_per_client: int = 500  # of these, begun by one client network (/24, /56); 0 = no limit
     cache_size: int = 10_000  # answers of resolvers kept per worker; 0 = none
     cache_ttl: float = 3600.0  # longest that one is kept
     cache_negative_ttl: float = 300.0

@@ -13,6 +13,7 @@ Last the crowd comes once more with a short `timeouts.request_head`: every one o
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -217,7 +218,9 @@ def asked(evidence: Evidence, folder: Path, side: Side, slow: bool) -> load.Late
     spent = tree_cpu(side.root)
     rate, seconds = (200.0, 0.5) if evidence.short else (RATE, SECONDS)
     try:
-        report = load.run_h2load(folder, REQUESTS, side.port, rate, seconds)
+        # A folder of its own: h2load goes on in the log of an earlier run.
+        with tempfile.TemporaryDirectory(dir=folder) as logs:
+            report = load.run_h2load(Path(logs), REQUESTS, side.port, rate, seconds)
     except load.LoadFailed as problem:
         raise ProofError(f"{side.name}: {problem}") from None
     side.cpu[slow].append(1e6 * (tree_cpu(side.root) - spent) / report.all_requests)

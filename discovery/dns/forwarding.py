@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum
+from ipaddress import ip_address
 from typing import Final
 
 from discovery.dns.cache import is_negative
@@ -161,21 +162,32 @@ Waiter = tuple[Query, Callable[[bytes], None]]
 
 
 class UnderWay:
-    """Who waits for which answer. At most `most` questions, and MAX_WAITING clients for each."""
+    """Who waits for which answer. At most `most` questions, of them `of_one` that the same client began, and
+    MAX_WAITING clients for each."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, of_one: int = 0) -> None:
+        """0 of `of_one` is no limit."""
         self.most = most
+        self.of_one = of_one
         self._waiting: dict[bytes, list[Waiter]] = {}
+        self._began: dict[bytes, bytes] = {}  # by question: the client that it is asked for
+        self._of_client: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def join(self, key: bytes, waiter: Waiter) -> Joined:
+    def join(self, key: bytes, waiter: Waiter, client: bytes = b"") -> Joined:
+        """`client`: what counts as one; b"" is nobody in particular. Whoever waits for a question of another's counts
+        for nothing."""
         waiting = self._waiting.get(key)
         if waiting is None:
-            if len(self._waiting) >= self.most:
+            begun = self._of_client.get(client, 0)
+            if len(self._waiting) >= self.most or (client and self.of_one and begun >= self.of_one):
                 return Joined.FULL
             self._waiting[key] = [waiter]
+            if client:
+                self._began[key] = client
+                self._of_client[client] = begun + 1
             return Joined.FIRST
         if len(waiting) >= MAX_WAITING:
             return Joined.FULL
@@ -189,7 +201,21 @@ class UnderWay:
         return waiting
 
     def end(self, key: bytes) -> list[Waiter]:
+        client = self._began.pop(key, b"")
+        if client:
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
         return self._waiting.pop(key, [])
+
+
+def network_of(address: bytes) -> bytes:
+    """What counts as one client: the /24 of an IPv4 address, the /56 of IPv6, as for dns.rate_limit; b"" for none.
+    `address` is its text."""
+    if not address:
+        return b""
+    packed = ip_address(address.partition(b"%")[0].decode()).packed
+    return packed[:3] if len(packed) == 4 else packed[:7]
 
 
 def loops(settings: DnsSettings) -> list[str]:

@@ -32,10 +32,14 @@ if TYPE_CHECKING:
 # A file of 32 MiB, the largest that is read, is hardly longer as values.
 MAX_BODY = 64 * 1024 * 1024
 
+# Plans that are received or made at a time: each is a configuration in memory, and some work of the agent's loop.
+MOST_PLANS = 2
+
 
 class Plans:
     def __init__(self, api: Api) -> None:
         self.api = api
+        self._under_way = 0
 
     def routes(self) -> list[web.RouteDef]:
         from aiohttp import web
@@ -44,6 +48,15 @@ class Plans:
 
     async def post(self, request: web.Request) -> web.Response:
         Parameters(request)
+        if self._under_way >= MOST_PLANS:
+            raise Refusal(429, f"{MOST_PLANS} plans are being made, which is the most; ask again")
+        self._under_way += 1
+        try:
+            return await self._plan(request)
+        finally:
+            self._under_way -= 1
+
+    async def _plan(self, request: web.Request) -> web.Response:
         wanted = await _config_of(request)
         view, registry = self.api.view, self.api.catalog.registry
         in_force, restarts = with_running(wanted, view.config)

@@ -134,6 +134,11 @@ DNS = _DnsRecord(
         FORWARD,
         Key("forward_timeout", Duration(), "for one resolver; then the next is asked"),
         Key("forward_pending", Integer(1, LARGEST_COUNT), "different questions under way per worker; more fail"),
+        Key(
+            "forward_pending_per_client",
+            Integer(0, LARGEST_COUNT),
+            "of these, those of one client network (/24 of IPv4, /56 of IPv6); more fail; 0 = no limit",
+        ),
         Key("cache_size", Integer(0, LARGEST_COUNT), "answers of resolvers kept per worker; 0 = none"),
         Key("cache_ttl", Duration(zero="not kept"), "longest that one is kept"),
         Key("cache_negative_ttl", Duration(zero="not kept"), "longest that it is kept that there is no such name"),

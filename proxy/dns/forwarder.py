@@ -70,7 +70,7 @@ class Forwarder:
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: DnsSettings, row: Slot) -> None:
         self._loop = loop
         self._row = row
-        self._under_way = UnderWay(settings.forward_pending)
+        self._under_way = UnderWay(settings.forward_pending, settings.forward_pending_per_client)
         self._tasks: set[asyncio.Task[None]] = set()
         self._shown = (0, 0, 0)
         self._take(settings)
@@ -86,6 +86,7 @@ class Forwarder:
         self._settings = settings
         self._resolvers = Resolvers(address for address in settings.forward if address not in own)
         self._under_way.most = settings.forward_pending
+        self._under_way.of_one = settings.forward_pending_per_client
         self._cache = Cache(settings)
         self._show()
 
@@ -100,9 +101,9 @@ class Forwarder:
 
     # --- a question -------------------------------------------------------------------------------------------------
 
-    def ask(self, query: bytes, respond: Callable[[bytes], None]) -> None:
+    def ask(self, query: bytes, respond: Callable[[bytes], None], client: bytes = b"") -> None:
         """`respond` is called once, perhaps before this returns, with the answer to the message `query`; never when
-        that is no query, and not after `close`."""
+        that is no query, and not after `close`. `client`: its network, b"" for nobody in particular."""
         try:
             asked = read_query(query)
         except Malformed:
@@ -118,9 +119,9 @@ class Forwarder:
             # business.
             respond(reply(asked, failure(asked.question, Rcode.REFUSED).wire))
         else:
-            self._find(asked, respond)
+            self._find(asked, respond, client)
 
-    def _find(self, asked: Query, respond: Callable[[bytes], None]) -> None:
+    def _find(self, asked: Query, respond: Callable[[bytes], None], client: bytes) -> None:
         key = key_of(asked)
         found = self._cache.find(key, self._loop.time())
         if found is not None:
@@ -128,7 +129,7 @@ class Forwarder:
             respond(reply(asked, found.wire))
             return
         self._row.add(DNS_CACHE_MISSES, 1)
-        joined = self._under_way.join(key, (asked, respond))
+        joined = self._under_way.join(key, (asked, respond), client)
         if joined is Joined.FULL:
             self._row.add(OVERFLOWS, 1)
             respond(reply(asked, failure(asked.question).wire))
@@ -275,6 +276,7 @@ def _concerning(settings: DnsSettings) -> tuple[object, ...]:
         settings.forward,
         settings.forward_timeout,
         settings.forward_pending,
+        settings.forward_pending_per_client,
         settings.cache_size,
         settings.cache_ttl,
         settings.cache_negative_ttl,

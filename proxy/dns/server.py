@@ -17,6 +17,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from discovery.dns.answer import Answer
+from discovery.dns.forwarding import network_of
 from discovery.dns.zone import Zone
 from discovery.model import DnsSettings, Listener, Node, Protocol, Service, Snapshot
 from proxy.dns.breakers import WordReader
@@ -24,6 +25,7 @@ from proxy.dns.forwarder import Forwarder
 from proxy.dns.tcp import DnsAcceptor, DnsConnections
 from proxy.http1.parties import ListenerRuntime
 from proxy.kernel.cells import Shared, Slot
+from proxy.kernel.datagrams import client_of
 from proxy.kernel.dnsudp import DnsSocket, RateLimit
 from proxy.kernel.dnswire import Answers
 from proxy.kernel.netio import Reactor
@@ -175,7 +177,8 @@ class DnsUdpServer(DnsSocket):
         received = self.reactor.micros()
         self.waiting += 1
         self.row.add(ACTIVE, 1)
-        self.server.forwarder.ask(query, lambda message: self.answered(query, client, message, received))
+        network = network_of(client_of(client)[0])
+        self.server.forwarder.ask(query, lambda message: self.answered(query, client, message, received), network)
 
     def answered(self, query: bytes, client: bytes, message: bytes, received: int) -> None:
         if self.fd < 0:

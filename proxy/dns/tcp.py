@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from discovery.dns.forwarding import network_of
 from discovery.model import DnsSettings
 from proxy.http1.parties import FULL_PAUSE, LimitedAcceptor, ListenerRuntime
 from proxy.kernel.cells import Slot
@@ -41,9 +42,9 @@ LOOKS = 16
 class Forwarding(Protocol):
     """Who answers questions that are not ours."""
 
-    def ask(self, query: bytes, respond: Callable[[bytes], None]) -> None:
+    def ask(self, query: bytes, respond: Callable[[bytes], None], client: bytes = b"") -> None:
         """`respond` is called once, perhaps before this returns, with the answer to the message `query`: a message with
-        its id and question, without EDNS and of any size."""
+        its id and question, without EDNS and of any size. `client`: its network."""
 
 
 class DnsConnections:
@@ -225,7 +226,8 @@ class DnsConnection(Stream):
         received = self.reactor.micros()
         self.waiting += 1
         self.connections.row.add(ACTIVE, 1)
-        self.connections.forwarder.ask(query, lambda message: self.answered(query, message, received))
+        client = network_of(self.peer)
+        self.connections.forwarder.ask(query, lambda message: self.answered(query, message, received), client)
 
     def answered(self, query: bytes, message: bytes, received: int) -> None:
         """The answer to a forwarded question is there; the client may be gone meanwhile."""

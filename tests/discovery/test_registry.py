@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from discovery import admission, lifetimes
 from discovery.changes import (
     FILE,
     Base,
@@ -391,6 +392,26 @@ def test_there_is_no_more_than_the_configuration_allows() -> None:
     assert registry.index == 1
     more = RegistrySettings(max_services=3)
     assert not isinstance(registry.check([[base(Service(name="c"))]], more)[0], LimitReached)
+
+
+def test_removals_that_came_too_early_are_remembered_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifetimes, "MAX_TOMBSTONES", 3)
+    registry = Registry()
+    for number in range(10):
+        registry.apply(RemoveEndpoint(service="a", id=f"e{number}", revision=5), float(number))
+    registry.apply(put("a", "e6", revision=4), 10.0)  # the oldest are forgotten
+    with pytest.raises(Stale):
+        registry.apply(put("a", "e7", revision=4), 10.0)
+
+
+def test_routes_of_the_api_are_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_ROUTES", 2)
+    registry = Registry()
+    registry.apply(base(Service(name="a")), 0.0)
+    for name in ("r1", "r2", "r2"):
+        registry.apply(PutRoute(route=Route(name=name, service="a")), 0.0)
+    with pytest.raises(LimitReached, match="the API has 2 routes already"):
+        registry.apply(PutRoute(route=Route(name="r3", service="a")), 0.0)
 
 
 def test_changes_that_come_together_share_the_room_that_is_left() -> None:

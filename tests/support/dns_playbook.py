@@ -59,7 +59,7 @@ class Resolver:
         self.at_once: bytes | None = None  # the answer section, when the answer is known
         self.closed = False
 
-    def ask(self, query: bytes, respond: Callable[[bytes], None]) -> None:
+    def ask(self, query: bytes, respond: Callable[[bytes], None], client: bytes = b"") -> None:
         self.asked.append((query, respond))
         if self.at_once is not None:
             self.answer(len(self.asked) - 1, self.at_once)

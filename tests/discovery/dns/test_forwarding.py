@@ -15,6 +15,7 @@ from discovery.dns.forwarding import (
     Resolvers,
     UnderWay,
     loops,
+    network_of,
     write_query,
 )
 from discovery.dns.messages import Query, read_query
@@ -101,6 +102,29 @@ def test_clients_wait_for_the_first_who_asked() -> None:
     assert under_way.join(b"a", waiter) is Joined.WAITING  # still under way
     assert under_way.end(b"a") == [waiter]
     assert under_way.join(b"a", waiter) is Joined.FIRST
+
+
+def test_one_client_begins_so_many_and_others_have_room() -> None:
+    under_way = UnderWay(5, of_one=2)
+    waiter = (query(), lambda wire: None)
+
+    def join(key: bytes, client: bytes) -> Joined:
+        return under_way.join(key, waiter, client)
+
+    assert [join(key, b"x") for key in (b"a", b"b", b"c")] == [Joined.FIRST, Joined.FIRST, Joined.FULL]
+    assert join(b"a", b"x") is Joined.WAITING
+    assert join(b"c", b"y") is Joined.FIRST
+    assert join(b"c", b"x") is Joined.WAITING  # that question is another's
+    assert [join(key, b"") for key in (b"d", b"e", b"f")] == [Joined.FIRST, Joined.FIRST, Joined.FULL]
+    under_way.end(b"a")
+    assert [join(key, b"x") for key in (b"g", b"h")] == [Joined.FIRST, Joined.FULL]
+
+
+def test_a_client_is_a_network() -> None:
+    assert network_of(b"192.0.2.1") == network_of(b"192.0.2.254") != network_of(b"192.0.3.1")
+    assert network_of(b"2001:db8:1:2::1") == network_of(b"2001:db8:1:3::1") != network_of(b"2001:db8:1:100::1")
+    assert network_of(b"fe80::1%eth0") == network_of(b"fe80::2")
+    assert network_of(b"") == b""
 
 
 def test_not_everybody_may_wait() -> None:

@@ -12,6 +12,8 @@ from fake_agent import FakeAgent, shop
 from msgspec.structs import replace
 from waiting import eventually
 
+from proxy.admin.plan import MOST_PLANS
+
 HEAD = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 WHOLE = HEAD + b"\r\n"
 WATCH = b"GET /v1/watch HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -180,3 +182,16 @@ def test_readers_that_wait_are_so_many(stack: ExitStack, agent: FakeAgent) -> No
     assert b" 200 " in watching.recv(65536)
     reply = server.get("/v1/watch")
     assert reply.status == 429 and "admin.max_waiting" in reply.json["detail"]
+
+
+def test_plans_are_so_many_at_a_time(stack: ExitStack, agent: FakeAgent) -> None:
+    """A body that is still to come holds its place, and for no longer than the request may take."""
+    server = start(stack, agent, request_timeout=0.5)
+    slow = [connect(stack, server) for _ in range(MOST_PLANS)]
+    for client in slow:
+        client.sendall(b"POST /v1/plan HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+    eventually(lambda: server.post("/v1/plan").status == 429, "all places are taken")
+    assert "2 plans" in server.post("/v1/plan").json["detail"]
+    for client in slow:
+        assert rest_of(client) == b""
+    eventually(lambda: server.post("/v1/plan").status == 422, "there is room again")

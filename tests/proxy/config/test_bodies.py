@@ -47,6 +47,7 @@ from proxy.config.bodies import (
     read_route,
     read_service,
 )
+from proxy.config.endpoints import MAX_METADATA, MAX_METADATA_TEXT
 
 RULES = Rules(
     min_interval=1.0, max_lease=3600.0, has_proxy_address=False, has_zone=False, timeouts=Timeouts(upstream_idle=7.0)
@@ -264,6 +265,13 @@ def test_an_endpoint_with_a_lease() -> None:
         deregister_after=600.0,
     )  # fmt: skip
     assert body.given == ("address", "version", "weight", "node", "backup", "metadata", "priority")
+
+
+def test_metadata_is_bounded() -> None:
+    most = {f"k{number}": "v" * MAX_METADATA_TEXT for number in range(MAX_METADATA)}
+    assert said(endpoint(metadata=most)) == []
+    assert len(said(endpoint(metadata={**most, "more": ""}))) == 1
+    assert len(said(endpoint(metadata={"k": "v" * (MAX_METADATA_TEXT + 1)}))) == 1
 
 
 def test_an_endpoints_check_goes_over_its_services() -> None:

@@ -324,6 +324,7 @@ class Listener(Struct):
     streams: tuple[StreamRoute, ...] = ()  # of TCP, UDP and AUTO
     accept_proxy: bool = False  # connections from trusted_proxies begin with a PROXY protocol header
     max_connections: int = 0  # open connections (UDP: sessions), all workers together; 0 = no limit
+    backlog: int = 0  # connections that wait to be accepted, of each worker's socket; 0 = as many as the system allows
     by_domain: bool = False  # every service with a domain is served under it as well: mesh/domains.py
     position: Position | None = None
 

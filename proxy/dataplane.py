@@ -60,6 +60,9 @@ Place = tuple[str, int]
 # How often a draining data plane looks whether it is empty (seconds).
 DRAIN_LOOK = 0.05
 
+# More than any system allows, and so as many as it does.
+LARGEST_BACKLOG = 65535
+
 # Least time between two reports of bugs (milliseconds).
 BUG_PAUSE_MS = 100
 
@@ -311,6 +314,13 @@ class DataPlane:
                 listener.port = b"%d" % sock.getsockname()[1]
             acceptor.listen(self.reactor, sock.detach())
             self.acceptors[place] = acceptor
+            self.take_backlog(acceptor, listener)
+
+    def take_backlog(self, acceptor: LimitedAcceptor | UdpServer | DnsUdpServer, listener: ListenerRuntime) -> None:
+        """Whoever has the socket says how many may wait in it: the supervisor, who made it, does not read the file."""
+        if isinstance(acceptor, LimitedAcceptor):
+            with socket.socket(fileno=os.dup(acceptor.fd)) as sock:
+                sock.listen(self.tables.applied[listener.name].backlog or LARGEST_BACKLOG)
 
     def tcp_server(self, endpoint: EndpointRuntime, client: ClientEnd) -> ServerEnd:
         return TcpServer(self.tcp, endpoint, client)
@@ -338,7 +348,8 @@ class DataPlane:
             # Or it is a listener of the same name that came after another was gone.
             if type(wanted) is not type(acceptor) or acceptor.listener is not listener:
                 wanted.listen(self.reactor, acceptor.detach())
-                self.acceptors[place] = wanted
+                self.acceptors[place] = acceptor = wanted
+            self.take_backlog(acceptor, listener)
 
     def take_connection(self, fd: int, found: Found, refused: bool = False) -> None:
         if found.is_http:

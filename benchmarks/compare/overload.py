@@ -45,7 +45,13 @@ HOGGED: Final = 0.75
 ACCEPTED: Final = 256
 # What finds the most that a proxy can do: more than any can.
 FLOOD_PER_S: Final = 40_000.0
+
+# Connections of the client. Those that wait for a proxy that is full are many, and must not wait for each other in the
+# client as well: so these lose patience earlier, and before the kernel tries a SYN again.
+KEPT: Final = 2_000
 MOST_OPEN: Final = 12_000
+PATIENCE: Final = 1.0
+SHORT_PATIENCE: Final = 0.3
 
 SLOW: Final = PacedOrigin("places", PLACES, SERVICE)
 QUICK: Final = PacedOrigin("no places")
@@ -57,7 +63,7 @@ QUEUE_TIMEOUT: Final = 5
 @dataclass(frozen=True, slots=True)
 class Limits:
     """0: no limit. `requests` at once of the service, `waiting` behind as many connections, `connections` of the
-    listener, `backlog` of its socket."""
+    listener, and as many that wait in its backlog."""
 
     requests: int = 0
     places: int = 0
@@ -93,7 +99,7 @@ def hivemesh_config(setup: Setup, limits: Limits) -> Json:
         "routes": [{"name": "all", "service": service.name, "timeout": f"{contender.REQUEST_TIMEOUT}s"}],
     }
     if limits.connections:
-        listener.update(max_connections=limits.connections)
+        listener.update(max_connections=limits.connections, backlog=limits.connections)
     return {
         "workers": 1,
         "admin": {"address": f"127.0.0.1:{setup.admin_port}"},
@@ -202,7 +208,9 @@ def slow_core(bench: Bench) -> paced.Hog:
 
 def offer(bench: Bench, running: Running, rate: float) -> PacedReport:
     limits = form_of(running)
-    pace = Pace(rate, bench.seconds, connections=MOST_OPEN, keep=not limits.connections)
+    pace = Pace(rate, bench.seconds, connections=KEPT, patience=PATIENCE)
+    if limits.connections:
+        pace = Pace(rate, bench.seconds, connections=MOST_OPEN, patience=SHORT_PATIENCE, keep=False)
     report = paced.run(running.setup.port, pace, [request.target for request in running.requests])
     (target,) = report.targets
     if target.other.count or (report.failed and not limits.connections):

@@ -52,7 +52,7 @@ EVERY: Final = 5
 # Endpoints -> seconds between two checks of one: a thousand checks a second in both.
 SIZES: Final = {1000: 1, 10_000: 10}
 # Of how long a weather lasts, what part of a sample's seconds: many endpoints take longer to be all asked.
-LENGTHS: Final = {1000: 1.0, 10_000: 2.0}
+LENGTHS: Final = {1000: 1.0, 10_000: 1.5}
 
 ORIGIN: Final = PacedOrigin("weather", stormy=True)
 WEATHERS: Final = ("sick", "fair", "gone", "fair")

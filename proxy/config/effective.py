@@ -106,6 +106,7 @@ def show_listener(listener: Listener) -> dict[str, Json]:
         "protocol": listener.protocol.value,
     }
     if listener.protocol is not Protocol.UDP:
+        shown["backlog"] = listener.backlog
         shown["proxy_protocol"] = (Acceptance.RECEIVE if listener.accept_proxy else Acceptance.OFF).value
     return {
         **shown,

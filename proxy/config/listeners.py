@@ -69,6 +69,13 @@ MAX_CONNECTIONS = Key(
     Integer(0, LARGEST_COUNT),
     "open connections (udp: sessions) at a time, all workers together; 0, the default, is no limit",
 )
+# The kernel takes more for 65535 as well, and cuts both to net.core.somaxconn.
+LARGEST_BACKLOG = 65535
+BACKLOG = Key(
+    "backlog",
+    Integer(0, LARGEST_BACKLOG),
+    "connections that may wait to be accepted, of each worker; 0, the default, is net.core.somaxconn, the most",
+)
 LISTENER_SERVICE = Key(SERVICE.name, SERVICE.shape, "where everything goes that no route takes (tcp, udp, auto)")
 LISTENER_VERSION = Key(ROUTE_VERSION.name, ROUTE_VERSION.shape, "only endpoints of this version of `service`")
 ABOUT_ROUTES = "which request or connection goes where; of http by default: every service by Host = its domain"
@@ -95,6 +102,7 @@ def _build_listener(fields: Fields) -> Listener:
         streams=(*(route for route in routes if isinstance(route, StreamRoute)), *_default(fields, routes)),
         accept_proxy=fields.get(PROXY_PROTOCOL, Acceptance.OFF) is Acceptance.RECEIVE,
         max_connections=fields.get(MAX_CONNECTIONS, 0),
+        backlog=fields.get(BACKLOG, 0),
         position=fields.reading.position(fields.node),
     )
 
@@ -149,14 +157,14 @@ _NO_SERVICE = "an http listener goes by routes, expected routes, or protocol: tc
 _BY_PROTOCOL: dict[Protocol | None, Record[Listener]] = {
     Protocol.HTTP: Record(
         "a listener",
-        (*_COMMON, LISTENER_ADDRESS, PROXY_PROTOCOL, _routes(ROUTE)),
+        (*_COMMON, LISTENER_ADDRESS, BACKLOG, PROXY_PROTOCOL, _routes(ROUTE)),
         _build_listener,
         later=_LATER,
         refused={key.name: _NO_SERVICE for key in _TARGET},
     ),
     Protocol.TCP: Record(
         "a listener",
-        (*_COMMON, LISTENER_ADDRESS, PROXY_PROTOCOL, *_TARGET, _routes(CONNECTION_ROUTE)),
+        (*_COMMON, LISTENER_ADDRESS, BACKLOG, PROXY_PROTOCOL, *_TARGET, _routes(CONNECTION_ROUTE)),
         _build_streams,
         later=_LATER,
     ),
@@ -175,18 +183,21 @@ _BY_PROTOCOL: dict[Protocol | None, Record[Listener]] = {
         ),
         _build_streams,
         later=_LATER,
-        refused={"proxy_protocol": "a PROXY header begins a connection, and datagrams have none, expected no such key"},
+        refused={
+            "proxy_protocol": "a PROXY header begins a connection, and datagrams have none, expected no such key",
+            "backlog": "datagrams are not accepted, expected no such key",
+        },
     ),
     Protocol.AUTO: Record(
         "a listener",
-        (*_COMMON, LISTENER_ADDRESS, PROXY_PROTOCOL, *_TARGET, LISTENER_ROUTES),
+        (*_COMMON, LISTENER_ADDRESS, BACKLOG, PROXY_PROTOCOL, *_TARGET, LISTENER_ROUTES),
         _build_auto,
         later=_LATER,
     ),
     # A protocol that could not be read is one problem: no key is wrong because of it.
     None: Record(
         "a listener",
-        (*_COMMON, Key("address", Text("an address"), ""), PROXY_PROTOCOL, *_TARGET, LISTENER_ROUTES),
+        (*_COMMON, Key("address", Text("an address"), ""), BACKLOG, PROXY_PROTOCOL, *_TARGET, LISTENER_ROUTES),
         lambda fields: None,
         later=_LATER,
     ),
@@ -202,7 +213,7 @@ def _written_protocol(listener: Mapping) -> Protocol | None:
 
 LISTENER: Record[Listener] = Variants(
     "a listener",
-    (LISTENER_NAME, LISTENER_ADDRESS, PROTOCOL, PROXY_PROTOCOL, MAX_CONNECTIONS, *_TARGET, LISTENER_ROUTES),
+    (LISTENER_NAME, LISTENER_ADDRESS, PROTOCOL, PROXY_PROTOCOL, MAX_CONNECTIONS, BACKLOG, *_TARGET, LISTENER_ROUTES),
     lambda listener: _BY_PROTOCOL[_written_protocol(listener)],
 )
 LISTENERS = Key(

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,28 @@ def test_a_listener_waits_until_a_snapshot_knows_it(origin: Origin) -> None:
         book.plane.unlisten("later")
         client.close()
         assert book.plane.waiting_sockets == {}
+
+
+def waiting_room(sock: socket.socket) -> int:
+    """What listen(2) was told last: of a listening socket, tcpi_sacked has it (tcp_info of linux/tcp.h)."""
+    return int.from_bytes(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[28:32], sys.byteorder)
+
+
+def test_the_backlog_is_that_of_the_listener_in_force(origin: Origin) -> None:
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    with TcpBook(service("app", origin), origins=(origin,)) as book:
+        sock = socket.create_server(("127.0.0.1", 0), backlog=3)
+        book.plane.listen(LISTENER, sock.dup(), 1)
+        assert waiting_room(sock) == most
+        for backlog, wanted in ((5, 5), (0, most), (7, 7)):
+            book.backlog = backlog
+            book.apply((service("app", origin),))
+            assert waiting_room(sock) == wanted
+        later = socket.create_server(("127.0.0.1", 0), backlog=3)
+        book.plane.listen(LISTENER, later.dup(), 2)
+        assert waiting_room(later) == 7
+        sock.close()
+        later.close()
 
 
 def test_unlisten_refuses_new_connections_and_keeps_open_ones(origin: Origin) -> None:

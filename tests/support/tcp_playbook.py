@@ -50,6 +50,7 @@ class TcpBook(Playbook):
         self.protocol = Protocol.TCP
         self.streams = streams or (StreamRoute(name="all", service=services[0].name),)
         self.max_connections = max_connections
+        self.backlog = 0
         self.folder = tempfile.TemporaryDirectory(prefix="hivemesh-tcp-")
         self.planes: list[DataPlane] = []
         self.lost = streams_lost()
@@ -68,6 +69,7 @@ class TcpBook(Playbook):
             routes=routes if self.protocol is Protocol.HTTP else (),
             streams=self.streams if self.protocol is not Protocol.HTTP else (),
             max_connections=self.max_connections,
+            backlog=self.backlog,
         )
         return (own,)
 

@@ -60,6 +60,8 @@ def test_a_proxy_header_is_received(listener: Callable[[str], Listener], protoco
 def test_a_limit_of_connections(listener: Callable[[str], Listener]) -> None:
     assert listener("max_connections: 100").max_connections == 100
     assert listener("").max_connections == 0
+    assert listener("backlog: 511").backlog == 511
+    assert listener("").backlog == 0
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,11 @@ def test_a_limit_of_connections(listener: Callable[[str], Listener]) -> None:
             "listeners[0].proxy_protocol: a PROXY header begins a connection, and datagrams have none, expected",
         ),
         ("proxy_protocol: v2", "listeners[0].proxy_protocol: 'v2' is not known, expected off or receive"),
+        ("backlog: 65536", "listeners[0].backlog: 65536 is out of range, expected a whole number from 0 to 65535"),
+        (
+            "backlog: 1, protocol: udp, service: db",
+            "listeners[0].backlog: datagrams are not accepted, expected no such key",
+        ),
         ("max_connections: -1", "listeners[0].max_connections: -1 is out of range, expected a whole number from 0 to"),
         (
             "protocol: udp, service: web",

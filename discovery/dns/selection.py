@@ -147,13 +147,25 @@ def shuffled(addresses: Iterable[bytes], limit: int, rng: Rng) -> list[list[byte
     """At most `limit` of the addresses. Where that is not all of them, several lists that together have as many as
     possible, all of one length."""
     order = list(addresses)
-    rng.shuffle(order)
     count = len(order)
+    variants = max(1, min(-(-count // limit), MAX_VARIANTS, MAX_VARIED // limit))
+    if variants * limit < count:
+        # The rest goes nowhere, so it is not shuffled either.
+        draw_first(order, variants * limit, rng)
+        return [order[start : start + limit] for start in range(0, variants * limit, limit)]
+    rng.shuffle(order)
     if count <= limit:
         return [order]
-    variants = max(1, min(-(-count // limit), MAX_VARIANTS, MAX_VARIED // limit))
     twice = order + order
     return [twice[start : start + limit] for start in (index * limit % count for index in range(variants))]
+
+
+def draw_first(order: list[bytes], most: int, rng: Rng) -> None:
+    """Begin `order` with so many of it, drawn at random (the first steps of a shuffle by Fisher and Yates)."""
+    random, count = rng.random, len(order)
+    for index in range(most):
+        other = index + int(random() * (count - index))
+        order[index], order[other] = order[other], order[index]
 
 
 def weighted(by_weight: Mapping[bytes, int], limit: int, rng: Rng) -> list[list[bytes]]:

@@ -49,6 +49,7 @@ from discovery.dns.selection import (
     versions,
     weights,
 )
+from discovery.dns.tally import Tally, Weights
 from discovery.model import DnsAnswer, DnsOrder, DnsSettings, Listener, Node, Service
 
 SERVICE: Final = b"service"
@@ -70,10 +71,13 @@ ZONE: Final = ""  # whose apex it is, where that is no service
 class Record:
     """A service, and what was found out about it when it was asked for."""
 
-    __slots__ = ("_places", "_pools", "_versions", "domain", "service")
+    __slots__ = ("_before", "_places", "_pools", "_tally", "_versions", "domain", "service")
 
-    def __init__(self, service: Service, domain: bytes) -> None:
+    def __init__(self, service: Service, domain: bytes, old: Record | None = None) -> None:
+        """`old`: of the version of the service before, which is not kept; only what was counted of it is."""
         self.service = service
+        self._tally: Tally | None = None
+        self._before = old.counted if old is not None else None
         self.domain = domain  # on the wire; empty: none is served
         self._places: list[Place] | None = None
         self._versions: dict[bytes, str] | None = None
@@ -90,6 +94,18 @@ class Record:
         if self._versions is None:
             self._versions = versions(self.service)
         return self._versions
+
+    @property
+    def counted(self) -> Tally | None:
+        """What was counted last, of this version or one before it."""
+        return self._tally or self._before
+
+    def listed(self, size: int, circuits: Circuits) -> Weights | None:
+        """The addresses of `size` bytes that an answer lists, of all versions; None where `pools` has to tell."""
+        if self._tally is None:
+            self._tally = Tally(self.service.endpoints, self._before)
+            self._before = None
+        return self._tally.of(size, circuits)
 
     def pools(self, version: str, fail_open: bool, circuits: Circuits) -> Pools:
         """Of one version; "" = of all."""
@@ -175,7 +191,7 @@ class Zone:
             self._add_label(name, affected)
         if old is None or old.service.dns.protocols != service.dns.protocols:
             self._count_protocols(old, -1)
-        self._records[name] = record = Record(service, domain)
+        self._records[name] = record = Record(service, domain, old)
         if old is None or old.service.dns.protocols != service.dns.protocols:
             self._count_protocols(record, 1)
         self._reverse.put(service)
@@ -359,8 +375,12 @@ class Zone:
         if qtype not in (Type.A, Type.AAAA, Type.SRV):
             return self._answer_pools(name, qtype, apex, record, Pools([], []))
         circuits = self._breakers(record.service.name)
-        found = record.pools(version, self._fail_open(record), circuits)
-        answer = self._answer_pools(name, qtype, apex, record, found)
+        listed = record.listed(SIZES[qtype], circuits) if not version and qtype in SIZES else None
+        if listed is None:
+            found = record.pools(version, self._fail_open(record), circuits)
+            answer = self._answer_pools(name, qtype, apex, record, found)
+        else:
+            answer = self._answer_listed(name, qtype, apex, record, listed)
         if circuits.epoch is None:
             return answer
         return answer._replace(epoch=circuits.epoch, until=circuits.until)
@@ -371,15 +391,20 @@ class Zone:
             return self._empty(name, qtype, apex, record)
         return self._answer_service(name, qtype, apex, record)
 
+    def _answer_listed(self, name: bytes, qtype: int, apex: bytes, record: Record, by_weight: Weights) -> Answer:
+        """A or AAAA with these addresses."""
+        service = record.service
+        if not by_weight:
+            return self._render.negative(name, qtype, apex, Rcode.NOERROR, service.name)
+        order = service.dns.order or self.settings.order
+        return self._render.addresses(name, qtype, self._ttl(service), by_weight, order, service.name)
+
     def _answer_pools(self, name: bytes, qtype: int, apex: bytes, record: Record, found: Pools) -> Answer:
         service = record.service
         ttl = self._ttl(service)
-        if qtype in (Type.A, Type.AAAA):
-            by_weight = weights(found.addresses, SIZES[qtype])
-            if by_weight:
-                order = service.dns.order or self.settings.order
-                return self._render.addresses(name, qtype, ttl, by_weight, order, service.name)
-        elif qtype == Type.SRV:
+        if qtype in SIZES:
+            return self._answer_listed(name, qtype, apex, record, weights(found.addresses, SIZES[qtype]))
+        if qtype == Type.SRV:
             targets = srv_targets(found.services)
             if targets:
                 return self._render.services(name, ttl, targets, service.name)

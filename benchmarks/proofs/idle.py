@@ -33,22 +33,22 @@ MOST_BYTES: Final = 4096  # of private memory for each
 
 
 def prove(evidence: Evidence, folder: Path) -> None:
-    clients = SHORT_CLIENTS if evidence.short else CLIENTS
+    clients, workers = (SHORT_CLIENTS, 2) if evidence.short else (CLIENTS, WORKERS)
     port = free_port()
-    with Hive(config(port, "10m"), folder) as hive:
-        workers = hive.workers()
+    with Hive(config(port, workers, "10m"), folder) as hive:
+        pids = hive.workers()
         # They are alike, once the last of them is in service.
-        eventually(lambda: len({descriptors_of(pid) for pid in workers}) == 1, "the workers are at rest", HELD_LIMIT)
-        descriptors = {pid: descriptors_of(pid) for pid in workers}
-        before = sum(memory_of(pid).private for pid in workers)
+        eventually(lambda: len({descriptors_of(pid) for pid in pids}) == 1, "the workers are at rest", HELD_LIMIT)
+        descriptors = {pid: descriptors_of(pid) for pid in pids}
+        before = sum(memory_of(pid).private for pid in pids)
         with crowd(idle_clients, port, clients, 1 if evidence.short else PROCESSES) as parts:
             answered = sum(part.value for part in parts)
             evidence.claim(f"{clients:,} clients connect and are answered", answered == clients, f"{answered:,}")
             held = int(hive.metric("hivemesh_downstream_connections_active", listener="web"))
             evidence.claim("all are open, and counted by the listener's gauge", held == clients, f"{held:,}")
-            shares = [descriptors_of(pid) - descriptors[pid] for pid in workers]
+            shares = [descriptors_of(pid) - descriptors[pid] for pid in pids]
             evidence.claim("every worker holds some", all(share > 0 for share in shares), shares)
-            grown = sum(memory_of(pid).private for pid in workers) - before
+            grown = sum(memory_of(pid).private for pid in pids) - before
             each = grown / clients
             evidence.note("bytes of the workers' memory for each", round(each))
             if not evidence.short:  # a few hundred touch more new pages than they fill
@@ -60,7 +60,7 @@ def prove(evidence: Evidence, folder: Path) -> None:
             others = OTHERS // 10 if evidence.short else OTHERS
             served = sum(ask(port) for _ in range(others))
             evidence.claim("meanwhile others are served", served == others, f"{served} of {others}")
-            hive.write(hive.complete(config(port, "500ms" if evidence.short else "2s")))
+            hive.write(hive.complete(config(port, workers, "500ms" if evidence.short else "2s")))
             hive.api("POST", "/v1/reload")
             eventually(lambda: all_decide_by(hive, 2), "the reload is in force", HELD_LIMIT)
             found: Counter[str] = Counter()
@@ -70,15 +70,15 @@ def prove(evidence: Evidence, folder: Path) -> None:
         evidence.claim("and let go at timeouts.keep_alive", found["ended"] == clients, f"{found['ended']:,}")
         left = eventually_none(hive)
         evidence.claim("afterwards no connection is open", left == 0, f"{left:.0f} open")
-        now = {pid: settled_descriptors(pid, descriptors[pid]) for pid in workers}
+        now = {pid: settled_descriptors(pid, descriptors[pid]) for pid in pids}
         evidence.claim("every descriptor is closed", now == descriptors, f"{descriptors}, then {now}")
         evidence.claim("the log has no bug", not hive.bugs(), hive.bugs()[:3] or "none")
 
 
-def config(port: int, keep_alive: str) -> dict[str, Any]:
+def config(port: int, workers: int, keep_alive: str) -> dict[str, Any]:
     answer = {"direct_response": {"status": 200, "body": "good\n"}}
     return {
-        "workers": WORKERS,
+        "workers": workers,
         "limits": {"connections": CLIENTS + 1000},
         "timeouts": {"keep_alive": keep_alive},
         "listeners": [

@@ -12,6 +12,7 @@ Last the crowd comes once more with a short `timeouts.request_head`: every one o
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from collections import Counter
@@ -64,15 +65,18 @@ _SERVER: Final = """
 
 def prove(evidence: Evidence, folder: Path) -> None:
     port, server = free_port(), free_port()
-    evidence.versions.update(nginx=nginx_version(), haproxy=haproxy.HAProxy().version(), **machine.tool_versions())
+    evidence.versions.update(nginx=nginx_version(), **machine.tool_versions())
     busy = machine.busy_share((0, 1), 0.2 if evidence.short else 1.0)
     evidence.note("busy before", {f"core {core}": round(share, 2) for core, share in busy.items()})
-    with (
-        Nginx(folder, _SERVER.format(host=HOST, port=server), [server]),
-        Hive(config(port, server, LONG), folder) as hive,
-        HAProxy(folder, [server], render_haproxy) as peer,
-    ):
-        rounds(evidence, folder, hive, port, peer)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(Nginx(folder, _SERVER.format(host=HOST, port=server), [server]))
+        hive = stack.enter_context(Hive(config(port, server, LONG), folder))
+        ours, theirs = Side("hivemesh", port, hive.workers(), hive.pid), []
+        if not evidence.short:
+            peer = stack.enter_context(HAProxy(folder, [server], render_haproxy))
+            theirs.append(Side("haproxy", peer.port, [peer.pid], peer.pid))
+            evidence.versions["haproxy"] = haproxy.HAProxy().version()
+        rounds(evidence, folder, hive, ours, theirs)
         ends(evidence, hive, port, server)
         evidence.claim("the log has no bug", not hive.bugs(), hive.bugs()[:3] or "none")
 
@@ -121,15 +125,15 @@ backend web
 # --- with the crowd and without ------------------------------------------------------------------------------------
 
 
-def rounds(evidence: Evidence, folder: Path, hive: Hive, port: int, peer: HAProxy) -> None:
+def rounds(evidence: Evidence, folder: Path, hive: Hive, ours: Side, theirs: Sequence[Side]) -> None:
     clients = SHORT_CLIENTS if evidence.short else CLIENTS
     runs, processes = (1, 1) if evidence.short else (ROUNDS, PROCESSES)
-    ours, theirs = Side("hivemesh", port, hive.workers(), hive.pid), Side("haproxy", peer.port, [peer.pid], peer.pid)
     held = 0
-    for number, side in itertools.product(range(runs), (ours,) if evidence.short else (ours, theirs)):
+    for number, side in itertools.product(range(runs), (ours, *theirs)):
         times = {}
         # In turn, so that what changes on the machine meanwhile is on no side.
-        for slow in (False, True) if number % 2 == 0 else (True, False):
+        order = (True,) if evidence.short else (False, True) if number % 2 == 0 else (True, False)
+        for slow in order:
             if not slow:
                 times[slow] = asked(evidence, folder, side, slow)
                 continue
@@ -141,9 +145,9 @@ def rounds(evidence: Evidence, folder: Path, hive: Hive, port: int, peer: HAProx
                 side.grown.append(side.private() - before)
                 for part in parts:
                     side.ended.update(part.finish())
-        side.with_crowd.append(times[True].p99)
-        side.without.append(times[False].p99)
         if not evidence.short:
+            side.with_crowd.append(times[True].p99)
+            side.without.append(times[False].p99)
             evidence.say(
                 f"    round {number + 1}/{runs}  {side.name}: p99 {1e3 * times[False].p99:.2f} ms without, "
                 f"{1e3 * times[True].p99:.2f} ms with them"
@@ -161,7 +165,7 @@ def rounds(evidence: Evidence, folder: Path, hive: Hive, port: int, peer: HAProx
             ours.ratio() <= MOST_RATIO,
             ours.told(),
         )
-        evidence.note("p99 with them / without", {side.name: side.told() for side in (ours, theirs)})
+        evidence.note("p99 with them / without", {side.name: side.told() for side in (ours, *theirs)})
     # Of the first time only: afterwards a process has the pages already.
     each = ours.grown[0] / clients
     evidence.claim(
@@ -171,12 +175,13 @@ def rounds(evidence: Evidence, folder: Path, hive: Hive, port: int, peer: HAProx
     )
     evidence.note(
         "bytes for each connection that is held",
-        {side.name: round(side.grown[0] / clients) for side in (ours, theirs) if side.grown},
+        {side.name: round(side.grown[0] / clients) for side in (ours, *theirs)},
     )
-    evidence.note(
-        "CPU µs per request without the crowd, and with it (its bytes included)",
-        {side.name: side.costs() for side in (ours, theirs) if side.cpu[True]},
-    )
+    if not evidence.short:
+        evidence.note(
+            "CPU µs per request without the crowd, and with it (its bytes included)",
+            {side.name: side.costs() for side in (ours, *theirs)},
+        )
 
 
 class Side:

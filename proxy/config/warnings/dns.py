@@ -1,8 +1,9 @@
-"""Times of DNS that do not do what they say."""
+"""Times of DNS that do not do what they say, and a resolver for everybody."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from discovery.model import Config
 from proxy.config.places import Steps
@@ -12,6 +13,12 @@ from proxy.config.warnings.finding import Finding, span
 PATIENCE = 5.0
 # Longer than this an endpoint that is gone is asked by everybody who knows it.
 LONG = 600.0
+
+
+def is_public(address: str) -> bool:
+    """Can machines of other networks ask there, as far as the address tells? `address`: host:port."""
+    host = ip_address(address.rpartition(":")[0].strip("[]").partition("%")[0])
+    return host.is_unspecified or host.is_global
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -35,6 +42,14 @@ def findings(config: Config) -> Iterator[Finding]:
                 "enough to spare the server",
                 (at,),
             )
+    if dns.forward and not dns.rate_limit:
+        for address in dns.addresses:
+            if is_public(address):
+                yield Finding(
+                    f"whoever reaches {address} has all other names resolved, and a forged sender has the answers sent "
+                    "to somebody else; listen on addresses of your network, or set rate_limit",
+                    (("dns", "address"), ("dns", "forward")),
+                )
     if dns.forward and dns.forward_timeout >= PATIENCE:
         yield Finding(
             f"a resolver is waited for {span(dns.forward_timeout)}, and most clients give up after {span(PATIENCE)}, "

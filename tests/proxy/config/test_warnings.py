@@ -362,6 +362,19 @@ def test_times_of_dns(warned: Warned) -> None:
     assert "500ms is 0 in an answer" in found[0]
 
 
+@pytest.mark.parametrize(
+    ("address", "is_told"),
+    [(":53", True), ("[::]:53", True), ("8.8.4.4:53", True), ("10.0.0.1:53", False), ("127.0.0.1:53", False)],
+)
+def test_a_resolver_for_everybody(warned: Warned, address: str, is_told: bool) -> None:
+    """Names of ours only, or so many answers to each network, is nobody's weapon."""
+    dns = f"address: '{address}', forward: 10.0.0.9"
+    found = warned(f"dns: {{ {dns} }}\n")
+    assert [line.split(": ")[1] for line in found] == ["dns.address"] * is_told
+    assert warned(f"dns: {{ {dns}, rate_limit: 100 }}\n") == []
+    assert warned(f"dns: {{ address: '{address}' }}\n") == []
+
+
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests of what is the same in both forms: never compiled, or only compiled. They run once, with the compiled suite.
-SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/discovery e2e/explain e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
+SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/attacks e2e/discovery e2e/explain e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
     proxy/stats test_demo.py
 
 # Compiled ones that run when the interpreted tests are done, because those are done long before the compiled.
@@ -12,7 +12,7 @@ LAST := e2e/proofs e2e/udp e2e/discovery proxy/control
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure-tree pure lint types bench compare compare-dns overload proofs soak fuzz docs image-check clean
+.PHONY: help demo test build pure-tree pure lint types attacks bench compare compare-dns overload proofs soak fuzz docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ overload: build ## Measure p99 at four times the load and in a storm of health, 
 
 proofs: build ## Show under load what docs/reliability.md promises, about fifty minutes (ARGS=--short: seconds each)
 	@$(BIN)/python -m benchmarks.proofs $(ARGS)
+
+attacks: build ## Malformed and smuggling-style HTTP against hivemesh, HAProxy, nginx and Envoy (ARGS="--peers A,B --cases TEXT")
+	@$(BIN)/python -m benchmarks.attacks $(ARGS)
 
 soak: build ## Mixed traffic for an hour while everything fails in turn (ARGS="--minutes N --seed S")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

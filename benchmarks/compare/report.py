@@ -188,12 +188,12 @@ def replaced(readme: str, section: str) -> str:
 
 
 def load_results(folder: Path, order: Sequence[str]) -> list[Result]:
-    """Results in the order of the works; files of unknown works come last, those of proofs are not ours."""
+    """Results in the order of the works; files of unknown works come last, those of anything but works are not ours."""
     found: dict[str, Result] = {}
     for path in sorted(folder.glob("*.json")):
-        if path.stem.startswith("proof-"):
-            continue
-        found[path.stem] = json.loads(path.read_text())
+        result = json.loads(path.read_text())
+        if "work" in result:
+            found[path.stem] = result
     return [found.pop(name) for name in order if name in found] + list(found.values())
 
 

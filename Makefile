@@ -8,7 +8,7 @@ SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/attacks e2e/discovery e2e/explain 
     proxy/stats test_demo.py
 
 # Compiled ones that run when the interpreted tests are done, because those are done long before the compiled.
-LAST := e2e/proofs e2e/udp e2e/discovery proxy/control
+LAST := e2e/proofs e2e/soak e2e/udp e2e/discovery proxy/control
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

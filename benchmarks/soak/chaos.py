@@ -230,7 +230,7 @@ class Chaos:
         name = self._next_endpoint()
         os.kill(self._origins[name].pid, signal.SIGSTOP)
         try:
-            time.sleep(self._random.uniform(2.0, 4.0))
+            time.sleep(self._random.uniform(2.0, 2.0 + self._calm / 3))
         finally:
             os.kill(self._origins[name].pid, signal.SIGCONT)
         self._serves_again(name)

@@ -57,6 +57,7 @@ class Connection(asyncio.Protocol):
         self.received = b""
         self.done = 0  # messages that have been answered or are being
         self.closed = False
+        self.tunnel = False  # it has been told 101: what comes is not HTTP
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,9 +67,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         self.lane.moved()
-        if self.closed:
-            return
-        if self.lane.tunnel:
+        if self.closed or self.tunnel:
             return
         found = read_requests(self.received)
         if found.messages and self.lane.is_early(found.messages[-1]) and len(found.messages) > self.done:
@@ -115,7 +114,6 @@ class Lane:
         self.connections: list[Connection] = []
         self.case: Case | None = None
         self.played = False
-        self.tunnel = False
         self.origin_port = 0
         self._server: asyncio.Server | None = None
         self._moved = asyncio.Event()
@@ -176,7 +174,7 @@ class Lane:
                 return
             if isinstance(step, bytes):
                 if b" 101 " in step[:16]:
-                    self.tunnel = True
+                    connection.tunnel = True
                 connection.send(step)
             elif step is Until.CLOSE:
                 connection.close()
@@ -187,7 +185,7 @@ class Lane:
 
     async def run(self, case: Case) -> Seen:
         seen = Seen()
-        self.case, self.played, self.tunnel, self._later = case, False, False, None
+        self.case, self.played, self._later = case, False, None
         self._head.clear()
         client = await _connect(self.ports[case.door], case.door)
         ends = asyncio.create_task(self._receive(client, seen))
@@ -221,7 +219,6 @@ class Lane:
             with suppress(asyncio.CancelledError):
                 await ends
             client.close()
-        self.tunnel = False
         await self._sacrifice(seen)
         seen.connections = [connection.received for connection in self.connections if connection.received]
         self.connections.clear()

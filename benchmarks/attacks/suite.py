@@ -15,7 +15,7 @@ from benchmarks.proofs.hive import free_port
 
 LANES: Final = 8
 # Nothing here is measured. A proxy that has to do something is given long; one that rightly does nothing is not.
-PATIENCE: Final = 3.0
+PATIENCE: Final = 10.0
 PATIENCE_IDLE: Final = 0.1
 
 Result = tuple[Case, Seen, Outcome]

@@ -147,6 +147,9 @@ class Checker:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._pulse: asyncio.TimerHandle | None = None
+        # What the lanes take for the time, in seconds: it passes with the beats. Whoever began in a round of our loop
+        # that took long has not had its turn yet, and must not make room for others that will have none either.
+        self._beaten = 0.0
         self._touched: set[str] = set()
         self._look: asyncio.TimerHandle | None = None
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -313,7 +316,7 @@ class Checker:
             if when == watched.due and not watched.is_dropped and watched.attempt is None:
                 self._lane(watched).ask(watched)
         for lane in (self._connections, self._programs):
-            orders = lane.orders(now)
+            orders = lane.orders(self._beaten)
             for watched in orders.stop:
                 if watched.attempt is not None:
                     self._stop(watched, watched.attempt)
@@ -322,12 +325,9 @@ class Checker:
         self._set_timer(now)
 
     def _set_timer(self, now: float) -> None:
-        times = [order for lane in (self._connections,) if (order := lane.next_order()) is not None]
-        if self._agenda:
-            times.append(self._agenda[0][0])
-        if not times:
+        if not self._agenda:
             return
-        when = min(times)
+        when = self._agenda[0][0]
         if self._timer is not None:
             if self._timer_at <= when:
                 return
@@ -341,9 +341,13 @@ class Checker:
         self._go_on()
 
     def _beat(self, due: float) -> None:
-        """While checks are under way: is our loop late?"""
+        """While checks are under way: is our loop late? And has somebody to make room?"""
         now = self._clock()
         self._lateness.observe(due, now)
+        self._beaten += _PULSE
+        order = self._connections.next_order()
+        if order is not None and order <= self._beaten:
+            self._go_on()
         is_busy = self._connections.running or self._programs.running
         self._pulse = self._loop.call_later(_PULSE, self._beat, now + _PULSE) if is_busy else None
 

@@ -8,6 +8,9 @@ stopped, counts for nothing, and begins anew among the slow. So at least half of
 An answer makes it quick again, however late it came: on a busy machine anybody is late now and then, and would wait
 among the dead for long.
 
+The time that is passed here should be that in which checks could be heard (checker.py counts beats of its loop): one
+that began in a round of the loop which took longer than `patience` has not had its turn yet.
+
 With `patience` 0 everybody is as quick as the others: programs may take their time, and are not stopped and repeated.
 Pure: says what to begin and what to stop, and counts on being obeyed.
 """

@@ -425,6 +425,27 @@ def test_checks_that_hang_do_not_delay_the_others() -> None:
     assert {id for id, state, _ in bench.states() if state is HEALTHY} == {one.id for one in quick}
 
 
+def test_checks_that_our_own_slowness_holds_up_are_not_put_back_for_others() -> None:
+    """To begin as many as may run at once takes our loop longer than a check may hold its place: none of them has had
+    its turn by then. Whoever would be put back for it would be begun again, and that takes as long, and so on."""
+    bench = Bench(RegistrySettings(check_concurrency=20))
+    begin = bench.begin
+
+    def slowly(*arguments: Any) -> Attempt:
+        bench.loop.now += 0.05
+        return begin(*arguments)
+
+    bench.checker._begin_attempt = slowly  # type: ignore[assignment]
+    ids = [each.id for each in crowd(100, "e")]
+    bench.answers = dict.fromkeys(ids, SUCCESS)
+    bench.takes = 0.0
+    bench.catalog.put("s", *crowd(100, "e"))
+    bench.checker.start()
+    bench.run(8.0)
+    assert not [attempt.target.id for attempt in bench.attempts if attempt.is_cancelled]
+    assert sorted(id for _, id in bench.succeeded) == sorted(ids)
+
+
 def test_programs_have_a_bound_of_their_own() -> None:
     bench = Bench(RegistrySettings(check_concurrency=4, command_concurrency=2))
     program = HealthCheck(protocol=CheckProtocol.COMMAND, command=("x",), interval=10.0, timeout=9.0)

@@ -132,19 +132,17 @@ def _line(number: int, line: bytes) -> Record | _Lost | CaptureEnd | None:
         raise CaptureError(f"line {number}: it is longer than {MAX_LINE} bytes")
     if not line.strip():
         return None
-    try:
-        return _RECORD.decode(line)
-    except msgspec.ValidationError as error:
-        for other in (_LOST, _END):
-            try:
-                return other.decode(line)
-            except msgspec.ValidationError:
-                continue
-        raise CaptureError(f"line {number}: it is no record: {_words(error)}") from None
-    except msgspec.MsgspecError as error:
-        if not line.endswith(b"\n"):
-            return None
-        raise CaptureError(f"line {number}: it is no JSON: {_words(error)}") from None
+    problem = ""
+    for kind in (_RECORD, _LOST, _END):
+        try:
+            return kind.decode(line)
+        except msgspec.ValidationError as error:
+            problem = problem or _words(error)  # that of a record; the others are tried
+        except msgspec.MsgspecError as error:
+            if not line.endswith(b"\n"):
+                return None
+            raise CaptureError(f"line {number}: it is no JSON: {_words(error)}") from None
+    raise CaptureError(f"line {number}: it is no record: {problem}")
 
 
 def _words(error: Exception) -> str:
@@ -158,9 +156,10 @@ class _AnyStart(msgspec.Struct):
 
 _ANY_START = msgspec.json.Decoder(_AnyStart)
 _START = msgspec.json.Decoder(CaptureStart)
-_RECORD = msgspec.json.Decoder(Record)
-_LOST: msgspec.json.Decoder[_Lost | CaptureEnd] = msgspec.json.Decoder(_Lost)
-_END: msgspec.json.Decoder[_Lost | CaptureEnd] = msgspec.json.Decoder(CaptureEnd)
+# One after the other, and each until something in the line is not as it wants it.
+_RECORD: msgspec.json.Decoder[Record | _Lost | CaptureEnd] = msgspec.json.Decoder(Record)
+_LOST: msgspec.json.Decoder[Record | _Lost | CaptureEnd] = msgspec.json.Decoder(_Lost)
+_END: msgspec.json.Decoder[Record | _Lost | CaptureEnd] = msgspec.json.Decoder(CaptureEnd)
 
 
 # --- what goes into one -------------------------------------------------------------------------------------------

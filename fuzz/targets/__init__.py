@@ -29,12 +29,24 @@ TARGETS = (
     Target("proxy_header", "PROXY headers, versions 1 and 2; read twice, written and read again", largest=512),
     Target("client_hello", "TLS ClientHellos; read twice", largest=1024),
     Target("detect", "the first bytes of a connection; beside the request scanner", largest=128),
+    Target("emit", "heads and bodies as they are written; read by h11", in_ci=3000),
+    Target(
+        "exchange", "clients and origins at both ends of the whole HTTP/1 path; beside h11", largest=1024, in_ci=150
+    ),
     Target(
         "dns_answer",
         "answers of resolvers, kept and passed on; beside dnspython",
         python=("discovery.dns.messages", "discovery.dns.cache", "discovery.dns.forwarding"),
         largest=512,
     ),
+    Target("paths", "request targets and paths; read twice", largest=256),
+    Target("cookies", "Cookie and traceparent; read twice", python=("mesh.cookies",), largest=256),
+    Target("ledger", "lines of records in any order of writing; beside a model", largest=1024),
+    Target("expression", "filters of tap", python=("mesh.expression", "mesh.tokens"), largest=512, in_ci=1000),
+    Target("units", "numbers, durations and sizes", python=("proxy.config.scalars",), largest=64),
+    Target("capture", "files of captured requests", python=("mesh.capture",), largest=1024),
+    Target("control", "messages between agent and worker", largest=512),
+    Target("config", "configuration files", python=("proxy.config",), largest=2048, in_ci=500),
 )
 
 BY_NAME = {target.name: target for target in TARGETS}

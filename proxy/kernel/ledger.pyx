@@ -8,7 +8,7 @@ that no line has been written to is not taken.
 """
 
 from libc.stdint cimport int64_t, uint16_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -55,7 +55,7 @@ cdef class Ledger:
         if lines < 0:
             raise ValueError(f"{lines} lines, expected 0 or more")
         self.lines = lines
-        self.memory = <Line*>malloc(max(lines, 1) * sizeof(Line))
+        self.memory = <Line*>calloc(max(lines, 1), sizeof(Line))
         if self.memory == NULL:
             raise MemoryError()
         self.line = NULL

@@ -209,3 +209,80 @@ def test_a_protocol_that_is_told_too_early(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(module, "detect", lambda data: module.Kind.OTHER if data == b"G" else detect(data))
     with pytest.raises(Finding):
         run("detect", 20_000)
+
+
+def test_a_writer_that_lets_a_field_of_one_hop_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = module_of("emit")
+    write = module.write_request_head
+
+    def spoilt(out: Any, head: Any, *given: Any) -> None:
+        write(out, head, *given)
+        kept = head.get(b"keep-alive") or head.get(b"te")
+        if kept is not None:
+            written = out.take()
+            out.append(written[:-2] + b"Connection: " + kept + b"\r\n\r\n")
+
+    monkeypatch.setattr(module, "write_request_head", spoilt)
+    with pytest.raises(Finding):
+        run("emit", 5_000)
+
+
+def test_a_chunk_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = module_of("emit")
+    write = module.write_chunk
+    monkeypatch.setattr(
+        module, "write_chunk", lambda out, source, at, count: write(out, source, at, count - (count > 40))
+    )
+    with pytest.raises(Finding):
+        run("emit", 5_000)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (b"GET /a", b"PUT /a"),
+        (b"GET /a", b"GET /b"),
+        (b"\r\n\r\n", b"\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (b"hello", b"hallo"),
+        (b"Content-Length: 5", b"Content-Length: 4"),
+        (b"ello", b"ello\r\n0\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ],
+)
+def test_an_origin_that_receives_what_was_not_sent(monkeypatch: pytest.MonkeyPatch, wrong: bytes, right: bytes) -> None:
+    module = module_of("exchange")
+    check = module.check_origins
+    monkeypatch.setattr(
+        module,
+        "check_origins",
+        lambda wanted, received: check(wanted, [each.replace(wrong, right) for each in received]),
+    )
+    with pytest.raises(Finding):
+        for seed in module.SEEDS:
+            module.check(seed)
+
+
+def test_a_client_that_receives_an_answer_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = module_of("exchange")
+    check = module.check_client
+    monkeypatch.setattr(module, "check_client", lambda wanted, got: check(wanted, got + module.OK * 2))
+    with pytest.raises(Finding):
+        for seed in module.SEEDS:
+            module.check(seed)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "spoilt"),
+    [
+        ("paths", "normalise", lambda path, *given: path.replace(b"//", b"/")),
+        ("paths", "normalise", lambda path, *given: path),
+        ("cookies", "cookie_values", lambda field, name: [each for each in (field.partition(name + b"=")[2],) if each]),
+        ("cookies", "continues_trace", lambda before, after: len(before) == 55),
+        ("units", "parse_duration", lambda text: float(text.rstrip("smh"))),
+    ],
+)
+def test_a_rule_that_is_simpler_than_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, rule: str, spoilt: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(module_of(name), rule, spoilt)
+    with pytest.raises((Finding, ValueError)):
+        run(name, 5_000)

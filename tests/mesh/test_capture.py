@@ -36,9 +36,12 @@ def test_what_was_written_is_read() -> None:
 
 def test_a_file_that_was_cut_off_counts_as_far_as_it_goes() -> None:
     record = Record(path="/whole")
-    capture = read_capture([line(START), line(record), line(Record(path="/half"))[:10]])
-    assert list(capture) == [record]
-    assert not capture.is_whole
+    for half in (Record(path="/half"), {"lost": 12}, CaptureEnd(ended="later", count=1)):
+        written = line(half)
+        for cut in range(len(written) - 2):
+            capture = read_capture([line(START), line(record), written[:cut]])
+            assert list(capture) == [record]
+            assert not capture.is_whole
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,7 @@ def test_a_file_that_was_cut_off_counts_as_far_as_it_goes() -> None:
         ([line(START), line({"status": "200"})], "line 2: it is no record: expected `int`, got `str` - at `$.status`"),
         ([line(START), b"\n", line({"stats": 200})], "line 3: it is no record: object contains unknown field `stats`"),
         ([line(START), b"GET /\n"], "line 2: it is no JSON: JSON is malformed"),
+        ([line(START), b'{"ended":"later","count":}\n'], "line 2: it is no JSON: JSON is malformed"),
         ([line(START), b" " * (MAX_LINE + 1)], f"line 2: it is longer than {MAX_LINE} bytes"),
         (
             [line(START), line(Record()), line(CaptureEnd(ended="later", count=2))],

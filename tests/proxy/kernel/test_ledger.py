@@ -52,6 +52,18 @@ def test_a_line_that_is_begun_again_is_empty() -> None:
     assert [ledger.text_at(0, place) for place in range(TEXTS)] == [b""] * TEXTS
 
 
+def test_a_line_that_was_never_begun_is_empty() -> None:
+    ledgers = [Ledger(50) for _ in range(20)]
+    for ledger in ledgers:
+        ledger.begin(0)
+        ledger.text(0, b"x" * ROOM, ROOM)
+    del ledgers  # so that there is memory that was written to
+    ledger = Ledger(50)
+    for line in range(50):
+        assert [ledger.number_at(line, place) for place in range(NUMBERS)] == [0] * NUMBERS
+        assert [ledger.text_at(line, place) for place in range(TEXTS)] == [b""] * TEXTS
+
+
 def test_text_of_a_head() -> None:
     head = request_head(b"GET /a/b?c HTTP/1.1\r\nHost: x\r\nUser-Agent: tests/1\r\n\r\n")
     ledger = Ledger(1)

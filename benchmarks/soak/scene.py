@@ -97,7 +97,8 @@ class Scene:
                 "drain": "30s",
                 "drain_streams": f"{self.drain_streams:g}s",
                 "upstream_idle": "4s",
-                "udp_idle": "3s",
+                # Longer than any stop of an endpoint: the answer to a session that has ended finds nobody.
+                "udp_idle": "10s",
                 "response_header": f"{RESPONSE_HEAD:g}s",
             },
             "access_log": {

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.attacks import report
 from benchmarks.attacks.cases import CASES
 from benchmarks.attacks.contenders import CONTENDERS
+from benchmarks.attacks.pieces import in_pieces
 from benchmarks.attacks.suite import Result, run
 from benchmarks.compare import machine
 
@@ -24,11 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attacks", description=__doc__)
     parser.add_argument("--peers", default=",".join(CONTENDERS), help="which proxies, with commas (default: all)")
     parser.add_argument("--cases", default="", help="only cases whose id holds this; shown in full, and not written")
+    parser.add_argument("--pieces", type=int, metavar="SEED", help="cut what clients send at random; not written")
     options = parser.parse_args(arguments)
     names = options.peers.split(",")
     if unknown := [name for name in names if name not in CONTENDERS]:
         parser.error(f"unknown proxy {unknown[0]!r}, expected any of: {', '.join(CONTENDERS)}")
     cases = [case for case in CASES if options.cases in case.id]
+    if options.pieces is not None:
+        cases = in_pieces(cases, options.pieces)
     began = time.time()
     results: dict[str, list[Result]] = {}
     left_out = {}
@@ -51,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.cases:
             show(results[name])
-    if not options.cases and set(names) == set(CONTENDERS):
+    if not options.cases and options.pieces is None and set(names) == set(CONTENDERS):
         found = {
             "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
             **machine.commit(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.attacks.cases import CASES
+from benchmarks.attacks.pieces import in_pieces
 from benchmarks.attacks.readings import LENIENT, STRICT, read_requests, read_responses
 
 HOST = b"Host: a\r\n"
@@ -70,3 +71,9 @@ def test_responses_end_where_they_do() -> None:
     found = read_responses(data, [b"GET", b"GET", b"HEAD", b"GET"], ended=True)
     assert [message.body for message in found.complete] == [b"hi", b"", b"", b"rest"]
     assert not read_responses(data, [b"GET", b"GET", b"HEAD", b"GET"], ended=False).messages[-1].complete
+
+
+def test_cases_in_pieces_have_the_same_bytes() -> None:
+    cut = in_pieces(CASES, 1)
+    assert [case.sent for case in cut] == [case.sent for case in CASES]
+    assert any(len(one.sends) > len(two.sends) for one, two in zip(cut, CASES, strict=True))

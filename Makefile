@@ -5,10 +5,7 @@ BIN := $(VENV)/bin
 
 # Tests of what is the same in both forms: never compiled, or only compiled. They run once, with the compiled suite.
 SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/attacks e2e/discovery e2e/explain e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
-    proxy/stats test_demo.py
-
-# Compiled ones that run when the interpreted tests are done, because those are done long before the compiled.
-LAST := e2e/proofs e2e/soak e2e/udp e2e/discovery proxy/control
+    proxy/stats test_demo.py test_suite.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -20,17 +17,9 @@ help: ## List the targets
 demo: build ## Start hivemesh with three small backends, send traffic, say what happened (ONCE=1: then exit)
 	@$(BIN)/python examples/demo/demo.py
 
-test: build lint types image-check pure-tree ## Everything CI runs: lint, types, packaging, then the tests interpreted and compiled
-	@echo "== tests, interpreted and compiled side by side (build/*.log); shown when both are done"
-	@( failed=0; \
-	    (cd build/pure && $(abspath $(BIN))/python -m pytest $(SAME_IN_BOTH:%=--ignore=tests/%)) >build/pure.log 2>&1 \
-	        || failed=$$?; \
-	    $(BIN)/python -m pytest $(LAST:%=tests/%) >build/last.log 2>&1 || failed=$$?; exit $$failed ) & \
-	    beside=$$!; compiled=0; \
-	    $(BIN)/python -m pytest $(LAST:%=--ignore=tests/%) >build/compiled.log 2>&1 || compiled=$$?; \
-	    others=0; wait $$beside || others=$$?; \
-	    echo "== interpreted"; tail -n 40 build/pure.log; echo "== compiled, $(LAST)"; tail -n 40 build/last.log; \
-	    echo "== compiled"; tail -n 60 build/compiled.log; exit $$((compiled > others ? compiled : others))
+test: build pure-tree ## Everything CI runs: lint, types, packaging, the tests interpreted and compiled
+	@echo "== everything, two jobs at a time; each is shown when it is done (build/*.log)"
+	@$(BIN)/python tools/suite.py $(SAME_IN_BOTH)
 
 build: $(VENV)/.installed ## Compile the modules of the request path in place (only what changed)
 	@flock $(VENV)/.build.lock $(BIN)/python setup.py -q build_ext --inplace
@@ -77,7 +66,7 @@ fuzz: build ## Fuzz parsers and kernels, ten million executions each (needs clan
 docs: build ## Write the tables of the documentation that tests compare with what the program does
 	@UPDATE_DOCS=1 $(BIN)/python -m pytest tests/docs/test_dns.py
 
-image-check: $(VENV)/.installed ## Carry out the steps of the Dockerfile without a container engine
+image-check: build ## Carry out the steps of the Dockerfile without a container engine
 	@$(BIN)/python tools/check_image.py
 
 clean: ## Remove what was built (the virtual environment stays)

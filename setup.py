@@ -88,8 +88,13 @@ PYTHON_DIRECTIVES = {
     "annotation_typing": False,
 }
 
-# How hard the compiler tries. Less is quicker to build, for whom speed is not the point.
-OPTIMISATION = os.environ.get("HIVEMESH_OPTIMISATION", "-O3")
+# How hard the compiler tries. The loops of kernels over bytes gain from -O3 (scanning a head: 0.30 instead of 0.34
+# microseconds); the others run as fast with -O2, which takes a quarter less time to build. Less still is quicker to
+# build, for whom speed is not the point.
+KERNEL_OPTIMISATION = os.environ.get("HIVEMESH_OPTIMISATION", "-O3")
+PYTHON_OPTIMISATION = os.environ.get("HIVEMESH_OPTIMISATION", "-O2")
+
+PROCESSORS = os.cpu_count() or 1
 
 # What the compiler builds in to watch the modules as they run: "address,undefined", or whatever -fsanitize of CC takes
 # ("fuzzer-no-link,address,undefined" of clang). Such a module loads only where the runtime of its sanitizers is loaded
@@ -97,12 +102,12 @@ OPTIMISATION = os.environ.get("HIVEMESH_OPTIMISATION", "-O3")
 SANITIZE = os.environ.get("HIVEMESH_SANITIZE", "")
 
 
-def compiler_flags():
+def compiler_flags(optimisation):
     if not SANITIZE:
-        return [OPTIMISATION, "-g1"]
+        return [optimisation, "-g1"]
     # Python is built with -fwrapv, under which no signed overflow would be a finding.
     return [
-        OPTIMISATION,
+        optimisation,
         "-g1",
         f"-fsanitize={SANITIZE}",
         "-fno-sanitize-recover=all",
@@ -118,26 +123,22 @@ def linker_flags():
 def compiled_modules():
     from Cython.Build import cythonize
 
-    def extension(path):
-        name = path.rsplit(".", 1)[0].replace("/", ".")
-        header = path.rsplit(".", 1)[0] + ".h"
-        depends = [header] if os.path.exists(header) else []
-        return Extension(
-            name, [path], depends=depends, extra_compile_args=compiler_flags(), extra_link_args=linker_flags()
-        )
+    def translated(paths, directives, optimisation):
+        extensions = [
+            Extension(
+                path.rsplit(".", 1)[0].replace("/", "."),
+                [path],
+                depends=[header for header in [path.rsplit(".", 1)[0] + ".h"] if os.path.exists(header)],
+                extra_compile_args=compiler_flags(optimisation),
+                extra_link_args=linker_flags(),
+            )
+            for path in paths
+        ]
+        return cythonize(extensions, nthreads=PROCESSORS, language_level=3, compiler_directives=directives)
 
-    pure = os.environ.get("HIVEMESH_PURE") == "1"
-    found = cythonize(
-        [extension(path) for path in KERNELS],
-        language_level=3,
-        compiler_directives=KERNEL_DIRECTIVES,
-    )
-    if not pure:
-        found += cythonize(
-            [extension(path) for path in COMPILED],
-            language_level=3,
-            compiler_directives=PYTHON_DIRECTIVES,
-        )
+    found = translated(KERNELS, KERNEL_DIRECTIVES, KERNEL_OPTIMISATION)
+    if os.environ.get("HIVEMESH_PURE") != "1":
+        found += translated(COMPILED, PYTHON_DIRECTIVES, PYTHON_OPTIMISATION)
     return found
 
 
@@ -145,4 +146,4 @@ if not (shutil.which(os.environ.get("CC", "cc").split()[0]) or shutil.which("gcc
     sys.exit("hivemesh is built from source and needs a C compiler (on Debian: apt install gcc python3-dev)")
 
 os.chdir(Path(__file__).parent)
-setup(ext_modules=compiled_modules(), options={"build_ext": {"parallel": os.cpu_count() or 1}})
+setup(ext_modules=compiled_modules(), options={"build_ext": {"parallel": PROCESSORS}})

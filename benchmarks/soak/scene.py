@@ -57,11 +57,13 @@ def draw_ports() -> Ports:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """drain_streams: seconds that streams of a worker get that leaves."""
+    """drain_streams: seconds that streams of a worker get that leaves. udp_idle: seconds, longer than any stop of an
+    endpoint, because the answer to a session that has ended finds nobody."""
 
     ports: Ports
     folder: Path
     drain_streams: float
+    udp_idle: float
 
     def config(self, number: int, workers: int) -> Json:
         ports = self.ports
@@ -97,8 +99,7 @@ class Scene:
                 "drain": "30s",
                 "drain_streams": f"{self.drain_streams:g}s",
                 "upstream_idle": "4s",
-                # Longer than any stop of an endpoint: the answer to a session that has ended finds nobody.
-                "udp_idle": "10s",
+                "udp_idle": f"{self.udp_idle:g}s",
                 "response_header": f"{RESPONSE_HEAD:g}s",
             },
             "access_log": {

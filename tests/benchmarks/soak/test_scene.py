@@ -12,7 +12,7 @@ from benchmarks.soak.resolver import answer
 from benchmarks.soak.scene import BREAKAGES, ENDPOINTS, Ports, Scene, address_of, body_of, flaky_at
 from proxy.config.load import load_text
 
-SCENE = Scene(Ports(*range(24001, 24011)), Path("/nowhere"), 6.0)
+SCENE = Scene(Ports(*range(24001, 24011)), Path("/nowhere"), 6.0, 10.0)
 
 
 @pytest.mark.parametrize("number", range(15))

@@ -44,7 +44,7 @@ LAST_PORT: Final = 32_000
 
 READY_LIMIT: Final = 20.0
 STOP_LIMIT: Final = 20.0
-API_LIMIT: Final = 30.0
+API_LIMIT: Final = 120.0
 POLL: Final = 0.02
 
 T = TypeVar("T")

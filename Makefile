@@ -9,7 +9,7 @@ SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/attacks e2e/discovery e2e/explain 
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure-tree pure lint types attacks bench compare compare-dns overload proofs soak fuzz docs image-check clean
+.PHONY: help demo test build pure-tree pure sanitize lint types attacks bench compare compare-dns overload proofs soak fuzz docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ pure-tree: $(VENV)/.installed
 pure: pure-tree ## Run the tests of compiled modules in build/pure, where only the kernels are compiled
 	@echo "== tests, interpreted"
 	@cd build/pure && $(abspath $(BIN))/python -m pytest $(SAME_IN_BOTH:%=--ignore=tests/%)
+
+sanitize: $(VENV)/.installed ## All tests with every module built under AddressSanitizer and UBSan, in build/sanitized (ARGS of pytest)
+	@flock $(VENV)/.sanitized.lock $(BIN)/python tools/sanitized.py --result benchmarks/results/sanitize.json $(ARGS)
 
 lint: $(VENV)/.installed ## Check style and formatting
 	@$(BIN)/ruff check .

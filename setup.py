@@ -77,6 +77,9 @@ COMPILED = [
     "proxy/upstream/endpoint.py",
 ]
 
+# What every kernel may include.
+SHARED_HEADERS = ["proxy/kernel/bounds.h", "proxy/kernel/octets.h"]
+
 # Kernels work on C pointers and check their own bounds. The others keep Python's meaning, so that the same file
 # gives the same result interpreted.
 KERNEL_DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "nonecheck": True}
@@ -100,6 +103,11 @@ PROCESSORS = os.cpu_count() or 1
 # ("fuzzer-no-link,address,undefined" of clang). Such a module loads only where the runtime of its sanitizers is loaded
 # first: tools/sanitized.py. The first finding ends the process.
 SANITIZE = os.environ.get("HIVEMESH_SANITIZE", "")
+
+
+def headers_of(path):
+    own = path.rsplit(".", 1)[0] + ".h"
+    return [*([own] if os.path.exists(own) else []), *(SHARED_HEADERS if path.endswith(".pyx") else [])]
 
 
 def compiler_flags(optimisation):
@@ -128,7 +136,7 @@ def compiled_modules():
             Extension(
                 path.rsplit(".", 1)[0].replace("/", "."),
                 [path],
-                depends=[header for header in [path.rsplit(".", 1)[0] + ".h"] if os.path.exists(header)],
+                depends=headers_of(path),
                 extra_compile_args=compiler_flags(optimisation),
                 extra_link_args=linker_flags(),
             )

@@ -25,4 +25,4 @@ cdef class Buffer:
     cpdef consume(self, Py_ssize_t count)
     cpdef bytes peek(self, Py_ssize_t start, Py_ssize_t count)
     cpdef bytes take(self)
-    cpdef Py_ssize_t find(self, bytes needle, Py_ssize_t start) noexcept
+    cpdef Py_ssize_t find(self, bytes needle, Py_ssize_t start) except -2

@@ -5,14 +5,20 @@ absolute in the allocation, so they stay valid until the buffer grows, is consum
 `reserve`. Bounds are checked here; nothing else of ours touches the pointer but kernels.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
+from proxy.kernel.octets cimport octets, octets_size
+
 cdef extern from "buffer.h":
     void* memmem(const void*, size_t, const void*, size_t) nogil
     const char* hm_skip_plain(const char*, const char*) noexcept nogil
+
+cdef extern from "bounds.h":
+    void hm_hide(void*, size_t) noexcept nogil
+    void hm_show(void*, size_t) noexcept nogil
 
 cdef const char* HEX = b"0123456789abcdef"
 
@@ -27,6 +33,7 @@ cdef class Buffer:
         self.size = size
         self.start = 0
         self.end = 0
+        hm_hide(self.data, size)
 
     def __dealloc__(self):
         free(self.data)
@@ -48,6 +55,7 @@ cdef class Buffer:
         cdef Py_ssize_t size
         cdef char* grown
         if self.size - self.end >= room:
+            hm_show(self.data + self.end, room)
             return 0
         if self.start > 0:
             if live:
@@ -55,6 +63,7 @@ cdef class Buffer:
             self.start = 0
             self.end = live
             if self.size - live >= room:
+                hm_show(self.data + live, room)
                 return 0
         size = self.size * 2
         while size - live < room:
@@ -69,8 +78,10 @@ cdef class Buffer:
     cdef int put(self, const char* source, Py_ssize_t count) except -1:
         if self.size - self.end < count:
             self.reserve(count)
+        hm_show(self.data + self.end, count)
         memcpy(self.data + self.end, source, count)
         self.end += count
+        hm_hide(self.data + self.end, self.size - self.end)
         return 0
 
     cdef int put_decimal(self, int64_t value) except -1:
@@ -130,11 +141,11 @@ cdef class Buffer:
         return 0
 
     cpdef append(self, bytes data):
-        self.put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        self.put(octets(data), octets_size(data))
 
     cpdef append_range(self, Buffer source, Py_ssize_t start, Py_ssize_t count):
         """Append `count` bytes of `source` from its absolute index `start`."""
-        if start < 0 or count < 0 or start + count > source.end:
+        if start < 0 or count < 0 or count > source.end - start:
             raise IndexError(f"range {start}+{count} is outside the buffer")
         self.put(source.data + start, count)
 
@@ -146,7 +157,7 @@ cdef class Buffer:
         self.put_hex(value)
 
     cpdef append_json(self, bytes text):
-        self.put_json(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text))
+        self.put_json(octets(text), octets_size(text))
 
     cpdef append_millis(self, int64_t micros):
         """Microseconds as milliseconds with three decimals: 1234 is 1.234. Less than 0 is 0."""
@@ -174,7 +185,7 @@ cdef class Buffer:
         self.start += count
 
     cpdef bytes peek(self, Py_ssize_t start, Py_ssize_t count):
-        if start < 0 or count < 0 or start + count > self.end:
+        if start < 0 or count < 0 or count > self.end - start:
             raise IndexError(f"range {start}+{count} is outside the buffer")
         return PyBytes_FromStringAndSize(self.data + start, count)
 
@@ -185,12 +196,12 @@ cdef class Buffer:
         self.end = 0
         return data
 
-    cpdef Py_ssize_t find(self, bytes needle, Py_ssize_t start) noexcept:
+    cpdef Py_ssize_t find(self, bytes needle, Py_ssize_t start) except -2:
         """Absolute index of the first `needle` at or after `start`, -1 when there is none."""
         cdef char* found
         if start < self.start:
             start = self.start
         if start >= self.end:
             return -1
-        found = <char*>memmem(self.data + start, self.end - start, PyBytes_AS_STRING(needle), PyBytes_GET_SIZE(needle))
+        found = <char*>memmem(self.data + start, self.end - start, octets(needle), octets_size(needle))
         return -1 if found == NULL else found - self.data

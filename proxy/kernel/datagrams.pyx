@@ -14,12 +14,14 @@ what comes there goes back to the client, through the server's socket and from t
    concerns a client is not reported to a socket that serves many.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAFNOSUPPORT, EAGAIN, EINTR, ENOBUFS, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
+
+from proxy.kernel.octets cimport octets, octets_size
 
 from proxy.stats import slots as layout
 
@@ -89,8 +91,8 @@ cdef struct Room:
 def client_of(bytes key):
     """Address as text and port of the client that a session's key names."""
     cdef char text[64]
-    cdef const hm_peer* peer = <const hm_peer*>PyBytes_AS_STRING(key)
-    if PyBytes_GET_SIZE(key) != sizeof(hm_peer):
+    cdef const hm_peer* peer = <const hm_peer*>octets(key)
+    if octets_size(key) != sizeof(hm_peer):
         raise ValueError("not the key of a session")
     return PyBytes_FromStringAndSize(text, hm_peer_text(peer, text, 64)), hm_peer_port(peer)
 
@@ -334,14 +336,14 @@ cdef class DatagramSession(DatagramSocket):
         which `on_timeout` is called, 0 for no end. 0, or the error number, and then nothing is open."""
         cdef int error = 0
         cdef int fd
-        if PyBytes_GET_SIZE(key) != sizeof(hm_peer):
+        if octets_size(key) != sizeof(hm_peer):
             raise ValueError("not the key of a session")
         if address.family != AF_INET and address.family != AF_INET6:
             return EAFNOSUPPORT
         fd = hm_connect_datagrams(address.family, address.raw, address.raw_size, &error)
         if fd < 0:
             return error
-        memcpy(&self.peer, PyBytes_AS_STRING(key), sizeof(hm_peer))
+        memcpy(&self.peer, octets(key), sizeof(hm_peer))
         self.key = key
         self.server = server
         self.batch = server.batch

@@ -33,6 +33,7 @@ cdef class DnsSocket(Stream):
     cpdef forward(self, bytes query, bytes client)
     cpdef reply(self, bytes client, bytes message, int64_t received)
     cpdef stop_reading(self)
+    cdef void unmap(self) noexcept
     cdef int make_places(self) except -1
     cdef int receive(self) noexcept
     cdef pass_on(self, int item)

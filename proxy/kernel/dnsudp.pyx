@@ -10,13 +10,14 @@ answer leaves through `reply`.
 which is hardly larger than its question and brings a real client over by TCP.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, ENOBUFS, errno
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 
 from proxy.kernel.dnswire cimport FORWARD, Plan
 from proxy.kernel.entropy cimport random_bytes
+from proxy.kernel.octets cimport octets, octets_size
 
 from proxy.stats import slots as layout
 
@@ -59,6 +60,10 @@ cdef extern from "dnsudp.h":
     void hm_dns_socket(int, int) noexcept nogil
     uint64_t hm_network_of(const hm_name*) noexcept nogil
     uint64_t hm_network(unsigned char, const unsigned char*) noexcept nogil
+
+cdef extern from "bounds.h":
+    void hm_hide(void*, size_t) noexcept nogil
+    void hm_show(void*, size_t) noexcept nogil
 
 cdef extern from "dnswire.h":
     uint64_t hm_mix(uint64_t, uint64_t) noexcept nogil
@@ -144,8 +149,13 @@ cdef class DnsSocket(Stream):
 
     def __dealloc__(self):
         free(self.room)
+        self.unmap()
+
+    cdef void unmap(self) noexcept:
         if self.memory != NULL:
+            hm_show(self.memory, self.mapped)
             munmap(self.memory, self.mapped)
+            self.memory = NULL
 
     cpdef serve(self, Reactor reactor, int fd, Answers answers, Slot slot, Slot row):
         """Own a bound, non-blocking socket and answer whoever asks. `slot`: the row of the listener; `row`: that of
@@ -185,8 +195,7 @@ cdef class DnsSocket(Stream):
         cdef Room* room = <Room*>self.room
         cdef char* at
         cdef int item, answer_size = self.answers.udp_limit
-        if self.memory != NULL:
-            munmap(self.memory, self.mapped)
+        self.unmap()
         self.mapped = <size_t>PLACES * (QUERY_SIZE + answer_size + 2 * SPREAD)
         self.memory = <char*>mmap(NULL, self.mapped, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
@@ -194,6 +203,7 @@ cdef class DnsSocket(Stream):
             self.memory = NULL
             raise MemoryError()
         self.out_size = answer_size
+        hm_hide(self.memory, self.mapped)
         at = self.memory
         for item in range(PLACES):
             hm_slot(&room.received[item], &room.pieces[item], &room.names[item], at, QUERY_SIZE,
@@ -201,12 +211,21 @@ cdef class DnsSocket(Stream):
             at += QUERY_SIZE + SPREAD
         for item in range(PLACES):
             hm_slot(&room.sent[item], &room.answers[item], NULL, at, answer_size, NULL)
+            hm_show(at, answer_size)
             at += answer_size + SPREAD
         return 0
 
     cdef int receive(self) noexcept:
         """Receive as many as there are places for: how many, or -1 and `errno`."""
-        return recvmmsg(self.fd, (<Room*>self.room).received, PLACES, MSG_DONTWAIT, NULL)
+        cdef Room* room = <Room*>self.room
+        cdef int item, got
+        for item in range(PLACES):
+            hm_show(room.pieces[item].iov_base, QUERY_SIZE)
+        got = recvmmsg(self.fd, room.received, PLACES, MSG_DONTWAIT, NULL)
+        for item in range(got):
+            hm_hide(<char*>room.pieces[item].iov_base + room.received[item].msg_len,
+                    QUERY_SIZE - room.received[item].msg_len)
+        return got
 
     cpdef on_readable(self):
         cdef Room* room = <Room*>self.room
@@ -341,15 +360,15 @@ cdef class DnsSocket(Stream):
         cdef hm_name name
         cdef hm_control control
         cdef int done
-        if PyBytes_GET_SIZE(client) != sizeof(hm_peer):
+        if octets_size(client) != sizeof(hm_peer):
             raise ValueError("not a client")
         if self.fd < 0:
             return
-        hm_slot(&back, &piece, NULL, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), NULL)
-        hm_address(&back, <const hm_peer*>PyBytes_AS_STRING(client), &name, &control)
+        hm_slot(&back, &piece, NULL, octets(message), octets_size(message), NULL)
+        hm_address(&back, <const hm_peer*>octets(client), &name, &control)
         while True:
             done = sendmmsg(self.fd, &back, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
             if done >= 0 or errno != EINTR:
                 break
-        self.count_sent(1 if done > 0 else 0, <uint64_t>PyBytes_GET_SIZE(message), 0 if done > 0 else 1)
+        self.count_sent(1 if done > 0 else 0, <uint64_t>octets_size(message), 0 if done > 0 else 1)
         self.row.observe(self.reactor.micros() - received, 1)

@@ -25,12 +25,13 @@ TC. A question that is not in the table goes to `lookup`, whose answer is kept i
    an end, after which a hit is a miss: for what changes by time alone. Answers without either pay one comparison each.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from proxy.kernel.entropy cimport random_bytes
+from proxy.kernel.octets cimport octets, octets_size
 
 from proxy.stats import slots as layout
 
@@ -285,12 +286,12 @@ cdef class Answers:
         cdef uint8_t number[2]
         cdef int key_size
         cdef uint64_t hash
-        if (not 0 < PyBytes_GET_SIZE(name) <= 255 or not 0 <= qtype <= 0xFFFF
-                or after_name(<const uint8_t*>PyBytes_AS_STRING(name), 0, 255) != PyBytes_GET_SIZE(name)):
+        if (not 0 < octets_size(name) <= 255 or not 0 <= qtype <= 0xFFFF
+                or after_name(<const uint8_t*>octets(name), 0, 255) != octets_size(name)):
             raise ValueError("a question has a name of at most 255 bytes and a type of 16 bits")
         number[0] = <uint8_t>(qtype >> 8)
         number[1] = <uint8_t>qtype
-        key_size = hm_dns_key(<const uint8_t*>PyBytes_AS_STRING(name), <int>PyBytes_GET_SIZE(name), number, key)
+        key_size = hm_dns_key(<const uint8_t*>octets(name), <int>octets_size(name), number, key)
         hash = hm_dns_hash(key, key_size, self.seed)
         self.keep(key, key_size, hash, answer)
 
@@ -402,7 +403,7 @@ cdef class Answers:
             size += len(variants) * sizeof(uint32_t)
         for wire in variants:
             check_wire(wire, key)
-            size += PyBytes_GET_SIZE(wire)
+            size += octets_size(wire)
         place = self.find(key, key_size, hash)
         if place.hash:
             self.drop(place - self.places)
@@ -428,13 +429,13 @@ cdef class Answers:
             ends = <uint32_t*>at
             at += entry.variants * sizeof(uint32_t)
             for index, wire in enumerate(variants):
-                end += <uint32_t>PyBytes_GET_SIZE(wire)
+                end += <uint32_t>octets_size(wire)
                 ends[<int>index] = end
         for wire in variants:
-            memcpy(at, PyBytes_AS_STRING(wire), PyBytes_GET_SIZE(wire))
-            at += PyBytes_GET_SIZE(wire)
+            memcpy(at, octets(wire), octets_size(wire))
+            at += octets_size(wire)
         wire = variants[0]
-        entry.wire_size = <uint32_t>PyBytes_GET_SIZE(wire)
+        entry.wire_size = <uint32_t>octets_size(wire)
         owner = self.owners.get(answer.owner)
         if owner is None:
             owner = Owner.__new__(Owner)
@@ -639,7 +640,7 @@ cdef class Answers:
             parts = layout_of(answer, variants)
             wire = variants[<int>hm_draw(&self.state, <uint32_t>len(variants))]
             check_wire(wire, plan.key)
-            return self.compose(query, <const uint8_t*>PyBytes_AS_STRING(wire), <int>PyBytes_GET_SIZE(wire), &parts, out,
+            return self.compose(query, <const uint8_t*>octets(wire), <int>octets_size(wire), &parts, out,
                                 most)
         except Exception as bug:
             if self.on_bug is None:
@@ -651,9 +652,9 @@ cdef class Answers:
         """Answer one message, counted in `row`: over TCP if `stream`, else over UDP. b"": nothing is to be said; None:
         somebody else must be asked."""
         cdef Plan plan
-        cdef const uint8_t* message = <const uint8_t*>PyBytes_AS_STRING(query)
+        cdef const uint8_t* message = <const uint8_t*>octets(query)
         cdef int size
-        self.prepare(message, <int>min(PyBytes_GET_SIZE(query), LARGEST), &plan)
+        self.prepare(message, <int>min(octets_size(query), LARGEST), &plan)
         size = self.respond(message, &plan, scratch, LARGEST if stream else 0, row.cells)
         return None if size == FORWARD else PyBytes_FromStringAndSize(<char*>scratch, size)
 
@@ -661,11 +662,11 @@ cdef class Answers:
     cpdef bytes finish(self, bytes query, bytes message, Slot row, bint stream=False):
         """What somebody else has answered to `query` (a message with its id and question, without EDNS), fitted to who
         asked, and counted in `row`."""
-        cdef const uint8_t* asked = <const uint8_t*>PyBytes_AS_STRING(query)
-        cdef const uint8_t* wire = <const uint8_t*>PyBytes_AS_STRING(message)
-        cdef int size = <int>PyBytes_GET_SIZE(message)
+        cdef const uint8_t* asked = <const uint8_t*>octets(query)
+        cdef const uint8_t* wire = <const uint8_t*>octets(message)
+        cdef int size = <int>octets_size(message)
         cdef int records
-        if read_query(asked, <int>PyBytes_GET_SIZE(query), &self.question) != NOERROR or not HEADER <= size <= LARGEST:
+        if read_query(asked, <int>octets_size(query), &self.question) != NOERROR or not HEADER <= size <= LARGEST:
             raise ValueError(f"not an answer to a question: {message[:64]!r}")
         if size + (OPT_SIZE if self.question.udp_size else 0) > (LARGEST if stream else self.udp_room()):
             memcpy(scratch, wire, 4)
@@ -693,7 +694,7 @@ cdef Layout layout_of(answer, tuple variants) except *:
     if not 0 <= parts.start <= LARGEST or not 0 <= parts.size <= LARGEST or not 0 <= parts.records <= LARGEST:
         raise ValueError(f"not records to rotate: {answer.rotation}")
     for wire in variants:
-        if parts.start + parts.size * parts.records > PyBytes_GET_SIZE(wire) or parts.additional > PyBytes_GET_SIZE(wire):
+        if parts.start + parts.size * parts.records > octets_size(wire) or parts.additional > octets_size(wire):
             raise ValueError(f"an answer of {len(wire)} bytes does not have {answer.rotation} and {answer.additional}")
         if parts.records and parts.start < HEADER or parts.additional and not (
                 parts.start + parts.size * parts.records <= parts.additional >= HEADER):
@@ -703,8 +704,8 @@ cdef Layout layout_of(answer, tuple variants) except *:
 
 cdef int check_wire(bytes wire, const uint8_t* key) except -1:
     """A rendered answer repeats its question in small letters, and fits into a message."""
-    cdef const uint8_t* at = <const uint8_t*>PyBytes_AS_STRING(wire)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(wire)
+    cdef const uint8_t* at = <const uint8_t*>octets(wire)
+    cdef Py_ssize_t size = octets_size(wire)
     cdef int name_size = after_name(key, 0, KEY_ROOM)
     if (size < HEADER + name_size + 4 or size > LARGEST or at[2] & TC
             or memcmp(at + HEADER, key, name_size + 2) != 0):

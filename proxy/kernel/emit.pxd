@@ -10,7 +10,7 @@ cdef class FieldEdits:
     cdef readonly tuple drop
     cdef readonly bytes append
     cdef uint64_t drops_ours
-    cdef bint drops(self, const char* name, Py_ssize_t size) noexcept
+    cdef bint drops(self, const char* name, Py_ssize_t size) except -1
 
 
 @cython.final

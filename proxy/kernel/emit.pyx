@@ -5,12 +5,13 @@ A received head is written again field by field, never passed on raw. Hop-by-hop
 Nothing here decides; the caller says what is to be written.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.entropy cimport put_hex_bytes, random_bytes
+from proxy.kernel.octets cimport octets, octets_size
 from proxy.kernel.scan cimport (
     F_ALT_SVC,
     F_CONNECTION,
@@ -80,15 +81,15 @@ cdef class FieldEdits:
         for name in self.drop:
             self.drops_ours |= <uint64_t>OURS_BY_NAME.get(name, 0)
 
-    cdef bint drops(self, const char* name, Py_ssize_t size) noexcept:
+    cdef bint drops(self, const char* name, Py_ssize_t size) except -1:
         cdef bytes candidate
         cdef Py_ssize_t index
         cdef const char* lower
         cdef unsigned char c
         for candidate in self.drop:
-            if PyBytes_GET_SIZE(candidate) != size:
+            if octets_size(candidate) != size:
                 continue
-            lower = PyBytes_AS_STRING(candidate)
+            lower = octets(candidate)
             for index in range(size):
                 c = <unsigned char>name[index]
                 if 65 <= c <= 90:
@@ -123,7 +124,7 @@ cdef class ForwardAs:
 
 
 cdef inline int put_bytes(Buffer out, bytes value) except -1:
-    return out.put(PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value))
+    return out.put(octets(value), octets_size(value))
 
 
 cdef inline int put_line(Buffer out, const char* name, Py_ssize_t name_size, const char* value,
@@ -190,30 +191,30 @@ cdef int put_ours(Buffer out, Head head, ForwardAs forward, uint64_t drop) excep
     elif forward.trusted and (head.seen >> F_X_FORWARDED_FOR) & 1:
         put_all(out, head, F_X_FORWARDED_FOR, b"X-Forwarded-For", 15, forward.peer)
     elif forward.peer:
-        put_line(out, b"X-Forwarded-For", 15, PyBytes_AS_STRING(forward.peer), PyBytes_GET_SIZE(forward.peer))
+        put_line(out, b"X-Forwarded-For", 15, octets(forward.peer), octets_size(forward.peer))
     if (drop >> F_X_FORWARDED_PROTO) & 1:
         pass
     elif forward.trusted and (head.seen >> F_X_FORWARDED_PROTO) & 1:
         put_all(out, head, F_X_FORWARDED_PROTO, b"X-Forwarded-Proto", 17, None)
     else:
-        put_line(out, b"X-Forwarded-Proto", 17, PyBytes_AS_STRING(forward.scheme), PyBytes_GET_SIZE(forward.scheme))
+        put_line(out, b"X-Forwarded-Proto", 17, octets(forward.scheme), octets_size(forward.scheme))
     if (drop >> F_X_FORWARDED_HOST) & 1:
         pass
     elif forward.trusted and (head.seen >> F_X_FORWARDED_HOST) & 1:
         put_all(out, head, F_X_FORWARDED_HOST, b"X-Forwarded-Host", 16, None)
     elif forward.host is not None:
         if forward.host:
-            put_line(out, b"X-Forwarded-Host", 16, PyBytes_AS_STRING(forward.host), PyBytes_GET_SIZE(forward.host))
+            put_line(out, b"X-Forwarded-Host", 16, octets(forward.host), octets_size(forward.host))
     elif (head.seen >> F_HOST) & 1:
         put_all(out, head, F_HOST, b"X-Forwarded-Host", 16, None)
     if (drop >> F_FORWARDING) & 1:
         pass
     elif forward.port and not (forward.trusted and head.find_name(b"x-forwarded-port", 16, 0) >= 0):
-        put_line(out, b"X-Forwarded-Port", 16, PyBytes_AS_STRING(forward.port), PyBytes_GET_SIZE(forward.port))
+        put_line(out, b"X-Forwarded-Port", 16, octets(forward.port), octets_size(forward.port))
     if not (drop >> F_X_REQUEST_ID) & 1:
-        put_line(out, b"X-Request-Id", 12, PyBytes_AS_STRING(forward.request_id), PyBytes_GET_SIZE(forward.request_id))
+        put_line(out, b"X-Request-Id", 12, octets(forward.request_id), octets_size(forward.request_id))
     if not (drop >> F_TRACEPARENT) & 1:
-        put_line(out, b"traceparent", 11, PyBytes_AS_STRING(forward.traceparent), PyBytes_GET_SIZE(forward.traceparent))
+        put_line(out, b"traceparent", 11, octets(forward.traceparent), octets_size(forward.traceparent))
     return 0
 
 
@@ -301,7 +302,7 @@ cpdef write_response_head(
         put_all(out, head, F_UPGRADE, b"Upgrade", 7, None)
         out.put(b"Connection: upgrade\r\n", 21)
     elif connection is not None:
-        put_line(out, b"Connection", 10, PyBytes_AS_STRING(connection), PyBytes_GET_SIZE(connection))
+        put_line(out, b"Connection", 10, octets(connection), octets_size(connection))
     if edits is not None:
         put_bytes(out, edits.append)
     if lines is not None:
@@ -313,7 +314,7 @@ cpdef write_chunk(Buffer out, Buffer source, Py_ssize_t start, Py_ssize_t count)
     """Append `count` bytes of `source` as one chunk. Nothing for count 0: that would end the body."""
     if count <= 0:
         return
-    if start < 0 or start + count > source.end:
+    if start < 0 or count > source.end - start:
         raise IndexError(f"range {start}+{count} is outside the buffer")
     out.put_hex(count)
     out.put(b"\r\n", 2)
@@ -352,8 +353,8 @@ cpdef write_fields(Buffer out, list pairs):
     """Append field lines from (name, value) pairs of bytes that are known to be clean."""
     cdef bytes name, value
     for name, value in pairs:
-        put_line(out, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), PyBytes_AS_STRING(value),
-                 PyBytes_GET_SIZE(value))
+        put_line(out, octets(name), octets_size(name), octets(value),
+                 octets_size(value))
 
 
 cdef bint is_hex(const char* at, int count) noexcept:
@@ -368,9 +369,9 @@ cdef bint is_hex(const char* at, int count) noexcept:
     return some
 
 
-cdef bint valid_traceparent(bytes value) noexcept:
-    cdef const char* at = PyBytes_AS_STRING(value)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
+cdef bint valid_traceparent(bytes value) except -1:
+    cdef const char* at = octets(value)
+    cdef Py_ssize_t size = octets_size(value)
     cdef char zero = 48
     if size < 55 or at[2] != b"-" or at[35] != b"-" or at[52] != b"-":
         return False
@@ -393,11 +394,11 @@ cpdef bytes continue_trace(bytes traceparent):
     cdef const char* was
     cdef bint known = traceparent is not None and valid_traceparent(traceparent)
     result = PyBytes_FromStringAndSize(NULL, 55)
-    out = PyBytes_AS_STRING(result)
+    out = octets(result)
     memcpy(out, b"00-", 3)
     random_bytes(raw, 24)
     if known:
-        was = PyBytes_AS_STRING(traceparent)
+        was = octets(traceparent)
         memcpy(out + 3, was + 3, 32)
         out[53] = was[53]
         out[54] = was[54]

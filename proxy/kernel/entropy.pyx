@@ -4,9 +4,11 @@ One getrandom call serves about a hundred requests; the standard library's uuid4
 budget of a request. Bytes are used once and overwritten when the page is refilled. Not fork-safe, and nothing forks.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
+
+from proxy.kernel.octets cimport octets
 
 cdef extern from "sys/random.h":
     ssize_t getrandom(void*, size_t, unsigned int) nogil
@@ -49,7 +51,7 @@ cpdef bytes new_request_id():
     raw[8] = <char>((raw[8] & 0x3F) | 0x80)
     put_hex_bytes(text, <unsigned char*>raw, 16)
     result = PyBytes_FromStringAndSize(NULL, 36)
-    out = PyBytes_AS_STRING(result)
+    out = octets(result)
     memcpy(out, text, 8)
     memcpy(out + 9, text + 8, 4)
     memcpy(out + 14, text + 12, 4)
@@ -66,7 +68,7 @@ cpdef bytes random_hex(int count):
         raise ValueError(f"1 to 64 random bytes at a time, not {count}")
     random_bytes(raw, count)
     result = PyBytes_FromStringAndSize(NULL, 2 * count)
-    put_hex_bytes(PyBytes_AS_STRING(result), <unsigned char*>raw, count)
+    put_hex_bytes(octets(result), <unsigned char*>raw, count)
     return result
 
 

@@ -11,8 +11,9 @@ from libc.stdint cimport int64_t, uint16_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from proxy.kernel.octets cimport octets, octets_size
 from proxy.kernel.scan cimport Head
 
 cdef extern from "Python.h":
@@ -109,7 +110,7 @@ cdef class Ledger:
 
     cpdef int text(self, int place, bytes value, Py_ssize_t most) except -1:
         """At most `most` bytes of it."""
-        return self.put(place, PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), most)
+        return self.put(place, octets(value), octets_size(value), most)
 
     cpdef int word(self, int place, str value, Py_ssize_t most) except -1:
         """The same as UTF-8; a character that is cut is lost."""
@@ -148,12 +149,12 @@ cdef class Ledger:
     cpdef bint is_text(self, Py_ssize_t line, int place, bytes value) except -1:
         """Whether the text is this one, cut or not."""
         cdef Line* found = self.at(line)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
+        cdef Py_ssize_t size = octets_size(value)
         if not 0 <= place < C_TEXTS:
             raise IndexError(f"text {place} of {C_TEXTS}")
         if found.sizes[place] != size:
             return False
-        return memcmp(found.text + found.starts[place], PyBytes_AS_STRING(value), size) == 0
+        return memcmp(found.text + found.starts[place], octets(value), size) == 0
 
     cpdef copy(self, Py_ssize_t line, Ledger other, Py_ssize_t from_line):
         """Take over a line of another ledger."""

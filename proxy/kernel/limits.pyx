@@ -19,13 +19,13 @@ Hashes are SipHash-2-4 (Aumasson, Bernstein 2012) with a secret that whoever cam
 that fall into one set. Times are nanoseconds of the monotonic clock, which all processes of a machine share.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 import os
 
 from proxy.kernel.cells cimport Shared, Table
+from proxy.kernel.octets cimport octets, octets_size
 from proxy.stats.slots import WORKER_SLOT
 from proxy.stats.words import LIMIT_SECRET
 
@@ -127,7 +127,7 @@ cdef class KeyedLimits:
 
     cpdef uint64_t digest(self, uint64_t scope, bytes key):
         """Whose bucket it is: `key` within `scope`, the number of a row."""
-        return siphash(self.first_secret, self.second_secret, scope, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+        return siphash(self.first_secret, self.second_secret, scope, octets(key), octets_size(key))
 
     cpdef int64_t take(self, uint64_t digest, int64_t interval, int64_t tolerance, int64_t now) except? -1:
         """One event at `now`: 0 when there is one, else how long until there will be. `interval`: between two events;

@@ -16,12 +16,13 @@ connection is a `Stream`; drivers subclass it and are told `on_readable`, `on_dr
  - An exception in a driver is a bug of ours: it is reported to `on_bug`, ends that stream, and nothing else.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, ECONNABORTED, EINPROGRESS, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from proxy.kernel.buffer cimport Buffer
+from proxy.kernel.octets cimport octets, octets_size
 
 cdef extern from "netio.h":
     int EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP
@@ -51,6 +52,10 @@ cdef extern from "netio.h":
     cdef struct linger:
         int l_onoff
         int l_linger
+
+cdef extern from "bounds.h":
+    void hm_hide(void*, size_t) noexcept nogil
+    void hm_show(void*, size_t) noexcept nogil
 
 # Results of Stream.fill.
 END = 0  # the peer has finished sending
@@ -455,10 +460,12 @@ cdef class Stream:
             if into.size - into.end < 2048:
                 into.reserve(RX_SIZE if into.size >= 16384 else into.size)
         room = into.size - into.end
+        hm_show(into.data + into.end, room)
         while True:
             got = recv(self.fd, into.data + into.end, room, MSG_DONTWAIT)
             if got > 0:
                 into.end += got
+                hm_hide(into.data + into.end, room - got)
                 # A short read has emptied the socket; what comes later is a new edge. Not so for an end or an
                 # error that was already announced.
                 if got < room and not self.peer_closed:
@@ -610,14 +617,14 @@ cdef class Stream:
 
     cpdef int send_range(self, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2:
         """Send `count` bytes of `source` from its absolute index `start`; `source` stays as it is."""
-        if start < 0 or count < 0 or start + count > source.end:
+        if start < 0 or count < 0 or count > source.end - start:
             raise IndexError(f"range {start}+{count} is outside the buffer")
         return self.push(source.data + start, count, NULL, 0)
 
     cpdef int send_with(self, Buffer head, Buffer source, Py_ssize_t start, Py_ssize_t count) except -2:
         """Send all of `head` (empty afterwards) and then a range of `source`, in one system call."""
         cdef int result
-        if start < 0 or count < 0 or start + count > source.end:
+        if start < 0 or count < 0 or count > source.end - start:
             raise IndexError(f"range {start}+{count} is outside the buffer")
         result = self.push(head.data + head.start, head.end - head.start, source.data + start, count)
         head.start = 0
@@ -625,7 +632,7 @@ cdef class Stream:
         return result
 
     cpdef int send_bytes(self, bytes data) except -2:
-        return self.push(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), NULL, 0)
+        return self.push(octets(data), octets_size(data), NULL, 0)
 
     cpdef Py_ssize_t pending(self) noexcept:
         """Bytes that wait to be sent."""

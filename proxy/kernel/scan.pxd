@@ -99,6 +99,6 @@ cpdef Py_ssize_t scan_request(Buffer source, Head head, HeadLimits limits) excep
 cpdef Py_ssize_t scan_response(Buffer source, Head head, HeadLimits limits) except? -100
 cpdef bint may_end(Buffer source, Py_ssize_t searched) noexcept
 cpdef skip_blank_lines(Buffer source)
-cpdef bint is_authority(bytes text) noexcept
+cpdef bint is_authority(bytes text) except -1
 cpdef Py_ssize_t scan_trailers(Buffer source, Head head, HeadLimits limits) except? -100
 cpdef Py_ssize_t scan_chunk_line(Buffer source, ChunkLine line, Py_ssize_t extension_limit) except? -100

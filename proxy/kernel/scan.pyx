@@ -10,12 +10,13 @@ colon, one Content-Length of digits, Transfer-Encoding only "chunked" and never 
 Host in HTTP/1.1. What follows the head is never looked at.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy
 
 from proxy.kernel.buffer cimport Buffer
+from proxy.kernel.octets cimport octets, octets_size
 
 cdef extern from "scan.h":
     void hm_init() noexcept nogil
@@ -23,6 +24,10 @@ cdef extern from "scan.h":
     const char* hm_skip(const char*, const char*, int) noexcept nogil
     bint hm_is(const char*, const char*, Py_ssize_t, int) noexcept nogil
     unsigned char hm_class[256]
+
+cdef extern from "bounds.h":
+    void hm_hide(void*, size_t) noexcept nogil
+    void hm_show(void*, size_t) noexcept nogil
 
 hm_init()
 
@@ -239,7 +244,9 @@ cdef class Head:
                 raise MemoryError()
             self.data = grown
             self.capacity = count + 256
+        hm_show(self.data, count)
         memcpy(self.data, source, count)
+        hm_hide(self.data + count, self.capacity - count)
         self.size = count
         return 0
 
@@ -265,7 +272,7 @@ cdef class Head:
 
     cpdef bytes get(self, bytes name):
         """Value of the first field called `name` (lower case), None when there is none."""
-        cdef int index = self.find_name(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0)
+        cdef int index = self.find_name(octets(name), octets_size(name), 0)
         if index < 0:
             return None
         return PyBytes_FromStringAndSize(self.data + self.fields[index].value, self.fields[index].value_size)
@@ -347,7 +354,7 @@ cdef class Head:
             if colon != NULL:
                 size = colon - at
         result = PyBytes_FromStringAndSize(NULL, size)
-        out = PyBytes_AS_STRING(result)
+        out = octets(result)
         for i in range(size):
             c = <unsigned char>at[i]
             out[i] = <char>(c | 0x20) if 65 <= c <= 90 else <char>c
@@ -504,9 +511,9 @@ cdef bint is_ipv4(const char* at, const char* end) noexcept:
         at += 1
 
 
-cpdef bint is_authority(bytes text) noexcept:
+cpdef bint is_authority(bytes text) except -1:
     """Whether this is a host with or without a port, as Host may hold it, and not empty."""
-    return PyBytes_GET_SIZE(text) > 0 and check_host(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text)) == 0
+    return octets_size(text) > 0 and check_host(octets(text), octets_size(text)) == 0
 
 
 cpdef bint may_end(Buffer source, Py_ssize_t searched) noexcept:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import uvloop
+from waiting import PATIENCE
 
 from proxy.control.embedded import Embedded
 from proxy.control.messages import Seen, Tap
@@ -21,7 +22,7 @@ from proxy.control.messages import Seen, Tap
 T = TypeVar("T")
 
 # Only a failing test ever waits this long.
-TIMEOUT = 20.0
+TIMEOUT = 20.0 * PATIENCE
 
 
 class Inside:

@@ -17,10 +17,10 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 from ports import split_address
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_TIMEOUT = 20
+STOP_TIMEOUT = 20 * PATIENCE
 
 
 class Program:
@@ -126,7 +126,7 @@ class Hivemesh(Program):
 
     def api(self, method: str, path: str, body: bytes | None = None) -> HTTPResponse:
         """A request to the admin API; the response is read whole."""
-        connection = HTTPConnection(*split_address(self.admin), timeout=10)
+        connection = HTTPConnection(*split_address(self.admin), timeout=10 * PATIENCE)
         try:
             connection.request(method, path, body)
             response = connection.getresponse()
@@ -143,7 +143,7 @@ class Hivemesh(Program):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=30 * PATIENCE,
         )
 
 

@@ -7,8 +7,10 @@ import socket
 import struct
 from contextlib import suppress
 
+from waiting import PATIENCE
+
 # Only a failing test ever waits this long.
-TIMEOUT = 10.0
+TIMEOUT = 10.0 * PATIENCE
 READ_SIZE = 64 * 1024
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.kernel.buffer import Buffer
+from proxy.kernel.emit import write_chunk
 
 steps = st.lists(st.one_of(st.binary(max_size=100), st.integers(0, 120)), max_size=30)
 
@@ -116,3 +118,27 @@ def test_room_that_was_consumed_is_used_again() -> None:
         buffer.append(b"x" * 600)
         buffer.consume(600)
     assert buffer.size == 1024
+
+
+@pytest.mark.parametrize("start", [1, 3])
+def test_a_range_whose_end_no_integer_holds_is_outside(start: int) -> None:
+    """start + count would be negative, and so no larger than the end."""
+    source, out = Buffer(), Buffer()
+    source.append(b"abc")
+    for refused in (
+        lambda: source.peek(start, sys.maxsize),
+        lambda: out.append_range(source, start, sys.maxsize),
+        lambda: write_chunk(out, source, start, sys.maxsize),
+    ):
+        with pytest.raises(IndexError, match="outside the buffer"):
+            refused()
+    assert out.take() == b""
+
+
+def test_none_is_no_bytes() -> None:
+    buffer = Buffer()
+    buffer.append(b"abc")
+    for refused in (buffer.append, buffer.append_json, lambda none: buffer.find(none, 0)):
+        with pytest.raises(TypeError, match="expected bytes, got NoneType"):
+            refused(None)
+    assert buffer.take() == b"abc"

@@ -40,6 +40,7 @@ PROOFS: Final = {
     "plan": "plan",
     "slow_loris": "slow_loris",
     "idle": "idle",
+    "pauses": "pauses",
 }
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -36,6 +35,7 @@ from mesh.record import Record
 from proxy.control.affinity import core_of
 from proxy.control.channel import Channel, Message, Wire
 from proxy.control.children import FIRST_DESCRIPTOR, TABLE_DESCRIPTOR, unblock_signals
+from proxy.control.collector import Collector
 from proxy.control.lines import Lines
 from proxy.control.messages import (
     Answer,
@@ -74,7 +74,6 @@ from proxy.upstream.bell import SIGNAL as BELL
 
 HEARTBEAT = 0.5  # seconds between two signs of life
 _DRAIN_OVERTIME = 1.0  # after the deadline the data plane has this long to say that it is done
-_GC_THRESHOLDS = (50_000, 20, 50)  # the request path makes no cycles, so looking for them may be rare
 # How long a change is worked at before traffic gets its turn (seconds): what a request waits longer for it.
 _SLICE = 0.0005
 LOOKING = (Ask, Find, Tap, Untap)  # messages of those who only look
@@ -133,7 +132,7 @@ class Worker:
         self._loop = loop
         self._number = number
         self._table = table
-        self._row = table.slot(number, WORKER_SLOT)
+        self.row = table.slot(number, WORKER_SLOT)
         self._applied = applied
         self._ended = ended
         self._failed = failed
@@ -409,7 +408,7 @@ class Worker:
         self._heartbeat = self._loop.call_later(HEARTBEAT, self._beat)
 
     def _set(self, cell: int, value: int) -> None:
-        self._row.add(cell, value - self._row.get(cell))
+        self.row.add(cell, value - self.row.get(cell))
 
 
 class Process:
@@ -418,7 +417,6 @@ class Process:
     def __init__(self, loop: asyncio.AbstractEventLoop, plane: PlaneFactory, number: int) -> None:
         self._loop = loop
         self._lines = Lines(socket.socket(fileno=FIRST_DESCRIPTOR))
-        self._is_frozen = False
         self._number = number
         self._cores = os.sched_getaffinity(0)  # those that the program may use
         self._is_pinned = False
@@ -426,6 +424,7 @@ class Process:
         self._worker = Worker(
             loop, plane, number=number, table=table, applied=self._applied, ended=loop.stop, failed=self._failed
         )
+        self._collector = Collector(self._worker.row)
         loop.add_reader(self._lines.stream.sock, self._from_supervisor)
         loop.add_signal_handler(signal.SIGTERM, self._worker.drain)
         loop.add_signal_handler(signal.SIGQUIT, self._worker.close)
@@ -462,15 +461,7 @@ class Process:
             # Cores may have been taken from us since: then the kernel decides, as it would without us.
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(0, {core_of(self._number, self._cores)} if self._is_pinned else self._cores)
-        self._freeze()
-
-    def _freeze(self) -> None:
-        """What lives after the first snapshot lives long: the collector need not look at it again."""
-        if not self._is_frozen:
-            self._is_frozen = True
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(*_GC_THRESHOLDS)
+        self._collector.start()
 
 
 def main(arguments: list[str]) -> int:

@@ -159,6 +159,12 @@ class TableCollector(Collector):
         ):
             # Of every block that was ever in use: a counter stays when its worker has left.
             yield _plain(family, [((process_label(number),), cells[cell]) for number, cells in enumerate(own)])
+        for family, cell, unit in (
+            (families.WORKER_GC_PASSES, slots.WORKER_GC_PASSES, 1.0),
+            (families.WORKER_GC_TIME, slots.WORKER_GC_MICROSECONDS, 1e-6),
+            (families.WORKER_GC_LONGEST, slots.WORKER_GC_LONGEST, 1e-6),
+        ):
+            yield _plain(family, [((process_label(number),), cells[cell] * unit) for number, cells in enumerate(own)])
         yield _plain(families.AGENT_RESTARTS, [((), own[0][slots.AGENT_RESTARTS])])
         yield _plain(families.LOG_DROPPED, [((), sum(cells[slots.WORKER_LOG_DROPPED] for cells in own))])
 

@@ -791,6 +791,21 @@ WORKER_HANGS = PlainFamily(
     ("process",),
     "Restarts of the worker after timeouts.worker_hang without a sign of life",
 )
+WORKER_GC_PASSES = PlainFamily(
+    "hivemesh_worker_gc_passes_total",
+    Kind.COUNTER,
+    ("process",),
+    "Passes of the worker's garbage collector since it took up its configuration",
+)
+WORKER_GC_TIME = PlainFamily(
+    "hivemesh_worker_gc_seconds_total",
+    Kind.COUNTER,
+    ("process",),
+    "Processor time of these passes, in which the worker served nobody",
+)
+WORKER_GC_LONGEST = PlainFamily(
+    "hivemesh_worker_gc_longest_seconds", Kind.GAUGE, ("process",), "The longest of them since the process started"
+)
 AGENT_RESTARTS = PlainFamily(
     "hivemesh_agent_restarts_total", Kind.COUNTER, (), "Times the agent's process ended and was started again"
 )
@@ -850,6 +865,9 @@ FAMILIES: tuple[Family, ...] = (
     WORKER_UP,
     WORKER_RESTARTS,
     WORKER_HANGS,
+    WORKER_GC_PASSES,
+    WORKER_GC_TIME,
+    WORKER_GC_LONGEST,
     AGENT_RESTARTS,
     LOG_DROPPED,
     BUILD_INFO,

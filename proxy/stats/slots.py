@@ -129,6 +129,9 @@ WORKER_RESTARTS = 55  # times its process ended without being told to; written b
 WORKER_HANGS = 56  # ... of which it was killed because it hung
 AGENT_RESTARTS = 57  # of block 0 only; written by the supervisor
 AGENT_HEARTBEAT = 58  # of block 0 only: the agent's, as a worker's
+WORKER_GC_PASSES = 59  # passes of the garbage collector, and what they took
+WORKER_GC_MICROSECONDS = 60
+WORKER_GC_LONGEST = 61  # gauge: microseconds of the longest of this process
 WORKER_GAUGES = (WORKER_CONNECTIONS, WORKER_UDP_SESSIONS)
 
 

@@ -19,6 +19,7 @@ from typing import Any, cast
 import dns.message
 import pytest
 from datagrams import udp_socket
+from garbage import Watch
 from playbook import ManualLoop
 from waiting import readable
 
@@ -155,6 +156,7 @@ class DnsBook:
     ) -> None:
         """`dns`: settings that are not the defaults. With `forward` among them, `monkeypatch` is needed."""
         self.loop = Loop()
+        self.watch = Watch()
         self.resolvers: list[Resolver] = []
         if monkeypatch is not None:
             monkeypatch.setattr(dns_server, "make_forwarder", self.make_resolver)
@@ -298,12 +300,16 @@ class DnsBook:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> DnsBook:
+        self.watch.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
         for client in self.clients:
             client.close()
         self.settle()
+        if kind is None:
+            self.watch.check()
+        self.watch.end()
         self.plane.close()
         self.settle()
         self.udp_socket.close()

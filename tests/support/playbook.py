@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from garbage import Watch
 from raw_client import RawClient
 from raw_origin import RawOrigin
 from raw_origin import Upstream as OriginSide
@@ -246,6 +247,7 @@ class Playbook:
     ) -> None:
         """Without routes everything goes to the first service. `log`: where the settings send the access log."""
         self.loop = ManualLoop()
+        self.watch = Watch()
         self.origins = origins
         self.log = log
         self.allocator = SlotAllocator(ROWS, lambda number: None)
@@ -352,6 +354,7 @@ class Playbook:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Playbook:
+        self.watch.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
@@ -373,6 +376,8 @@ class Playbook:
             assert self.bugs == []
             finished = self.cell(f"listener/{LISTENER}", slots.REQUESTS)
             assert sum(self.codes().values()) == finished
+            self.watch.check()
+        self.watch.end()
         self.plane.close()
         self.settle()
         if kind is None:

@@ -153,6 +153,7 @@ class TcpBook(Playbook):
     # --- the end --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> TcpBook:
+        self.watch.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
@@ -167,6 +168,8 @@ class TcpBook(Playbook):
             finished = sum(entry.get("protocol") == "tcp" for entry in self.log_entries())
             assert finished == self.listener_cell(slots.CONNECTIONS_TOTAL) - self.of_http
             assert pipes_used() == 0
+            self.watch.check()
+        self.watch.end()
         for plane in self.planes:
             plane.close()
         self.settle()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from datagrams import address_of, udp_socket
+from garbage import Watch
 from playbook import ManualLoop
 from waiting import readable
 
@@ -68,6 +69,7 @@ class UdpBook:
         """Without routes everything goes to the first service. `log`: where the settings send the access log.
         `bound`: the port, if not any."""
         self.loop = ManualLoop()
+        self.watch = Watch()
         self.log = log
         self.allocator = SlotAllocator(ROWS, lambda number: None)
         self.numbers: Mapping[str, int] = {}
@@ -196,12 +198,16 @@ class UdpBook:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> UdpBook:
+        self.watch.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
         for client in self.clients:
             client.close()
         self.settle()
+        if kind is None:
+            self.watch.check()
+        self.watch.end()
         self.plane.close()
         self.settle()
         if kind is None:

@@ -258,6 +258,7 @@ TRANSPORTS = re.compile(
     r"|subprocess_(?:exec|shell)|start_tls)\("
 )
 OWNERS = (
+    "proxy/admin/server.py",  # the admin API: closed with the agent, and connections by aiohttp's own handlers
     "discovery/sources/stub.py",  # a question to a resolver: closed in `finally`
     "proxy/config/child.py",  # the process that reads a configuration: waited for in `finally`
 )

@@ -221,25 +221,30 @@ cdef class HeadLimits:
         self.fields = fields
 
 
+# Where a head is that has no bytes: even none of them may be copied from NULL (C17 7.24.1).
+cdef char NOTHING[1]
+
+
 cdef class Head:
     """A message head. Reused: every scan starts it anew, and nothing it returned before is affected."""
 
     def __cinit__(self):
-        self.data = NULL
+        self.data = NOTHING
         self.fields = NULL
         self.capacity = 0
         self.field_capacity = 0
         self.content_length = -1
 
     def __dealloc__(self):
-        free(self.data)
+        if self.capacity:
+            free(self.data)
         free(self.fields)
 
     cdef int begin(self, const char* source, Py_ssize_t count) except -1:
         """Take over the bytes of a complete head."""
         cdef char* grown
         if count > self.capacity:
-            grown = <char*>realloc(self.data, count + 256)
+            grown = <char*>realloc(self.data if self.capacity else NULL, count + 256)
             if grown == NULL:
                 raise MemoryError()
             self.data = grown

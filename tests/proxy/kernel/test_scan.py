@@ -6,6 +6,7 @@ import pytest
 from heads import buffer_of, request_head, response_head, scan
 
 from proxy.kernel.buffer import Buffer
+from proxy.kernel.ledger import Ledger
 from proxy.kernel.scan import (
     ERRORS,
     FIELD_IDS,
@@ -491,3 +492,13 @@ def test_a_head_in_part_is_looked_at_again_when_it_may_end(before: bytes, after:
     buffer.append(b"gone" + before + after)
     buffer.consume(4)
     assert may_end(buffer, len(before)) == ends
+
+
+def test_a_head_that_nothing_was_read_into_is_empty() -> None:
+    """Its bytes are none, and are copied as such: `make sanitize` finds a copy from NULL."""
+    head = Head()
+    assert (head.target(), head.path(), head.items()) == (b"", b"", [])
+    ledger = Ledger(1)
+    ledger.begin(0)
+    assert ledger.target(0, head, 100) == 0
+    assert ledger.text_at(0, 0) == b""

@@ -17,7 +17,7 @@ T = TypeVar("T")
 PATIENCE = float(os.environ.get("HIVEMESH_PATIENCE", "1"))
 
 # Long enough for a loaded machine; only a failing test ever waits for it.
-LIMIT = 10.0
+LIMIT = 30.0
 STEP = 0.005
 
 

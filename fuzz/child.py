@@ -17,7 +17,8 @@ def main() -> None:
     watched = atheris.instrument_imports(include=list(target.python)) if target.python else contextlib.nullcontext()
     with watched:
         module = importlib.import_module(f"fuzz.targets.{target.name}")
-    arguments = [sys.argv[0], *sys.argv[2:]]
+    # libFuzzer starts itself again to merge, by a shell.
+    arguments = [f"{sys.executable} -m fuzz.child {target.name}", *sys.argv[2:]]
     atheris.Setup(arguments, module.check, enable_python_coverage=bool(target.python))
     atheris.Fuzz()
 

@@ -6,6 +6,7 @@ build/fuzz-work/TARGET; `minimise` leaves of it what adds coverage and is small,
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -27,6 +28,8 @@ WORK = ROOT / "build" / "fuzz-work"
 # from what a target needs.
 TIMEOUT = 25
 MEMORY_MB = 3000
+
+INTERRUPTED = 72  # libFuzzer's exit code after SIGINT: as far as it came
 
 _STATE = re.compile(r"^#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)")
 _FINAL = re.compile(r"^stat::number_of_executed_units:\s+(\d+)")
@@ -102,7 +105,7 @@ def read_log(name: str, text: str, code: int, seconds: float) -> Outcome:
         if final is not None:
             executed = int(final[1])
     finding = found = ""
-    if code:
+    if code not in (0, INTERRUPTED):
         lines = text.splitlines()
         finding = next((line for line in lines if re.match(r"fuzz\.|\w+(\.\w+)*(Error|Exception|Finding)\b", line)), "")
         finding = finding or next(
@@ -114,13 +117,17 @@ def read_log(name: str, text: str, code: int, seconds: float) -> Outcome:
 
 def minimise(name: str) -> tuple[int, int]:
     """Bring what was found into fuzz/corpus/TARGET: files and bytes there."""
-    merged = WORK / name / "merged"
-    shutil.rmtree(merged, ignore_errors=True)
-    merged.mkdir(parents=True)
+    merged, found = WORK / name / "merged", WORK / name / "found"
+    for folder in (merged, found):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    for path in (WORK / name / "corpus").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a run that goes on replaces files by smaller ones
+            shutil.copyfile(path, found / path.name)
     command = [*(sys.executable, "-m", "fuzz.child", name), "-merge=1", f"-max_len={BY_NAME[name].largest}"]
     with (WORK / name / "merge.log").open("w") as out:
         subprocess.run(
-            [*command, str(merged), str(WORK / name / "corpus")],
+            [*command, str(merged), str(found)],
             cwd=TREE,
             env=environment(),
             stdout=out,

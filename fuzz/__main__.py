@@ -38,6 +38,7 @@ def write_results(outcome: Outcome) -> None:
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"targets": {}}
         results["machine"] = describe()
         results["build"] = BUILD
+        results["goal"] = EXECUTIONS
         results["noise"] = "other work ran on both cores: executions are what counts, not their rate"
         files = files_of(outcome.target)
         results["targets"][outcome.target] = {

@@ -107,12 +107,15 @@ class Scene:
                 "format": "json",
                 "filters": [{"status": ["400-599"]}, {"sample": "5%"}],
             },
+            # What fills up to its size by design is small, so that it is full before growth is looked for.
+            "records": {"size": 256, "errors": 32},
             "registry": {"store": f"sqlite:{self.folder / 'registry.db'}"},
             "dns": {
                 "address": f"{HOST}:{ports.dns}",
                 "ttl": "1s",
                 "negative_ttl": "1s",
                 "forward": [f"{HOST}:{ports.resolver}"],
+                "cache_size": 50,
                 # A resolver that is gone is refused at once; one that has no processor for a while is not gone.
                 "forward_timeout": "8s",
             },

@@ -42,7 +42,7 @@ NO_BREAKER: Final[dict[str, Any]] = {
 FIRST_PORT: Final = 24_000
 LAST_PORT: Final = 32_000
 
-READY_LIMIT: Final = 20.0
+READY_LIMIT: Final = 120.0
 STOP_LIMIT: Final = 20.0
 API_LIMIT: Final = 120.0
 POLL: Final = 0.02

@@ -23,7 +23,8 @@ FEWEST: Final = 30
 # How much the line may rise from its first sample to its last, as noise: pages that the allocator holds and gives back.
 # Traffic of ten minutes is about 100,000 exchanges: 16 bytes kept of each are seen.
 MEMORY_BOUND: Final = 1.5 * MIB
-DESCRIPTOR_BOUND: Final = 3.0
+# The extra listener of every second generation has a socket for each worker, in each of its processes.
+DESCRIPTOR_BOUND: Final = 8.0
 
 # Pairs grow with the square; more samples than this are thinned out evenly.
 MOST: Final = 300

@@ -42,7 +42,7 @@ def test_a_leak_is_seen() -> None:
 
 
 def test_descriptors_that_are_left_open_are_seen() -> None:
-    (line,) = lines(life(0.0, descriptors=2.0))
+    (line,) = lines(life(0.0, descriptors=4.0))
 
     assert not line.is_flat
 

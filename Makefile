@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Tests of what is the same in both forms: never compiled, or only compiled. They run once, with the compiled suite.
-SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/attacks e2e/discovery e2e/explain e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
+SAME_IN_BOTH := benchmarks docs e2e/abuse e2e/attacks e2e/discovery e2e/explain e2e/faults e2e/health e2e/proofs e2e/soak discovery proxy/admin proxy/cli proxy/config proxy/control proxy/kernel proxy/plan proxy/simulation \
     proxy/stats test_demo.py test_suite.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test build pure-tree pure sanitize lint types attacks bench compare compare-dns overload proofs soak fuzz docs image-check clean
+.PHONY: help demo test build pure-tree pure sanitize lint types attacks bench compare compare-dns overload proofs soak faults fuzz docs image-check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ soak: build ## Mixed traffic for an hour while everything fails in turn (ARGS="-
 
 fuzz: build ## Fuzz parsers and kernels, ten million executions each (needs clang and atheris; ARGS="TARGET --executions N")
 	@$(BIN)/python -m fuzz $(ARGS)
+
+faults: build ## Let every n-th system call fail under every script, about an hour (ARGS="--scripts get --calls read")
+	@$(BIN)/python -m benchmarks.faults $(ARGS)
 
 docs: build ## Write the tables of the documentation that tests compare with what the program does
 	@UPDATE_DOCS=1 $(BIN)/python -m pytest tests/docs/test_dns.py

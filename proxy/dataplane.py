@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.l4.tunnel import take_connection as take_tcp
 from proxy.preface.driver import Found, Handlers, PrefaceAcceptor, PrefaceSettings, decides_by_bytes
-from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_SLOT
+from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_CROWDED, WORKER_SLOT
 from proxy.streamlog import TCP, UDP, StreamRecord
 from proxy.table import Rows, Tables
 from proxy.udp.forward import UdpForwarder
@@ -65,6 +66,18 @@ LARGEST_BACKLOG = 65535
 
 # Least time between two reports of bugs (milliseconds).
 BUG_PAUSE_MS = 100
+
+# Least time between two reports that accepting has paused (milliseconds).
+CROWDED_TOLD_MS = 10_000
+
+# The part of a process's descriptors that clients may have. Each may need another towards its endpoint (HAProxy counts
+# so too), and then there are sockets of DNS, logs, and whoever else lives in this process.
+CLIENTS_SHARE = 2
+
+
+def for_clients(limit: int) -> int:
+    """The first descriptor number that is no client's, with `limit` open files allowed; 0 without a limit."""
+    return 0 if limit == resource.RLIM_INFINITY else limit // CLIENTS_SHARE
 
 
 def why(error: OSError) -> str:
@@ -98,6 +111,9 @@ class DataPlane:
         self.reactor = Reactor()
         self.reactor.on_bug = self.report_bug
         self.reactor.call_soon = loop.call_soon
+        self.reactor.on_crowded = self.report_crowded
+        self.reactor.descriptor_limit = for_clients(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self.crowded_told = -CROWDED_TOLD_MS
         self.bug_reported = -BUG_PAUSE_MS
         self.worker_slot = table.slot(worker, WORKER_SLOT)
         self.settings = Settings()
@@ -420,12 +436,28 @@ class DataPlane:
     def report_log_loss(self, reason: str) -> None:
         self.emit("access log lines lost", {"reason": reason})
 
+    def report_crowded(self, error: int) -> None:
+        """There is no room for further clients (`error` says why), or there is again (0). Under a load that is just too
+        much this goes to and fro, so it is told now and then and counted always."""
+        if error:
+            self.worker_slot.add(WORKER_CROWDED, 1)
+            if self.reactor.now_ms - self.crowded_told < CROWDED_TOLD_MS:
+                return
+            self.crowded_told = self.reactor.now_ms
+            fields = {"reason": os.strerror(error), "descriptors": self.reactor.descriptor_limit}
+            self.emit("accepting paused", fields)
+        elif self.reactor.now_ms - self.crowded_told < CROWDED_TOLD_MS:
+            self.emit("accepting again", {})
+
     def report_bug(self, stream: Stream, bug: BaseException) -> None:
         """A driver failed: its connection is gone, the rest goes on. A bug that every request meets must not fill
         the disk, so only some are reported."""
         if self.reactor.now_ms - self.bug_reported < BUG_PAUSE_MS:
             return
         self.bug_reported = self.reactor.now_ms
+        if isinstance(bug, MemoryError):
+            self.emit("out of memory", {"stream": repr(stream)})
+            return
         bugs.error("a connection was ended by a bug: %r", stream, exc_info=bug)
         self.emit("bug", {"stream": repr(stream), "error": repr(bug)})
 

@@ -92,7 +92,8 @@ def endpoints(*ports: int) -> list[Json]:
 class Hive:
     """`config` needs neither admin nor access_log: these are filled in. Use as a context manager."""
 
-    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
+    def __init__(self, config: Mapping[str, Any], folder: Path, env: Mapping[str, str] | None = None) -> None:
+        """`env`: variables that its processes have besides ours."""
         self.admin = free_port()
         self.file = folder / "hivemesh.yaml"
         self.error_log = folder / "errors.log"
@@ -106,6 +107,7 @@ class Hive:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a group of its own, see stop
+                env={**os.environ, **(env or {})},
             )
         try:
             eventually(self._is_ready, "hivemesh is ready", READY_LIMIT)

@@ -21,7 +21,8 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from discovery.health.result import OURS, SUCCESS, Result, error, failure, no_answer, quoted
+from discovery.exhaustion import OURS
+from discovery.health.result import SUCCESS, Result, error, failure, no_answer, quoted
 from discovery.health.target import Target
 
 MAX_OUTPUT: Final = 1024  # bytes that are shown

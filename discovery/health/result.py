@@ -10,6 +10,8 @@ import errno
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from discovery.exhaustion import OURS
+
 # Longest piece of a peer's words in a reason.
 MAX_QUOTED: Final = 100
 # Longest reason; the output of a program may be as long as this.
@@ -45,9 +47,6 @@ def no_answer(what: str, seconds: float) -> Result:
     """The check's time is over."""
     return failure(f"no {what} within {seconds:g} s")
 
-
-# This machine has run out of something: the endpoint is not to blame.
-OURS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 
 _WORDS: Final = {
     errno.ECONNREFUSED: "connection refused",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
+import subprocess
 import sys
 from typing import TypeVar
 
@@ -23,6 +25,8 @@ DEADLINE = 60.0
 NICENESS = 10
 
 MAX_STDERR = 4096
+_PIECE = 256 * 1024
+_LEAVING = 10.0  # seconds that it may take to end when it has said all
 
 
 class ChildFailed(Exception):
@@ -34,30 +38,62 @@ async def answer_of(module: str, arguments: tuple[str, ...], given: bytes, kind:
     ChildFailed."""
     from proxy.control.children import environment
 
-    try:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", module, *arguments),
-            stdin=asyncio.subprocess.PIPE if given else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment(),
-        )
-    except (OSError, ValueError) as error:
-        raise ChildFailed(f"the process that checks it cannot be started: {error}") from None
-    try:
-        output, errors = await asyncio.wait_for(child.communicate(given or None), deadline)
-    except TimeoutError:
-        raise ChildFailed(f"checking it took longer than {deadline:g} s") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+    ours: list[socket.socket] = []
+    theirs: list[socket.socket] = []
+    with contextlib.ExitStack() as stack:
+        try:
+            for _ in range(3):
+                for ends, end in zip((ours, theirs), socket.socketpair(), strict=True):
+                    ends.append(stack.enter_context(end))
+            # Not by the event loop: where uvloop cannot start a process it leaves descriptors open.
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, *arguments],
+                stdin=theirs[0].fileno(),
+                stdout=theirs[1].fileno(),
+                stderr=theirs[2].fileno(),
+                env=environment(),
+            )
+        except (OSError, ValueError) as error:
+            raise ChildFailed(f"the process that checks it cannot be started: {error}") from None
+        for end in theirs:
+            end.close()
+        try:
+            output, errors = await asyncio.wait_for(_talk(ours[0], ours[1], ours[2], given), deadline)
+            await asyncio.to_thread(child.wait, _LEAVING)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise ChildFailed(f"checking it took longer than {deadline:g} s") from None
+        finally:
+            child.kill()  # unless it has ended
+            await asyncio.to_thread(child.wait)
     if child.returncode:
         raise ChildFailed(f"the process that checks it {_ending(child.returncode)}{_last_line(errors)}")
     try:
         return msgspec.msgpack.decode(output, type=kind)
     except msgspec.DecodeError as error:
         raise ChildFailed(f"the process that checks it answered something else: {error}{_last_line(errors)}") from None
+
+
+async def _talk(
+    inlet: socket.socket, outlet: socket.socket, errors: socket.socket, given: bytes
+) -> tuple[bytes, bytes]:
+    """What it says on standard output and standard error when it is given `given`."""
+    loop = asyncio.get_running_loop()
+
+    async def feed() -> None:
+        with contextlib.suppress(ConnectionError):  # it need not read all of it
+            await loop.sock_sendall(inlet, given)
+        inlet.close()
+
+    async def drain(source: socket.socket) -> bytes:
+        pieces = []
+        while piece := await loop.sock_recv(source, _PIECE):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    for sock in (inlet, outlet, errors):
+        sock.setblocking(False)
+    _, said, complained = await asyncio.gather(feed(), drain(outlet), drain(errors))
+    return said, complained
 
 
 def _ending(code: int) -> str:

@@ -10,12 +10,15 @@ Standard library only: the supervisor uses this. Knows nothing about messages an
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
 
 READ_SIZE = 256 * 1024  # one read of an event; a bigger message takes several
+# This machine is short of something: later is soon enough. The last one: too many descriptors are on their way.
+OURS = frozenset((errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS))
 MAX_DESCRIPTORS = 253  # SCM_MAX_FD of Linux: what one message may carry
 
 
@@ -75,6 +78,10 @@ class DescriptorStream:
             return b""
         except ConnectionError:
             raise EOFError from None
+        except OSError as error:
+            if error.errno not in OURS:
+                raise
+            return b""  # it is still there, and this is asked again
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 received = array.array("i")
@@ -108,8 +115,9 @@ class DescriptorStream:
             return self.sock.sendmsg([view], ancillary)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError:  # the peer is gone: the reading side finds out and says so
-            self._broken = True
+        except OSError as error:
+            # What is not ours: the peer is gone, and the reading side finds out and says so.
+            self._broken = error.errno not in OURS
             return 0
 
     def _discard(self) -> None:

@@ -245,10 +245,20 @@ class Supervisor:
     def _connect(self, child: Child) -> None:
         """A new channel between the agent and a worker."""
         assert self.agent is not None
-        agent_end, worker_end = socket.socketpair()
+        try:
+            agent_end, worker_end = socket.socketpair()
+        except OSError as error:
+            self.log.write("not connected", "error", worker=child.worker, reason=str(error), again_in=_SPAWN_AGAIN)
+            self._after(_SPAWN_AGAIN, partial(self._connect_again, child, self.agent))
+            return
         with agent_end, worker_end:
             child.lines.send("channel", [worker_end.fileno()])
             self.agent.lines.send("worker", [agent_end.fileno()], worker=child.worker, pid=child.pid)
+
+    def _connect_again(self, child: Child, agent: Child) -> None:
+        """Unless one of the two is another by now: then that one has been connected."""
+        if self.agent is agent and self._is_connected and self._children.get(child.pid) is child:
+            self._connect(child)
 
     def _reap(self) -> None:
         while True:

@@ -33,6 +33,7 @@ from discovery.dns.forwarding import (
 )
 from discovery.dns.messages import OPCODE, RECURSION_DESIRED, RESPONSE, Malformed, Query, read_query
 from discovery.dns.records import HEADER_SIZE, Rcode
+from discovery.exhaustion import OURS_BY_IP
 from discovery.model import DnsSettings
 from proxy.kernel.cells import Slot
 from proxy.stats.slots import (
@@ -56,10 +57,6 @@ from proxy.stats.slots import (
 MAX_STRAYS: Final = 16
 
 LARGEST_DATAGRAM: Final = 65_535
-
-
-# What says that we, and not the resolver, have run out of something: descriptors, ports, memory.
-OUR_LIMITS = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM))
 
 GAUGES: Final = (DNS_CACHE_ENTRIES, DNS_CACHE_BYTES, DNS_RESOLVERS_DOWN)
 
@@ -207,7 +204,7 @@ class Forwarder:
             try:
                 answered = await self._ask(resolver.address, asked)
             except OSError as error:  # TimeoutError is one
-                if error.errno not in OUR_LIMITS:
+                if error.errno not in OURS_BY_IP:
                     resolvers.failed(resolver, self._loop.time())
                     self._row.add(DNS_RESOLVER_FAILURES, 1)
                 continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 
+from discovery.exhaustion import OURS
 from mesh.balance import Balancer, Candidate
 from mesh.bonds import Bond
 from mesh.breaker import FAILED, PROBE, UNKNOWN, WORKED
@@ -383,11 +384,15 @@ class Attempts(Retries):
         """No connection (`error` is an errno, ETIMEDOUT for our own deadline): nothing was sent, so try another."""
         endpoint = server.endpoint
         timed_out = error == errno.ETIMEDOUT
-        endpoint.slot.add(CONNECT_TIMEOUTS if timed_out else CONNECT_FAILURES, 1)
+        ours = error in OURS
+        if not ours:
+            endpoint.slot.add(CONNECT_TIMEOUTS if timed_out else CONNECT_FAILURES, 1)
         failure = replies.CONNECT_TIMEOUT if timed_out else replies.CONNECT_REFUSED
         if error in UNROUTABLE:
             failure = replies.CONNECT_UNROUTABLE
-        self.report(exchange, FAILED)
+        elif ours:
+            failure = replies.CONNECT_EXHAUSTED
+        self.report(exchange, UNKNOWN if ours else FAILED)
         self.let_go(exchange)
         if exchange.tried is None:
             exchange.tried = []

@@ -407,9 +407,16 @@ class Downstream(ClientSide):
     def leave(self) -> None:
         """The client has closed."""
         exchange = self.exchange
-        if exchange is not None:
-            self.forwarder.client_gone(exchange)
-        self.close()
+        if exchange is None:
+            self.close()
+            return
+        answered = exchange.answered
+        self.forwarder.client_gone(exchange)
+        if answered:
+            # One that has only ended its own direction could take an end for that of the answer.
+            self.abort()
+        else:
+            self.close()
 
     def on_timeout(self) -> None:
         exchange = self.exchange

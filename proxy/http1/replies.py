@@ -43,6 +43,9 @@ CONNECT_REFUSED: Final = Failure(502, "UF", "connection_refused", "the endpoint 
 CONNECT_UNROUTABLE: Final = Failure(
     502, "UF", "destination_ip_unroutable", "no network route leads to the endpoint's address"
 )
+CONNECT_EXHAUSTED: Final = Failure(
+    503, "UO", "connection_limit_reached", "the proxy has run out of descriptors, ports or memory for connections"
+)
 CONNECT_TIMEOUT: Final = Failure(504, "UF", "connection_timeout", "connecting to the endpoint took too long")
 UPSTREAM_CLOSED: Final = Failure(502, "UC", "connection_terminated", "the endpoint closed before it answered")
 UPSTREAM_RESET: Final = Failure(502, "UR", "connection_terminated", "the endpoint reset the connection")

@@ -16,7 +16,7 @@ what comes there goes back to the client, through the server's socket and from t
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EAFNOSUPPORT, EAGAIN, EINTR, ENOBUFS, errno
+from libc.errno cimport EAFNOSUPPORT, EAGAIN, EINTR, EMFILE, ENOBUFS, errno
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
@@ -50,6 +50,7 @@ cdef extern from "datagrams.h":
     cdef union hm_control:
         pass
     ssize_t send(int, const void*, size_t, int) nogil
+    int c_close "close"(int) nogil
     int recvmmsg(int, mmsghdr*, unsigned int, int, void*) nogil
     int sendmmsg(int, mmsghdr*, unsigned int, int) nogil
     int hm_is_wildcard(int, int*) nogil
@@ -68,6 +69,7 @@ cdef enum:
     # A page and some lines of the cache between places: at a power of two all datagrams would fall into the same sets.
     SPREAD = 4096 + 5 * 64
     TURNS = 4  # batches of one socket in a row; then others get their turn
+    ERRORS = 2  # of a socket in a row; what fails more often has no remedy here
 
 cdef int BYTES_IN = layout.BYTES_IN
 cdef int BYTES_OUT = layout.BYTES_OUT
@@ -265,7 +267,7 @@ cdef class DatagramServer(DatagramSocket):
 
     cpdef on_readable(self):
         cdef Batch batch = self.batch
-        cdef int turns = 0, first, last, item, got
+        cdef int turns = 0, errors = 0, first, last, item, got
         while self.fd >= 0 and self.registered:
             if turns == TURNS:
                 self.reactor.wake(self)
@@ -276,8 +278,9 @@ cdef class DatagramServer(DatagramSocket):
             first = batch.used
             got = batch.receive(self.fd, PLACES - first, True, self.says_local)
             if got <= 0:
-                # Errors of other peers' datagrams are not ours to know; what else can fail has no remedy.
-                if got < 0 and errno == EINTR:
+                # An error is told once, and datagrams may be behind it, of which no edge will come.
+                if got < 0 and errno != EAGAIN and errors < ERRORS:
+                    errors += 1
                     continue
                 break
             last = first + got
@@ -343,6 +346,10 @@ cdef class DatagramSession(DatagramSocket):
         fd = hm_connect_datagrams(address.family, address.raw, address.raw_size, &error)
         if fd < 0:
             return error
+        if fd >= server.reactor.descriptor_limit > 0:
+            # What is left is for connections that were admitted before.
+            c_close(fd)
+            return EMFILE
         memcpy(&self.peer, octets(key), sizeof(hm_peer))
         self.key = key
         self.server = server
@@ -350,7 +357,12 @@ cdef class DatagramSession(DatagramSocket):
         self.slot = server.slot
         self.idle_ms = <int64_t>(idle * 1000)
         self.attach(server.reactor, fd)
-        self.reactor.register(self, EPOLLIN | <uint32_t>EPOLLET)
+        try:
+            self.reactor.register(self, EPOLLIN | <uint32_t>EPOLLET)
+        except OSError as refused:
+            # The system has no room for a further watch (fs.epoll.max_user_watches, memory).
+            c_close(self.detach())
+            return refused.errno
         server.sessions[key] = self
         self.touch()
         return 0
@@ -397,7 +409,7 @@ cdef class DatagramSession(DatagramSocket):
         cdef DatagramServer server = self.server
         cdef Slot slot = self.slot
         cdef unsigned int size
-        cdef int turns = 0, first, last, item, got
+        cdef int turns = 0, errors = 0, first, last, item, got
         while self.fd >= 0:
             if turns == TURNS:
                 self.reactor.wake(self)
@@ -413,7 +425,8 @@ cdef class DatagramSession(DatagramSocket):
             if got < 0:
                 if errno == EINTR:
                     continue
-                if errno != EAGAIN:
+                if errno != EAGAIN and errors < ERRORS:
+                    errors += 1
                     self.on_unreachable(errno)
                     # The error is forgotten by being told; datagrams may be behind it.
                     continue

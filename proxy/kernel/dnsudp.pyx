@@ -75,6 +75,7 @@ cdef enum:
     SPREAD = 5 * 64
     SOME = 4  # where so many came at once, more came meanwhile: one call here spares two of the event loop's
     TURNS = 8  # batches in a row; then others get their turn
+    ERRORS = 2  # in a row; what fails more often has no remedy here
     SETS = 16_384  # of the rate limit, each of
     WAYS = 4
     HEADER = 12
@@ -235,7 +236,7 @@ cdef class DnsSocket(Stream):
         cdef uint64_t* cells = self.row.cells
         cdef uint64_t bytes_in
         cdef int64_t began
-        cdef int turns = 0, item, got, count, size, length
+        cdef int turns = 0, errors = 0, item, got, count, size, length
         cdef const uint8_t* query
         while self.fd >= 0 and self.registered:
             if turns == TURNS:
@@ -246,8 +247,9 @@ cdef class DnsSocket(Stream):
                 self.make_places()
             got = self.receive()
             if got <= 0:
-                # Errors of other peers' datagrams are not ours to know; what else can fail has no remedy.
-                if got < 0 and errno == EINTR:
+                # An error is told once, and datagrams may be behind it, of which no edge will come.
+                if got < 0 and errno != EAGAIN and errors < ERRORS:
+                    errors += 1
                     continue
                 break
             began = self.reactor.micros()

@@ -31,8 +31,14 @@ cdef class Reactor:
     cdef uint32_t generation
     cdef bint polling
     cdef public BatchEnd batch_end
+    cdef public int descriptor_limit
+    cdef readonly bint crowded
+    cdef bint wary
+    cdef public object on_crowded
+    cdef bint has_room(self, int fd) except -1
+    cdef crowd(self, int error)
     cdef int register(self, Stream stream, uint32_t events) except -1
-    cdef int arm(self, Stream stream) except -1
+    cdef bint arm(self, Stream stream) except -1
     cdef void unlink(self, Stream stream) noexcept
     cdef void link(self, Stream stream, int64_t at) noexcept
     cdef run_woken(self)
@@ -99,6 +105,7 @@ cdef class Stream:
     cdef int push(self, const char* first, Py_ssize_t first_size, const char* second, Py_ssize_t second_size) except -2
     cdef flush(self)
     cdef void disown(self) noexcept
+    cdef void break_off(self, int error)
 
 
 cdef class Acceptor(Stream):

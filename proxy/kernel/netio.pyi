@@ -27,6 +27,9 @@ class Reactor:
     on_bug: Any
     call_soon: Any
     batch_end: BatchEnd | None
+    descriptor_limit: int
+    crowded: bool
+    on_crowded: Any
     def fileno(self) -> int: ...
     def micros(self) -> int: ...
     def all_streams(self) -> list[Stream]: ...

@@ -13,6 +13,8 @@ connection is a `Stream`; drivers subclass it and are told `on_readable`, `on_dr
    has had comes up, and moves on if that has changed since.
  - A stream has one owner of its descriptor: itself. `close` and `abort` may be called any number of times. A closed
    stream lives to the end of the event, because methods of it may still be running.
+ - Clients take descriptors up to `descriptor_limit` of the reactor; those above are for what is done for them. Beyond,
+   acceptors pause, and look again every CROWDED_PAUSE. `on_crowded` is told the error number, and 0 when it is over.
  - An exception in a driver is a bug of ours: it is reported to `on_bug`, ends that stream, and nothing else.
 """
 
@@ -49,6 +51,8 @@ cdef extern from "netio.h":
     int hm_v6(const char*, int, char*, uint32_t*)
     int hm_unix(const char*, size_t, char*, uint32_t*)
     int setsockopt(int, int, int, const void*, uint32_t) nogil
+    int fcntl(int, int, ...) nogil
+    int F_DUPFD_CLOEXEC
     cdef struct linger:
         int l_onoff
         int l_linger
@@ -75,6 +79,7 @@ cdef enum:
     SLOT_MS = 50
 
 TICK = SLOT_MS / 1000.0  # seconds between calls of Reactor.turn
+CROWDED_PAUSE = 0.1  # seconds without accepting when there are no descriptors or no memory for clients
 
 cdef int lost = 0
 
@@ -83,6 +88,13 @@ def streams_lost():
     """How many streams of this process were forgotten before they were closed. One is a bug: nobody was told of the
     end of the connection, so it is still counted."""
     return lost
+
+
+cdef void reset_at_close(int fd) noexcept:
+    cdef linger now
+    now.l_onoff = 1
+    now.l_linger = 0
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
 
 
 cdef class Address:
@@ -170,15 +182,21 @@ cdef class Reactor:
         stream.registered = True
         return 0
 
-    cdef int arm(self, Stream stream) except -1:
-        """Watch for output as well, once; it stays so, since an edge costs nothing while nothing waits."""
+    cdef bint arm(self, Stream stream) except -1:
+        """Watch for output as well, once; it stays so, since an edge costs nothing while nothing waits. False: the
+        system has no room for that, and the stream is broken."""
         stream.wants_write = True
         if not stream.registered:
-            return self.register(stream, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET)
-        if hm_epoll_ctl(self.epoll, EPOLL_CTL_MOD, stream.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET,
-                        (<uint64_t>stream.generation << 32) | <uint32_t>stream.fd) < 0:
-            raise OSError(errno, "epoll_ctl")
-        return 0
+            try:
+                self.register(stream, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET)
+            except OSError as refused:
+                stream.break_off(refused.errno)
+                return False
+        elif hm_epoll_ctl(self.epoll, EPOLL_CTL_MOD, stream.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET,
+                          (<uint64_t>stream.generation << 32) | <uint32_t>stream.fd) < 0:
+            stream.break_off(errno)
+            return False
+        return True
 
     cpdef wake(self, Stream stream):
         """Call `on_readable` of this stream once the current event has been dealt with."""
@@ -202,6 +220,34 @@ cdef class Reactor:
                     stream.on_readable()
                 except Exception as bug:
                     self.report(stream, bug)
+
+    cdef bint has_room(self, int fd) except -1:
+        """Whether the process has a descriptor for a further client. A new descriptor is the lowest free number, so one
+        from `descriptor_limit` on says that all below are taken. Once that was so each client is asked about, until half
+        of them have gone. `fd`: any of ours."""
+        cdef int lowest
+        if not self.wary:
+            return True
+        lowest = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+        if lowest >= 0:
+            c_close(lowest)
+        if lowest < 0 or lowest >= self.descriptor_limit > 0:
+            self.crowd(EMFILE)
+            return False
+        self.wary = self.descriptor_limit > 0 and lowest > self.descriptor_limit // 2
+        if self.crowded:
+            self.crowded = False
+            if self.on_crowded is not None:
+                self.on_crowded(0)
+        return True
+
+    cdef crowd(self, int error):
+        """There is no room for further clients; `error` says why."""
+        self.wary = True
+        if not self.crowded:
+            self.crowded = True
+            if self.on_crowded is not None:
+                self.on_crowded(error)
 
     def report(self, Stream stream, bug):
         """An exception came out of a driver: end its stream."""
@@ -370,9 +416,14 @@ cdef class Stream:
 
     cpdef bint watch(self) except -1:
         """Be told of events from now on. True the first time; called again it does nothing."""
-        if self.fd < 0 or self.registered:
+        if self.fd < 0 or self.registered or self.error:
             return False
-        self.reactor.register(self, EPOLLIN | EPOLLRDHUP | <uint32_t>EPOLLET)
+        try:
+            self.reactor.register(self, EPOLLIN | EPOLLRDHUP | <uint32_t>EPOLLET)
+        except OSError as refused:
+            # The system has no room for a further watch (fs.epoll.max_user_watches, memory): nothing would be told of.
+            self.break_off(refused.errno)
+            return False
         return True
 
     cpdef int connect(self, Reactor reactor, Address address) except -2:
@@ -474,10 +525,11 @@ cdef class Stream:
             if got == 0:
                 self.readable = False
                 self.peer_closed = True
-                return 0
+                # The kernel tells a reset once. If a write was told, a read is told of an end.
+                return -2 if self.error else 0
             if errno == EAGAIN:
                 self.readable = False
-                return -1
+                return -2 if self.error else -1
             if errno != EINTR:
                 self.error = errno
                 self.readable = False
@@ -539,6 +591,17 @@ cdef class Stream:
             shared.end = 0
             self.rx = own
 
+    cdef void break_off(self, int error):
+        """Nothing can be sent any more, or nothing would be told of: as after EPOLLERR, with or without one. What has
+        been received may still be read; then comes BROKEN."""
+        self.error = error
+        self.write_dead = True
+        self.out = None
+        self.failed = True
+        self.peer_closed = True
+        self.readable = True
+        self.reactor.wake(self)
+
     # Writing. Results: 0 all sent, 1 some of it waits in `out`, -1 the peer takes nothing any more.
 
     cdef int push(self, const char* first, Py_ssize_t first_size, const char* second, Py_ssize_t second_size) except -2:
@@ -558,8 +621,7 @@ cdef class Stream:
                 if errno == EAGAIN or errno == ENOBUFS:
                     sent = 0
                     break
-                self.error = errno
-                self.write_dead = True
+                self.break_off(errno)
                 return -1
             if sent == total:
                 return 0
@@ -574,8 +636,8 @@ cdef class Stream:
             sent -= first_size
         if second_size:
             self.out.put(second + sent, second_size - sent)
-        if not self.wants_write:
-            self.reactor.arm(self)
+        if not self.wants_write and not self.reactor.arm(self):
+            return -1
         return 1
 
     cdef flush(self):
@@ -589,9 +651,7 @@ cdef class Stream:
                     continue
                 if errno == EAGAIN or errno == ENOBUFS:
                     return
-                self.error = errno
-                self.write_dead = True
-                self.out = None
+                self.break_off(errno)
                 self.on_drained()
                 return
             out.start += sent
@@ -704,6 +764,9 @@ cdef class Stream:
         self.reactor.open_streams -= 1
         # Whoever called may hold no reference of its own: compiled code borrows `x` in `x.y.close()` from the field.
         self.reactor.held.append(self)
+        if self.error:
+            # What was sent may not be all that there was, and an end could be taken for the end of it.
+            reset_at_close(fd)
         if self.registered:
             self.registered = False
             self.reactor.streams[fd] = None
@@ -739,11 +802,8 @@ cdef class Stream:
 
     cpdef abort(self):
         """Close with a reset, so that the peer cannot take what it got for complete."""
-        cdef linger now
         if self.fd >= 0:
-            now.l_onoff = 1
-            now.l_linger = 0
-            setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
+            reset_at_close(self.fd)
         self.close()
 
     def __repr__(self):
@@ -770,6 +830,9 @@ cdef class Acceptor(Stream):
         cdef char text[64]
         cdef int size, port, fd, index, error
         for index in range(self.batch):
+            if self.fd >= 0 and not self.reactor.has_room(self.fd):
+                self.pause(CROWDED_PAUSE)
+                return
             if self.fd < 0 or not self.may_accept():
                 return
             fd = hm_accept(self.fd, text, &size, &port)
@@ -780,8 +843,11 @@ cdef class Acceptor(Stream):
                     continue
                 if error in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
                     # Level-triggered: without a pause this would spin until descriptors are free again.
-                    self.pause(0.1)
+                    self.reactor.crowd(error)
+                    self.pause(CROWDED_PAUSE)
                 return
+            if fd >= self.reactor.descriptor_limit > 0:
+                self.reactor.crowd(EMFILE)
             try:
                 self.accepted(fd, PyBytes_FromStringAndSize(text, size), port)
             except Exception as bug:

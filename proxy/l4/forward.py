@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from discovery.exhaustion import OURS
 from discovery.model import Settings
 from mesh.balance import Balancer
 from mesh.breaker import FAILED, PROBE, UNKNOWN, WORKED
@@ -229,10 +230,12 @@ class TcpForwarder:
         """No connection (`error` is an errno, ETIMEDOUT for our own deadline): try another endpoint."""
         record = client.record
         endpoint = server.endpoint
-        endpoint.slot.add(CONNECT_TIMEOUTS if error == errno.ETIMEDOUT else CONNECT_FAILURES, 1)
-        if endpoint.measured:
-            endpoint.observe(0, penalty_us(None), self.reactor.micros())
-        self.report(client, endpoint, FAILED)
+        ours = error in OURS
+        if not ours:
+            endpoint.slot.add(CONNECT_TIMEOUTS if error == errno.ETIMEDOUT else CONNECT_FAILURES, 1)
+            if endpoint.measured:
+                endpoint.observe(0, penalty_us(None), self.reactor.micros())
+        self.report(client, endpoint, UNKNOWN if ours else FAILED)
         self.part(client)
         server.close()
         record.detail = f"{endpoint.endpoint.address}: {errno.errorcode.get(error, str(error))}"
@@ -240,7 +243,7 @@ class TcpForwarder:
             client.tried = []
         client.tried.append(endpoint)
         if record.attempts >= MOST_ATTEMPTS:
-            self.fail(client, "UF", record.detail)
+            self.fail(client, "UO" if ours else "UF", record.detail)
             return
         self.assign(client)
 

@@ -156,6 +156,7 @@ class TableCollector(Collector):
         for family, cell in (
             (families.WORKER_RESTARTS, slots.WORKER_RESTARTS),
             (families.WORKER_HANGS, slots.WORKER_HANGS),
+            (families.WORKER_CROWDED, slots.WORKER_CROWDED),
         ):
             # Of every block that was ever in use: a counter stays when its worker has left.
             yield _plain(family, [((process_label(number),), cells[cell]) for number, cells in enumerate(own)])

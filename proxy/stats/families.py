@@ -806,6 +806,12 @@ WORKER_GC_TIME = PlainFamily(
 WORKER_GC_LONGEST = PlainFamily(
     "hivemesh_worker_gc_longest_seconds", Kind.GAUGE, ("process",), "The longest of them since the process started"
 )
+WORKER_CROWDED = PlainFamily(
+    "hivemesh_worker_accept_pauses_total",
+    Kind.COUNTER,
+    ("process",),
+    "Times the worker stopped accepting because descriptors or memory were short; clients then wait in the backlog",
+)
 AGENT_RESTARTS = PlainFamily(
     "hivemesh_agent_restarts_total", Kind.COUNTER, (), "Times the agent's process ended and was started again"
 )
@@ -868,6 +874,7 @@ FAMILIES: tuple[Family, ...] = (
     WORKER_GC_PASSES,
     WORKER_GC_TIME,
     WORKER_GC_LONGEST,
+    WORKER_CROWDED,
     AGENT_RESTARTS,
     LOG_DROPPED,
     BUILD_INFO,

@@ -132,6 +132,7 @@ AGENT_HEARTBEAT = 58  # of block 0 only: the agent's, as a worker's
 WORKER_GC_PASSES = 59  # passes of the garbage collector, and what they took
 WORKER_GC_MICROSECONDS = 60
 WORKER_GC_LONGEST = 61  # gauge: microseconds of the longest of this process
+WORKER_CROWDED = 62  # times that accepting paused for want of descriptors or memory
 WORKER_GAUGES = (WORKER_CONNECTIONS, WORKER_UDP_SESSIONS)
 
 

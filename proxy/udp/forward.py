@@ -15,6 +15,7 @@ import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from discovery.exhaustion import OURS_BY_IP
 from discovery.model import EndpointState, Listener, Protocol, Settings
 from mesh.balance import Candidate
 from mesh.breaker import FAILED, PROBE, UNKNOWN
@@ -46,9 +47,6 @@ MOST_ATTEMPTS = 5
 # Of a listener's datagrams that get no session one has a line in the access log in this time (milliseconds): a flood
 # must not become one of lines. All of them are counted.
 REFUSAL_PAUSE_MS = 1000
-
-# What says that we, and not the endpoint, have run out of something: descriptors, ports, memory.
-OUR_LIMITS = frozenset((errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM))
 
 # A session with an endpoint in one of these states goes elsewhere.
 LOST_STATES = frozenset((EndpointState.UNHEALTHY, EndpointState.EJECTED))
@@ -226,8 +224,8 @@ class UdpForwarder:
                 return session
             endpoint.not_opened()
             record.detail = f"{endpoint.address.text}: {errno.errorcode.get(error, str(error))}"
-            self.report(session, UNKNOWN if error in OUR_LIMITS else FAILED)
-            if error in OUR_LIMITS:
+            self.report(session, UNKNOWN if error in OURS_BY_IP else FAILED)
+            if error in OURS_BY_IP:
                 return self.refuse(server, record, lost, "UO", record.detail)
             endpoint.slot.add(CONNECT_FAILURES, 1)
             tried.append(endpoint)
@@ -267,8 +265,8 @@ class UdpForwarder:
 
     def unreachable(self, session: UdpSession, error: int) -> None:
         """The endpoint's machine, or the way there, refuses what was sent."""
-        if error == errno.EMSGSIZE:
-            return  # that datagram is too large for the way; others may not be
+        if error == errno.EMSGSIZE or error in OURS_BY_IP:
+            return  # that datagram is too large for the way, or we are short of something; others may pass
         session.endpoint.slot.add(CONNECT_FAILURES, 1)
         if session.reported:
             session.endpoint.attempt_over(FAILED, False, self.reactor.now_ms)  # it has worked until now

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from typing import Any
 
 import pytest
 
@@ -88,3 +90,40 @@ def test_lines_arrive_whole_however_they_are_cut() -> None:
 
     lines.close()
     here.close()
+
+
+class Short(socket.socket):
+    """A socket of a machine that is short of something, until `error` is 0."""
+
+    error = 0
+
+    def recvmsg(self, *arguments: Any) -> Any:
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        return super().recvmsg(*arguments)
+
+    def sendmsg(self, *arguments: Any) -> Any:
+        if self.error:
+            raise OSError(self.error, os.strerror(self.error))
+        return super().sendmsg(*arguments)
+
+
+@pytest.mark.parametrize("error", [errno.ENOBUFS, errno.ENOMEM])
+def test_a_want_of_memory_is_no_end(error: int) -> None:
+    """The supervisor would end with it, and an agent or a worker lose the other."""
+    near, far = socket.socketpair()
+    short = Short(fileno=near.detach())
+    here, there = DescriptorStream(short), DescriptorStream(far)
+    there.write(b"question")
+    short.error = error
+
+    assert here.read() == b""
+    here.write(b"answer")
+    assert not here.flush()
+    short.error = 0
+
+    assert here.read() == b"question"
+    assert here.flush()
+    assert there.read() == b"answer"
+    here.close()
+    there.close()

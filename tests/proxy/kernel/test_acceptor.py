@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -157,6 +158,35 @@ def test_without_descriptors_it_pauses_and_comes_back(reactor: Reactor, turning:
         for number in holes:
             os.close(number)
     turning.until(lambda: len(door.came) == 5, "those who waited")
+    let_go(door, *clients, *waiting)
+
+
+def test_clients_leave_a_reserve_of_descriptors(reactor: Reactor, turning: Turning) -> None:
+    """Beyond `descriptor_limit` clients wait, and are accepted when others have gone."""
+    told: list[int] = []
+    reactor.on_crowded = told.append
+    server = socket.create_server(("127.0.0.1", 0))
+    address = server.getsockname()
+    door = open_door(reactor, server)
+    clients = [socket.create_connection(address) for _ in range(2)]
+    turning.until(lambda: len(door.came) == 2, "the first two")
+    waiting = [socket.create_connection(address) for _ in range(3)]
+    reactor.descriptor_limit = os.dup(0)  # the lowest that is free
+    os.close(reactor.descriptor_limit)
+    turning.until(lambda: len(door.came) == 3, "the one that shows that it is too much")
+    turning.settle()
+    assert len(door.came) == 3
+    assert told == [errno.EMFILE]
+    assert reactor.crowded
+    assert set(door.pauses) == {0.1}
+    for place in range(2):
+        door.came.pop(0)[0].close()
+        turning.until(lambda: len(door.came) == 3, "a client in the place of another")
+        turning.settle()
+        assert len(door.came) == 3, "one place is for one client"
+        assert reactor.crowded
+        assert told[: 3 + 2 * place] == [errno.EMFILE, *[0, errno.EMFILE] * (1 + place)]
+    reactor.descriptor_limit = 0
     let_go(door, *clients, *waiting)
 
 

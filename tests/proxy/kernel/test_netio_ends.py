@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
 
 import pytest
 import streams
-from streams import Pair, Recorder, fill_up, make_pair, tcp_pair
+from streams import Pair, Recorder, fill_up, make_pair, reset, tcp_pair
 from turning import Turning, open_descriptors
 
-from proxy.kernel.netio import END, Address, Reactor, Stream, streams_lost
+from proxy.kernel.netio import BROKEN, END, Address, Reactor, Stream, streams_lost
 
 
 def test_closing_twice_is_closing_once(pair: Pair, reactor: Reactor) -> None:
@@ -214,3 +215,32 @@ def test_a_busy_stream_lets_others_have_their_turn(turning: Turning, reactor: Re
     for stream, theirs in pairs:
         stream.close()
         theirs.close()
+
+
+def test_a_reset_that_a_write_was_told_of_is_no_end_for_a_read(reactor: Reactor, turning: Turning) -> None:
+    """The kernel tells an error once; a read after it is told of an end, and a body that this ends would look whole."""
+    stream, theirs = tcp_pair(reactor)
+    stream.paused = True
+    reset(theirs)
+    turning.until(lambda: stream.failed, "the reset")
+    assert stream.send_bytes(b"x") == -1
+    assert stream.error == errno.ECONNRESET
+    assert stream.fill() == BROKEN
+    stream.close()
+
+
+def test_a_stream_that_could_not_send_is_woken_and_resets(reactor: Reactor, turning: Turning) -> None:
+    """Whoever wrote may have nothing more to do with it, and no event may come: a want of memory makes none."""
+    stream, theirs = tcp_pair(reactor)
+    theirs.sendall(b"last words")
+    stream.paused = True
+    turning.until(lambda: stream.told, "an event")
+    stream.paused = False
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), stream.fd)  # takes no bytes, and has no events
+    stream.told.clear()
+    assert stream.send_bytes(b"x") == -1
+    turning.until(lambda: "readable" in stream.told, "a call without an event")
+    assert stream.last == BROKEN
+    stream.close()
+    theirs.close()

@@ -59,7 +59,8 @@ class RelayStream(PooledStream):
             self.relay_over(True)
             return
         while other is not None and self.fd >= 0 and not self.held and not self.ended:
-            if self.bulk and (self.rx is None or not self.rx.length()):
+            # splice(2) does not get past the mark of urgent data.
+            if self.bulk and not self.urgent and (self.rx is None or not self.rx.length()):
                 if not self.relay_pipe(other):
                     return
             elif not self.relay_copy(other):

@@ -50,6 +50,7 @@ class Client:
         except OSError as error:
             raise Wrong(f"no connection: {error}") from None
         self._unread = b""
+        self._refused = ""  # why bytes could not be sent
 
     def __enter__(self) -> Client:
         return self
@@ -58,22 +59,25 @@ class Client:
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """What cannot be sent is found out by reading."""
+        """What cannot be sent is found out by reading: a reset is told once, and here it has been."""
         try:
             self.socket.sendall(data)
         except TimeoutError:
             raise Wrong(f"takes no bytes for {LIMIT:g} s") from None
-        except OSError:
-            pass
+        except OSError as error:
+            self._refused = error.strerror or str(error)
 
     def more(self) -> bytes:
         """Raises Ended at a reset; b"" at the end."""
         try:
-            return self.socket.recv(262_144)
+            data = self.socket.recv(262_144)
         except TimeoutError:
             raise Wrong(f"no byte for {LIMIT:g} s") from None
         except OSError as error:
             raise Ended(f"reset ({error.strerror})") from None
+        if not data and self._refused:
+            raise Ended(f"reset ({self._refused})")
+        return data
 
     def line(self) -> bytes:
         while b"\n" not in self._unread:

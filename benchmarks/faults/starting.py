@@ -21,8 +21,9 @@ from typing import Final
 
 from benchmarks.faults.asking import RIGHT, Wrong
 from benchmarks.faults.control import Call, Control, Fault, Role, Seen, Sort
-from benchmarks.faults.loop import LAST, Result
+from benchmarks.faults.loop import Result
 from benchmarks.faults.origins import HOST
+from benchmarks.faults.table import LAST
 from benchmarks.proofs.hive import CHECKOUT, free_port
 
 START_LIMIT: Final = 40.0  # seconds: a worker that hangs is replaced after `worker_hang`

@@ -13,6 +13,9 @@ from benchmarks.faults.scripts import Script
 
 SHORT: Final = 0
 
+LAST: Final = 400  # no script makes so many calls of a kind: above it something repeats itself
+FEW: Final = 4
+
 READS: Final = (SHORT, errno.EAGAIN, errno.EINTR, errno.ECONNRESET, errno.ETIMEDOUT, errno.ENOMEM, errno.ENOBUFS)
 WRITES: Final = (*READS, errno.EPIPE)
 CONNECTS: Final = (
@@ -59,11 +62,16 @@ OURS: Final = Role.WORKER | Role.AGENT | Role.SUPERVISOR
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A script and the fault that it is run under for n = 1, 2, 3 ... `may_die`: processes whose end is an answer."""
+    """A script and the fault that it is run under for n = 1, 2, 3 ... `may_die`: processes whose end is an answer; that
+    takes seconds each time, since who dies often is started again later and later, so that a few n have to do."""
 
     script: Script
     fault: Fault
     may_die: Role = NOBODY
+
+    @property
+    def last(self) -> int:
+        return FEW if self.may_die else LAST
 
     def __str__(self) -> str:
         return f"{self.script.__name__}: {self.fault}"
@@ -151,7 +159,7 @@ def loops() -> Iterator[Loop]:
     # A worker that is killed has a successor, whatever fails on the way to it.
     restart = scripts.restart_worker
     yield from _each(restart, Call.SPAWN, (errno.EAGAIN, errno.ENOMEM), Role.SUPERVISOR, may_die=WORKER)
-    yield from _each(restart, Call.SOCKET, NO_ROOM, OURS, may_die=WORKER)
+    yield from _each(restart, Call.SOCKET, NO_ROOM, Role.SUPERVISOR | WORKER, may_die=WORKER)
     yield from _each(restart, Call.EPOLL, WATCHES, WORKER, may_die=WORKER)
     yield from _each(restart, Call.MMAP, (errno.ENOMEM,), WORKER, may_die=WORKER)
     yield from _each(scripts.first_bulk, Call.PIPE, PIPES, WORKER, may_die=WORKER)

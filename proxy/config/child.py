@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -62,6 +62,8 @@ async def answer_of(module: str, arguments: tuple[str, ...], given: bytes, kind:
             await asyncio.to_thread(child.wait, _LEAVING)
         except (TimeoutError, subprocess.TimeoutExpired):
             raise ChildFailed(f"checking it took longer than {deadline:g} s") from None
+        except OSError as error:
+            raise ChildFailed(f"what the process that checks it says cannot be read: {error}") from None
         finally:
             child.kill()  # unless it has ended
             await asyncio.to_thread(child.wait)
@@ -92,8 +94,16 @@ async def _talk(
 
     for sock in (inlet, outlet, errors):
         sock.setblocking(False)
-    _, said, complained = await asyncio.gather(feed(), drain(outlet), drain(errors))
-    return said, complained
+    said = [asyncio.ensure_future(drain(end)) for end in (outlet, errors)]
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(feed()), *said]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        # Where one fails, the others have nothing to wait for, and their sockets are about to be closed.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return said[0].result(), said[1].result()
 
 
 def _ending(code: int) -> str:

@@ -60,6 +60,7 @@ cdef class Stream:
     cdef readonly bint write_dead
     cdef readonly int error
     cdef public bint failed
+    cdef readonly bint urgent
     cdef public bint awaits_room
     cdef bint wants_write
     cdef bint registered

@@ -48,6 +48,7 @@ class Stream:
     peer_closed: bool
     connecting: bool
     failed: bool
+    urgent: bool
     awaits_room: bool
     write_dead: bool
     error: int

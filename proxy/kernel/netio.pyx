@@ -27,7 +27,7 @@ from proxy.kernel.buffer cimport Buffer
 from proxy.kernel.octets cimport octets, octets_size
 
 cdef extern from "netio.h":
-    int EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP
+    int EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP, EPOLLET, EPOLLERR, EPOLLHUP
     int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
     int SHUT_WR, MSG_DONTWAIT, MSG_PEEK, MSG_NOSIGNAL, SOL_SOCKET, SO_LINGER
     ctypedef union epoll_data:
@@ -188,11 +188,11 @@ cdef class Reactor:
         stream.wants_write = True
         if not stream.registered:
             try:
-                self.register(stream, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET)
+                self.register(stream, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | <uint32_t>EPOLLET)
             except OSError as refused:
                 stream.break_off(refused.errno)
                 return False
-        elif hm_epoll_ctl(self.epoll, EPOLL_CTL_MOD, stream.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET,
+        elif hm_epoll_ctl(self.epoll, EPOLL_CTL_MOD, stream.fd, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | <uint32_t>EPOLLET,
                           (<uint64_t>stream.generation << 32) | <uint32_t>stream.fd) < 0:
             stream.break_off(errno)
             return False
@@ -323,6 +323,8 @@ cdef class Reactor:
                 return
         if flags & EPOLLERR:
             stream.failed = True
+        if flags & EPOLLPRI:
+            stream.urgent = True
         if flags & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP):
             stream.readable = True
             if flags & (EPOLLRDHUP | EPOLLERR | EPOLLHUP):
@@ -419,7 +421,7 @@ cdef class Stream:
         if self.fd < 0 or self.registered or self.error:
             return False
         try:
-            self.reactor.register(self, EPOLLIN | EPOLLRDHUP | <uint32_t>EPOLLET)
+            self.reactor.register(self, EPOLLIN | EPOLLPRI | EPOLLRDHUP | <uint32_t>EPOLLET)
         except OSError as refused:
             # The system has no room for a further watch (fs.epoll.max_user_watches, memory): nothing would be told of.
             self.break_off(refused.errno)
@@ -440,7 +442,7 @@ cdef class Stream:
         self.connecting = True
         self.wants_write = True
         try:
-            reactor.register(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | <uint32_t>EPOLLET)
+            reactor.register(self, EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | <uint32_t>EPOLLET)
         except OSError as refused:
             # The system has no room for a further watch (fs.epoll.max_user_watches, memory).
             self.connecting = False
@@ -518,8 +520,8 @@ cdef class Stream:
                 into.end += got
                 hm_hide(into.data + into.end, room - got)
                 # A short read has emptied the socket; what comes later is a new edge. Not so for an end or an
-                # error that was already announced.
-                if got < room and not self.peer_closed:
+                # error that was already announced, nor at the mark of urgent data (tcp(7)), where reads stop.
+                if got < room and not self.peer_closed and not self.urgent:
                     self.readable = False
                 return got
             if got == 0:

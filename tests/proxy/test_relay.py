@@ -610,3 +610,17 @@ def test_any_script_ends_both_sides_once_and_invents_no_byte(seed: int, reactor:
         assert got == sent
     assert got[0] <= sent[0] and got[1] <= sent[1]
     tunnel.close()
+
+
+def test_urgent_data_in_the_middle_of_much_stops_nothing(reactor: Reactor) -> None:
+    """splice(2) says that nothing is there when the next byte is urgent. That one byte is lost, as it is to any reader
+    that does not ask for it."""
+    tunnel = Tunnel(reactor, tcp_sockets)
+    data = PIECE[:300_000]
+    tunnel.send(tunnel.near, data)
+    tunnel.near.send(b"!", socket.MSG_OOB)
+    tunnel.send(tunnel.near, data)
+    assert tunnel.receive(tunnel.far, 2 * len(data)) == 2 * data
+    tunnel.near.shutdown(socket.SHUT_WR)
+    assert tunnel.rest(tunnel.far) == (b"", "end")
+    tunnel.close()

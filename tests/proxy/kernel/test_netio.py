@@ -51,6 +51,23 @@ def test_a_short_read_says_that_the_socket_is_empty(pair: Pair, turning: Turning
     assert stream.fill() == 4
 
 
+def test_reads_go_on_behind_urgent_data(reactor: Reactor, turning: Turning) -> None:
+    """A read stops short at the mark, and what is behind it makes no new edge."""
+    stream, theirs = tcp_pair(reactor)
+    stream.paused = True
+    theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    theirs.send(b"before")
+    theirs.send(b"!", socket.MSG_OOB)
+    theirs.send(b"behind")
+    turning.until(lambda: stream.urgent, "the mark")
+    turning.settle()
+    stream.paused = False
+    reactor.wake(stream)
+    turning.until(lambda: stream.received == b"beforebehind", "all but the urgent byte")
+    stream.close()
+    theirs.close()
+
+
 def test_one_event_for_bytes_that_are_left_unread(pair: Pair, turning: Turning) -> None:
     stream, theirs = pair
     stream.paused = True

@@ -66,7 +66,10 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
 
     async def load(self) -> Stored:
-        return await self._in_thread(self._load)
+        try:
+            return await self._in_thread(self._load)
+        except RuntimeError as error:  # the system starts no further thread
+            raise CannotOpen(f"registry.store: {self.path} cannot be used: {error}") from None
 
     async def write(self, edits: Sequence[Edit], index: int) -> None:
         removed = [edit.key for edit in edits if edit.record is None]

@@ -26,6 +26,7 @@ NICENESS = 10
 
 MAX_STDERR = 4096
 _PIECE = 256 * 1024
+_LOOK = 0.002  # seconds between looks whether it has ended
 _LEAVING = 10.0  # seconds that it may take to end when it has said all
 
 
@@ -59,20 +60,26 @@ async def answer_of(module: str, arguments: tuple[str, ...], given: bytes, kind:
             end.close()
         try:
             output, errors = await asyncio.wait_for(_talk(ours[0], ours[1], ours[2], given), deadline)
-            await asyncio.to_thread(child.wait, _LEAVING)
-        except (TimeoutError, subprocess.TimeoutExpired):
+            await asyncio.wait_for(_end_of(child), _LEAVING)
+        except TimeoutError:
             raise ChildFailed(f"checking it took longer than {deadline:g} s") from None
         except OSError as error:
             raise ChildFailed(f"what the process that checks it says cannot be read: {error}") from None
         finally:
             child.kill()  # unless it has ended
-            await asyncio.to_thread(child.wait)
+            await _end_of(child)
     if child.returncode:
         raise ChildFailed(f"the process that checks it {_ending(child.returncode)}{_last_line(errors)}")
     try:
         return msgspec.msgpack.decode(output, type=kind)
     except msgspec.DecodeError as error:
         raise ChildFailed(f"the process that checks it answered something else: {error}{_last_line(errors)}") from None
+
+
+async def _end_of(child: subprocess.Popen[bytes]) -> None:
+    """It is about to end: it has said all, or was killed."""
+    while child.poll() is None:
+        await asyncio.sleep(_LOOK)
 
 
 async def _talk(

@@ -57,6 +57,7 @@ from proxy.upstream.breakers import EVENT_NAMES
 
 _IN_SERVICE_WITHIN = 30.0  # seconds for all workers to be in service after the start
 _ADMIN_LEAVES = 1.0  # from the last accepted admin connection to closing those that are open, when retiring
+_CONNECT_AGAIN = 1.0  # seconds after the system had no room for watching a channel
 _TELL_MOVED = 0.05  # from the first change of a breaker to those who follow its service; many are one change
 EXIT_FAILED = 1
 
@@ -342,8 +343,21 @@ class Agent:
 
     def worker_started(self, worker: int, pid: int, sock: socket.socket) -> None:
         fleet = self._fleet
-        channel = Channel(self._loop, sock, lambda message, _: fleet.receive(worker, message), lambda: None)
+        try:
+            channel = Channel(self._loop, sock, lambda message, _: fleet.receive(worker, message), lambda: None)
+        except OSError as error:
+            self._log.error("not connected", worker=worker, pid=pid, reason=str(error), again_in=_CONNECT_AGAIN)
+            self._loop.call_later(_CONNECT_AGAIN, self._connect_again, worker, pid, sock)
+            return
         fleet.connect(worker, pid, channel)
+
+    def _connect_again(self, worker: int, pid: int, sock: socket.socket) -> None:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            sock.close()  # the next one has a channel of its own
+        else:
+            self.worker_started(worker, pid, sock)
 
     def worker_gone(self, worker: int, pid: int, status: int) -> None:
         self._fleet.gone(worker, pid)
@@ -456,7 +470,10 @@ async def run(loop: asyncio.AbstractEventLoop, path: str) -> int:
     from proxy.config.validate import load_in_child
     from proxy.dataplane import DataPlane
 
-    holder = Holder(loop, socket.socket(fileno=FIRST_DESCRIPTOR))
+    try:
+        holder = Holder(loop, socket.socket(fileno=FIRST_DESCRIPTOR))
+    except OSError as error:
+        raise CannotStart(f"the agent cannot hear the supervisor: {error}") from None
     agent = Agent(loop, path, holder, load=load_in_child, plane=DataPlane, serve_admin=serve_admin)
     for descriptor in (FIRST_DESCRIPTOR, TABLE_DESCRIPTOR):
         os.set_inheritable(descriptor, False)  # programs that check an endpoint have no business with them
@@ -473,12 +490,26 @@ def main(arguments: list[str]) -> int:
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor hears these and says what to do
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     logs.configure()
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
+    has_begun = False
+
+    async def begin() -> int:
+        nonlocal has_begun
+        has_begun = True
+        return await run(loop, path)
+
+    beginning = begin()
     try:
-        return loop.run_until_complete(run(loop, path))
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(beginning)
     except CannotStart as error:
         print("\n".join(f"hivemesh: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return EXIT_FAILED
+    except OSError as error:
+        if has_begun:
+            raise
+        beginning.close()
+        print(f"hivemesh: the agent has no event loop: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 

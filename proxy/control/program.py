@@ -39,7 +39,11 @@ def run(config: str, user: str | None = None, resume: int | None = None) -> int:
             return EXIT_FAILED
         raise  # the probe has found the user a moment ago
     arguments = [config] if user is None else [config, user]
-    supervisor = UpgradingSupervisor(config, spawner, arguments, found)
+    try:
+        supervisor = UpgradingSupervisor(config, spawner, arguments, found)
+    except OSError as error:
+        print(f"hivemesh: cannot start: {error}", file=sys.stderr)
+        return EXIT_FAILED
     if resume is not None:
         supervisor.take_over(handover.read(resume))
     elif user is None and os.geteuid() == 0:

@@ -94,12 +94,14 @@ def bind_alone(address: str) -> Bound:
         family, _, _, _, target = _resolve(host, port)
     except socket.gaierror as error:
         raise BindError(f"cannot listen on {address}: {error.strerror}") from None
-    sock = _socket(family, socket.SOCK_STREAM)
+    sock = None
     try:
+        sock = _socket(family, socket.SOCK_STREAM)
         sock.bind(target)
         sock.listen(_backlog())
     except OSError as error:
-        sock.close()
+        if sock is not None:
+            sock.close()
         raise BindError(_explain(address, socket.SOCK_STREAM, port, error)) from None
     return Bound(f"{address.rpartition(':')[0]}:{sock.getsockname()[1]}", [sock], "")
 

@@ -104,17 +104,21 @@ class Supervisor:
     def run(self) -> int:
         """Until everything has ended. The exit code of the program."""
         raise_descriptor_limit()
-        self._listen_to_signals()
+        try:
+            self._listen_to_signals()
+        except OSError as error:
+            self.log.write("start failed", "error", reason=f"signals cannot be heard: {error}")
+            return EXIT_FAILED
         self._reap()  # what ended before we could hear of it
         self._start_agent()
         while self._children or not self._stopping:
+            self._flush()
             for key, _ in self._selector.select(self._next_timer()):
                 if key.data is None:
                     self._hear_signals()
                 else:
                     self._serve(key.data)
             self._fire_timers()
-            self._flush()
         for bound in (*self.bound.values(), *self.bound_alone.values()):
             sockets.release(bound)
         self.log.write("stopped", code=self._exit_code)
@@ -230,7 +234,15 @@ class Supervisor:
             self.log.write("start failed", "error", module=module, reason=str(error), again_in=_SPAWN_AGAIN)
             return None
         child = Child(pid, Lines(ours), time.monotonic(), worker, self._epoch)
-        self._watch(child)
+        try:
+            self._watch(child)
+        except OSError as error:
+            # It could not be heard. Its end is then that of a stranger.
+            self._children.pop(pid, None)
+            child.lines.close()
+            os.kill(pid, signal.SIGKILL)
+            self.log.write("start failed", "error", module=module, reason=str(error), again_in=_SPAWN_AGAIN)
+            return None
         return child
 
     def _use_table(self, table: int) -> None:
@@ -503,6 +515,10 @@ class Supervisor:
                 self._selector.modify(child.lines, events, child)
             except KeyError:
                 continue  # it hung up and is not reaped yet
+            except OSError as error:
+                # A selector that fails has forgotten it: nobody would hear it any more.
+                self.log.write("process killed", "error", pid=child.pid, reason=f"it cannot be heard: {error}")
+                os.kill(child.pid, signal.SIGKILL)
 
     def _after(self, delay: float, act: Callable[[], None]) -> None:
         self._timers.append((time.monotonic() + delay, act))

@@ -79,6 +79,8 @@ _SLICE = 0.0005
 LOOKING = (Ask, Find, Tap, Untap)  # messages of those who only look
 _BATCH = 100  # small things that count as one step: some tens of microseconds
 _TAP_BACKLOG = 512 * 1024  # bytes waiting for the agent, beyond which it is sent nothing of taps
+_ATTACH_AGAIN = 1.0  # seconds after the system had no room for watching a channel
+EXIT_OS = 71  # EX_OSERR
 EXIT_BUG = 70  # EX_SOFTWARE: an exception of ours while obeying; the supervisor starts a clean process
 
 
@@ -440,8 +442,14 @@ class Process:
         for message, descriptors in messages:
             if message["op"] != "channel":
                 raise ValueError(f"the supervisor sent {message['op']!r}, which is no message to a worker")
-            sock = socket.socket(fileno=descriptors[0])
+            self._attach(socket.socket(fileno=descriptors[0]))
+
+    def _attach(self, sock: socket.socket) -> None:
+        try:
             self._worker.attach(Channel(self._loop, sock, self._obey, self._worker.detach))
+        except OSError:
+            # No room for watching it: what is served goes on, and the agent waits.
+            self._loop.call_later(_ATTACH_AGAIN, self._attach, sock)
 
     def _obey(self, message: Message, sock: socket.socket | None) -> None:
         try:
@@ -472,11 +480,15 @@ def main(arguments: list[str]) -> int:
     number = int(arguments[arguments.index("--worker") + 1])
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(ignored, signal.SIG_IGN)  # the supervisor hears these and says what to do
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
-    process = Process(loop, DataPlane, number)
-    loop.call_soon(unblock_signals)  # uvloop loses what comes before it runs
-    loop.run_forever()
+    try:
+        loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(loop)
+        process = Process(loop, DataPlane, number)
+        loop.call_soon(unblock_signals)  # uvloop loses what comes before it runs
+        loop.run_forever()  # what fails in it is reported there, unless it cannot begin
+    except (OSError, MemoryError) as error:
+        print(f"hivemesh: worker {number} cannot start: {error!r}", file=sys.stderr, flush=True)
+        os._exit(EXIT_OS)  # what is half made is not taken apart
     del process
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -313,3 +314,14 @@ def test_listening_sockets_never_block(tmp_path: Path) -> None:
                     sock.accept()
         finally:
             release(bound)
+
+
+def test_a_want_of_descriptors_for_an_address_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor ended with it."""
+
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(sockets, "_socket", refuse)
+    with pytest.raises(sockets.BindError, match="Too many open files"):
+        sockets.bind_alone("127.0.0.1:0")

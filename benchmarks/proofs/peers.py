@@ -109,12 +109,16 @@ class Text:
 class Wrk:
     """wrk with one thread, sending `requests` in turn over `connections` until `finish`. Use as a context manager."""
 
-    def __init__(self, folder: Path, requests: Sequence[str], port: int, connections: int) -> None:
+    def __init__(self, folder: Path, requests: Sequence[str], port: int, connections: int, niceness: int = 0) -> None:
+        """`niceness`: how far it stands back for who else has something to do."""
         script = folder / "requests.lua"
         script.write_text(load.wrk_script([Text(request) for request in requests], close=False))  # type: ignore[misc]
         _, *options = load.wrk_command(script, port, _WRK_LIMIT, connections)
         self._process = subprocess.Popen(
-            [tool("wrk", "wrk"), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ["nice", "-n", str(niceness), tool("wrk", "wrk"), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def __enter__(self) -> Wrk:

@@ -1,11 +1,13 @@
 """The garbage collector of a worker: kept short, and counted.
 
 While it looks, nothing is served, so a pass is a pause of every request of the worker. How long it takes goes by how
-many objects it looks at, and the objects of a large configuration are many. So an object is looked at once: whatever
-has survived a pass is frozen (`gc.freeze`), which costs nothing, and no later pass sees it. A pass then has no more
-than YOUNG objects before it, however large the configuration and however many the connections.
+many objects it looks at, and the objects of a large configuration are many. So an object is looked at once at the most:
+whatever has survived a pass is frozen (`gc.freeze`), which costs nothing, and no later pass sees it. While a slice of a
+change is carried out there is none, because one new table of 10,000 entries is a millisecond by itself; what the slice
+has made is frozen without being looked at. So is, twice a second, all that is there: Python begins a pass when YOUNG
+more objects were made than freed, old ones included, so where the old are replaced it would come too late.
 
-The price: of objects that refer to each other and outlive a pass nobody would free the memory. Neither requests,
+The price: of objects that refer to each other and outlive that nobody would free the memory. Neither requests,
 connections nor changes of the configuration make any (tests/support/garbage.py watches for that in every playbook).
 """
 
@@ -43,6 +45,17 @@ class Collector:
         gc.set_threshold(YOUNG, _NEVER, _NEVER)
         gc.callbacks.append(self._told)
 
+    def rest(self) -> None:
+        """No pass until `settle`."""
+        if self._is_started:
+            gc.disable()
+
+    def settle(self) -> None:
+        """What is there by now stays: no pass looks at it."""
+        if self._is_started:
+            gc.freeze()
+            gc.enable()
+
     def close(self) -> None:
         """As it was before."""
         if self._is_started:
@@ -50,6 +63,7 @@ class Collector:
             gc.callbacks.remove(self._told)
             gc.set_threshold(*self._former)
             gc.unfreeze()
+            gc.enable()
 
     def _told(self, phase: str, info: dict[str, int]) -> None:
         """Of the beginning and of the end of a pass."""

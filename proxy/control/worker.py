@@ -124,6 +124,7 @@ class Worker:
         number: int,
         table: Table,
         applied: Callable[[], None] = lambda: None,
+        collector: Collector | None = None,
         ended: Callable[[], None],
         failed: Callable[[], None] | None = None,
     ) -> None:
@@ -134,8 +135,9 @@ class Worker:
         self._loop = loop
         self._number = number
         self._table = table
-        self.row = table.slot(number, WORKER_SLOT)
+        self._row = table.slot(number, WORKER_SLOT)
         self._applied = applied
+        self._collector = collector
         self._ended = ended
         self._failed = failed
         self._is_working = False
@@ -260,6 +262,7 @@ class Worker:
         """Carry out what was said, until the slice is over."""
         end = time.monotonic() + _SLICE
         self._is_working = True
+        self._rest(True)
         try:
             while not self._is_closed:
                 if self._steps is None:
@@ -271,14 +274,25 @@ class Worker:
                         break
                 for _ in self._steps or ():
                     if self._is_closed or time.monotonic() >= end:
+                        self._rest(False)
                         self._loop.call_soon(self._work_on)
                         return
                 self._steps = None
         except BaseException:
             self._steps = None
             self._is_working = False
+            self._rest(False)
             raise
         self._is_working = False
+        self._rest(False)
+
+    def _rest(self, is_resting: bool) -> None:
+        """The garbage collector, while a slice is carried out: it would look at the largest tables there are."""
+        if self._collector is not None:
+            if is_resting:
+                self._collector.rest()
+            else:
+                self._collector.settle()
 
     def _work_on(self) -> None:
         try:
@@ -407,10 +421,11 @@ class Worker:
 
     def _beat(self) -> None:
         self._set(WORKER_HEARTBEAT, int(time.monotonic() * 1000))
+        self._rest(False)
         self._heartbeat = self._loop.call_later(HEARTBEAT, self._beat)
 
     def _set(self, cell: int, value: int) -> None:
-        self.row.add(cell, value - self.row.get(cell))
+        self._row.add(cell, value - self._row.get(cell))
 
 
 class Process:
@@ -423,10 +438,17 @@ class Process:
         self._cores = os.sched_getaffinity(0)  # those that the program may use
         self._is_pinned = False
         table = Table(TABLE_DESCRIPTOR, number + 1)
+        self._collector = Collector(table.slot(number, WORKER_SLOT))
         self._worker = Worker(
-            loop, plane, number=number, table=table, applied=self._applied, ended=loop.stop, failed=self._failed
+            loop,
+            plane,
+            number=number,
+            table=table,
+            applied=self._applied,
+            collector=self._collector,
+            ended=loop.stop,
+            failed=self._failed,
         )
-        self._collector = Collector(self._worker.row)
         loop.add_reader(self._lines.stream.sock, self._from_supervisor)
         loop.add_signal_handler(signal.SIGTERM, self._worker.drain)
         loop.add_signal_handler(signal.SIGQUIT, self._worker.close)

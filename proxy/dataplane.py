@@ -40,7 +40,7 @@ from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.l4.tunnel import take_connection as take_tcp
 from proxy.preface.driver import Found, Handlers, PrefaceAcceptor, PrefaceSettings, decides_by_bytes
-from proxy.stats.slots import WORKER_CONNECTIONS, WORKER_CROWDED, WORKER_SLOT
+from proxy.stats.slots import OVERFLOWS, WORKER_CONNECTIONS, WORKER_CROWDED, WORKER_SLOT
 from proxy.streamlog import TCP, UDP, StreamRecord
 from proxy.table import Rows, Tables
 from proxy.udp.forward import UdpForwarder
@@ -396,8 +396,16 @@ class DataPlane:
             self.log.write_stream(record)
 
     def may_accept(self) -> bool:
-        """Whether the instance, all workers together, may have the connection that was just counted."""
-        return self.table.total(WORKER_SLOT, WORKER_CONNECTIONS) <= self.settings.limits.connections
+        """Whether the instance, all workers together, may have the connection that was just counted. One of this worker
+        that waits for nothing makes room for it."""
+        if self.table.total(WORKER_SLOT, WORKER_CONNECTIONS) <= self.settings.limits.connections:
+            return True
+        spare = self.reactor.spare()
+        if not isinstance(spare, Downstream):
+            return False
+        spare.listener.slot.add(OVERFLOWS, 1)
+        spare.close()
+        return True
 
     def apply_settings(self, settings: Settings) -> None:
         if settings.access_log != self.log_settings:

@@ -50,6 +50,7 @@ cdef class Downstream(ClientSide):
     cpdef leave(self)
     cpdef drain(self)
     cpdef int drain_kind(self) except -1
+    cpdef int spare_rank(self) except -1
     cpdef on_closed(self)
 
 

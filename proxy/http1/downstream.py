@@ -43,6 +43,9 @@ HEAD_TURNS = 16
 # A response piece at least this large is sent from where it was received; smaller ones are collected.
 DIRECT_SIZE = 4096
 
+# A head that takes longer is more likely held back on purpose than cut in pieces on its way (microseconds).
+LONG_HEAD_US = 1_000_000
+
 CLOSE = b"close"
 KEEP_ALIVE = b"keep-alive"
 
@@ -438,6 +441,14 @@ class Downstream(ClientSide):
 
     def drain_kind(self) -> int:
         return DRAIN_STREAM if self.relaying else DRAIN_REQUEST
+
+    def spare_rank(self) -> int:
+        """Whose head has been on its way for long makes room first, then who waits for nothing, then other heads."""
+        if self.exchange is not None or self.relaying or self.lingering or self.closing or self.pending():
+            return 0
+        if self.head_began:
+            return 3 if self.reactor.micros() - self.head_began > LONG_HEAD_US else 1
+        return 2 if self.is_quiet() else 0
 
     def relay_over(self, broken: bool) -> None:
         exchange = self.exchange

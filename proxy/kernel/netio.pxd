@@ -25,6 +25,7 @@ cdef class Reactor:
     cdef readonly int64_t now_ms
     cdef void** slots
     cdef int64_t tick
+    cdef uint64_t drawn
     cdef readonly int open_streams
     cdef public object on_bug
     cdef public object call_soon
@@ -47,6 +48,7 @@ cdef class Reactor:
     cpdef hold(self, object item)
     cpdef poll(self)
     cpdef turn(self)
+    cpdef Stream spare(self)
     cpdef int64_t micros(self) noexcept
 
 
@@ -85,6 +87,7 @@ cdef class Stream:
     cpdef on_closed(self)
     cpdef drain(self)
     cpdef int drain_kind(self) except -1
+    cpdef int spare_rank(self) except -1
     cpdef Py_ssize_t fill(self) except -3
     cpdef Buffer buffer(self)
     cpdef bytes peek(self, Py_ssize_t size)

@@ -77,6 +77,7 @@ cdef enum:
     ROUNDS = 16  # batches of one poll; then the event loop has its turn
     WHEEL = 1024  # slots; a later deadline is looked at once per round
     SLOT_MS = 50
+    LOOKS = 64  # streams that are looked at to find one that can be spared
 
 TICK = SLOT_MS / 1000.0  # seconds between calls of Reactor.turn
 CROWDED_PAUSE = 0.1  # seconds without accepting when there are no descriptors or no memory for clients
@@ -148,6 +149,7 @@ cdef class Reactor:
         self.generation = 0
         self.now_ms = hm_micros() // 1000
         self.tick = self.now_ms // SLOT_MS
+        self.drawn = <uint64_t>hm_micros()
 
     def __dealloc__(self):
         if self.epoll >= 0:
@@ -359,6 +361,30 @@ cdef class Reactor:
         stream.after = NULL
         stream.linked_at = -1
 
+    cpdef Stream spare(self):
+        """The stream that is best done without, if there is one: of LOOKS of them from a random place on, the one with
+        the highest rank, and of these the one whose deadline comes first. Nothing is kept in order for it."""
+        cdef Py_ssize_t size = len(self.streams), step, at
+        cdef int rank, best = 0, looked = 0
+        cdef Stream stream, found = None
+        if size == 0:
+            return None
+        self.drawn = self.drawn * 6364136223846793005ULL + 1442695040888963407ULL
+        at = <Py_ssize_t>((self.drawn >> 33) % <uint64_t>size)
+        for step in range(size):
+            item = self.streams[at]
+            at = at + 1 if at + 1 < size else 0
+            if item is None:
+                continue
+            stream = <Stream>item
+            rank = stream.spare_rank()
+            if rank > best or (rank == best and rank and stream.deadline < found.deadline):
+                best, found = rank, stream
+            looked += 1
+            if looked == LOOKS:
+                break
+        return found
+
     cpdef turn(self):
         """Turn the wheel up to now and call `on_timeout` of what is due; called every TICK seconds."""
         cdef Stream stream
@@ -482,6 +508,10 @@ cdef class Stream:
     cpdef int drain_kind(self) except -1:
         """What the worker waits for, one of the constants above; asked again until its deadline is over."""
         return DRAIN_NOTHING
+
+    cpdef int spare_rank(self) except -1:
+        """Whether it may be closed to make room for another: 0 it may not; the higher, the rather."""
+        return 0
 
     # Reading.
 

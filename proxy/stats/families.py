@@ -179,8 +179,8 @@ ROW_FAMILIES: tuple[RowFamily, ...] = (
         Kind.COUNTER,
         Scope.LISTENER,
         slots.OVERFLOWS,
-        "Client connections closed at once because limits.connections was reached, idle ones of DNS closed to make "
-        "room for others, and datagrams dropped because there was no room for a session",
+        "Client connections closed at once because limits.connections was reached, idle ones closed to make room for "
+        "others, and datagrams dropped because there was no room for a session",
     ),
     _cell(
         "hivemesh_downstream_datagrams_received_total",

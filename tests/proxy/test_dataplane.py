@@ -145,17 +145,23 @@ def test_connections_over_the_limit_are_answered_503(origin: Origin) -> None:
     settings = Settings(limits=Limits(connections=2))
     with Playbook(service("app", origin), origins=(origin,), settings=settings) as book:
         first, second = book.client(), book.client()
+        for busy in (first, second):  # who only holds a connection would make room
+            busy.send(GET)
+        asked = [origin.accept(), origin.accept()]
         third = book.client()
         assert third.response().status == 503
         assert third.is_ended_by_peer() and not third.was_reset
         third.close()
         assert book.cell(f"listener/{LISTENER}", slots.OVERFLOWS) == 1
         book.until(lambda: len(book.downstreams()) == 2, "the third gone")
+        for upstream in asked:
+            upstream.answer()
+        assert (first.response().status, second.response().status) == (200, 200)
         first.close()
         book.until(lambda: len(book.downstreams()) == 1, "the first gone")
         fourth = book.client()
         fourth.send(GET)
-        origin.accept().answer()
+        asked[-1].answer()  # the connection that became idle last
         assert fourth.response().status == 200
         second.close()
 

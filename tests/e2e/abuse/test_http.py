@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+import pytest
 from instance import Instance
 from raw_origin import RawOrigin
+from waiting import eventually
+
+from proxy.stats.slots import CONNECTIONS_ACTIVE, OVERFLOWS
 
 Hive = Callable[..., Instance]
 
@@ -66,3 +70,39 @@ def test_an_upgrade_that_is_not_answered_ends(hive: Hive, origin: RawOrigin) -> 
     upstream.request()
     assert client.response().status == 504
     assert upstream.is_ended_by_peer()
+
+
+@pytest.mark.parametrize("held", [b"", REQUEST, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: "])
+def test_connections_that_are_held_keep_nobody_out(hive: Hive, held: bytes) -> None:
+    """Silent from the start, idle after a request, or with a head that never ends: one of them makes room."""
+    proxy = hive(routes=ANSWER, limits={"connections": 5})
+    holding = [proxy.client() for _ in range(5)]
+    for client in holding:
+        client.send(held)
+        if held == REQUEST:
+            assert client.response().status == 200
+    eventually(lambda: stats(proxy, CONNECTIONS_ACTIVE) == 5, "all are held")
+    newcomer = proxy.client()
+    newcomer.send(REQUEST)
+    assert newcomer.response().status == 200
+    assert stats(proxy, OVERFLOWS) == 1
+    assert stats(proxy, CONNECTIONS_ACTIVE) == 5
+    eventually(lambda: [client.has_nothing_to_read() for client in holding].count(False) == 1, "one has made room")
+
+
+def test_whose_answer_is_due_makes_room_for_nobody(hive: Hive, origin: RawOrigin) -> None:
+    proxy = hive(origin, limits={"connections": 3})
+    waiting = [proxy.client() for _ in range(3)]
+    for client in waiting:
+        client.ask()
+    upstreams = [origin.accept() for _ in range(3)]
+    newcomer = proxy.client()
+    newcomer.send(REQUEST)
+    assert newcomer.response().status == 503
+    for upstream in upstreams:
+        upstream.answer()
+    assert [client.response().status for client in waiting] == [200] * 3
+
+
+def stats(proxy: Instance, cell: int) -> int:
+    return proxy.inside.embedded.stats("listener/web")[0][cell]

@@ -265,7 +265,9 @@ def retries_exhausted(stage: Stage) -> Response:
 
 @tells("CONNECTIONS")
 def connections(stage: Stage) -> Response:
-    stage.open(settings={"limits": Limits(connections=1)})
+    waiting = stage.open(settings={"limits": Limits(connections=1)})
+    waiting.send(GET)  # one that only holds its connection would make room
+    stage.asked()
     return stage.book.client().response()
 
 

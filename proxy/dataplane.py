@@ -70,6 +70,10 @@ BUG_PAUSE_MS = 100
 # Least time between two reports that accepting has paused (milliseconds).
 CROWDED_TOLD_MS = 10_000
 
+# Up to this size (Tables.size) a change is made in one piece, so that every request is decided by one configuration as
+# a whole. What is larger is made in steps, and traffic goes on in between.
+WHOLE = 64
+
 # The part of a process's descriptors that clients may have. Each may need another towards its endpoint (HAProxy counts
 # so too), and then there are sockets of DNS, logs, and whoever else lives in this process.
 CLIENTS_SHARE = 2
@@ -171,12 +175,17 @@ class DataPlane:
         self.applied(before, self.tables.snapshot)
 
     def steps(self, change: SnapshotChange, slots: Mapping[str, int]) -> Iterator[None]:
-        """Decide by the snapshot of `change` from the end of the iterator on. Each step takes a fraction of a
-        millisecond, and traffic may go on in between. `slots` has the rows of all keys, also of those that are no
-        longer needed; it stays the caller's, who `forget`s these afterwards."""
+        """Decide by the snapshot of `change` from the end of the iterator on. A change that is not small takes several
+        steps, each a fraction of a millisecond, and traffic may go on in between. `slots` has the rows of all keys,
+        also of those that are no longer needed; it stays the caller's, who `forget`s these afterwards."""
         before = self.tables.snapshot
         self.rows.numbers = slots
-        yield from self.tables.steps(change)
+        steps = self.tables.steps(change)
+        if self.tables.size(change) > WHOLE:
+            yield from steps
+        else:
+            for _ in steps:
+                pass
         self.applied(before, change.snapshot)
 
     def forget(self, numbers: Iterable[tuple[str, int]]) -> None:

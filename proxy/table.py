@@ -6,7 +6,9 @@ statistics, a service its queue, a listener its connections.
 
 A large change takes many steps, and traffic goes on between them, so their order matters: new services with their
 endpoints, then the routes that lead to them; services that changed, new endpoints before old ones leave; listeners;
-and last the services that are gone. Whatever a request meets on its way is there.
+and last the services that are gone. Whatever a request meets on its way is there. But a route that is still in force
+may then lead to endpoints that are already those of the new snapshot, so whoever carries out a change that is not large
+(`Tables.size`) lets no traffic in between.
 """
 
 from __future__ import annotations
@@ -201,6 +203,20 @@ class Tables:
         for name in gone:
             yield from self.remove(name)
         self.snapshot = snapshot
+
+    def size(self, change: SnapshotChange) -> int:
+        """How many endpoints, routes and services `steps` has to look at; each costs some tens of microseconds at
+        most."""
+        snapshot = change.snapshot
+        count = sum(1 + len(each.put()) + len(each.taken()) for each in change.services)
+        settings = snapshot.settings
+        if (self.zone, self.secret, self.instance) != (settings.zone, settings.secret, settings.instance):
+            count += sum(1 + len(runtime.endpoints) for runtime in self.services.values())
+        for listener in snapshot.listeners:
+            if self.applied.get(listener.name) is not listener or self.secret != settings.secret:
+                count += 1 + len(listener.routes) + len(listener.streams)
+                count += len(snapshot.services) if listener.by_domain else 0
+        return count
 
     def follow(self, service: Service, listeners: Mapping[str, Listener], order: Callable[[str], int]) -> None:
         """The service is as it should be: its domain leads to it, and whoever else goes by it may know."""

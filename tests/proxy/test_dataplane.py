@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from playbook import LISTENER, Origin, Playbook, service
 from tcp_playbook import TcpBook
 from turning import open_descriptors
 
+from discovery.delta import change_between
 from discovery.model import (
     AccessLog,
     Endpoint,
@@ -29,7 +31,9 @@ from discovery.model import (
     Timeouts,
 )
 from discovery.policies import Balancing
+from proxy.dataplane import WHOLE
 from proxy.stats import slots, words
+from proxy.stats.allocator import keys_of
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -250,6 +254,21 @@ def test_a_change_keeps_idle_connections_of_endpoints_that_stay(origin: Origin) 
             assert client.response().status == 200
         assert not origin.has_connection_waiting()
         assert book.codes() == {200: 4}
+
+
+@pytest.mark.parametrize("endpoints", [20, 200])
+def test_no_request_comes_between_the_steps_of_a_change_unless_it_is_large(origin: Origin, endpoints: int) -> None:
+    """A request that is routed in between, by routes still in force, would get an endpoint of the new configuration."""
+    with Playbook(service("app", origin), origins=(origin,)) as book:
+        before = book.plane.tables.snapshot
+        many = tuple(Endpoint(id=str(number), address=f"127.0.0.2:{1 + number}") for number in range(endpoints))
+        snapshot = msgspec.structs.replace(before, version=2, services=(service("app", endpoints=many),))
+        numbers = book.allocator.assign(keys_of(snapshot), 2)
+        change = change_between(before, snapshot)
+        steps = list(book.plane.steps(change, numbers))
+
+        assert book.plane.tables.snapshot is change.snapshot
+        assert bool(steps) is (endpoints > WHOLE)
 
 
 def test_an_endpoint_that_is_removed_finishes_its_request(origin: Origin, other: Origin) -> None:

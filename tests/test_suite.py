@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -71,6 +72,26 @@ def test_a_job_that_fails_fails_the_whole_and_shows_why(
 
     monkeypatch.setattr(suite, "jobs", lambda _: two([])[:1])
     assert suite.main([]) == 0
+
+
+def test_an_interrupt_begins_no_other_job(suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def two(_: list[str]) -> list[object]:
+        interrupts = "import os, signal; os.kill(os.getppid(), signal.SIGINT)"
+        return [
+            suite.Job("first", (sys.executable, "-c", f"{interrupts}; import time; time.sleep(0.5)")),
+            suite.Job("second", (sys.executable, "-c", "")),
+        ]
+
+    monkeypatch.setattr(suite, "LOGS", tmp_path)
+    monkeypatch.setattr(suite, "jobs", two)
+    monkeypatch.setenv("JOBS", "1")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            suite.main([])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [log.name for log in tmp_path.iterdir()] == ["first.log"]
 
 
 def test_a_directory_that_is_not_there_is_a_mistake(suite: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,11 +111,16 @@ def main(same_in_both: list[str]) -> int:
         return 2
     failed = []
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
-        for future in as_completed([pool.submit(run, job) for job in jobs(same_in_both)]):
-            done = future.result()
-            show(done)
-            if done.code:
-                failed.append(done)
+        running = [pool.submit(run, job) for job in jobs(same_in_both)]
+        try:
+            for future in as_completed(running):
+                done = future.result()
+                show(done)
+                if done.code:
+                    failed.append(done)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)  # the jobs that run are interrupted as well
+            raise
     # What failed comes last, where it is looked for.
     for done in failed:
         show(done)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from benchmarks.soak.tally import Failure, Seen, Sighting
+from discovery.dns.cache import FAILURE_TTL
 
 # A failure is noticed, and an event is noted, by processes that may wait for the processor.
 SLACK: Final = 2.0
@@ -44,10 +45,15 @@ def _each(traffic: Iterable[str], *kinds: str) -> dict[str, frozenset[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """in_flight: of what was under way when the event began. during: of what began or went on until it was over."""
+    """in_flight: of what was under way when the event began. during: of what began or went on until it was over. kept:
+    for how long after that (seconds) hivemesh goes by what it heard meanwhile."""
 
     in_flight: Excuse = field(default_factory=dict)
     during: Excuse = field(default_factory=dict)
+    kept: float = 0.0
+
+    def lasts(self, event: Event) -> float:
+        return event.ended - event.began + self.kept
 
 
 _STREAMS_END: Final = _each(("ws", "tcp_long"), "ended")
@@ -89,7 +95,7 @@ RULES: Final[dict[str, Rule]] = {
     "upgrade": Rule(during={**_each(ADMIN, "broken", "cut", "503"), **_STREAMS_END, "udp": frozenset({"lost"})}),
     "worker_count": Rule(during={**_STREAMS_END, "udp": frozenset({"lost"})}),
     "log_reopen": Rule(),
-    "resolver_down": Rule(during={"dns_forward": frozenset({"servfail"})}),
+    "resolver_down": Rule(during={"dns_forward": frozenset({"servfail"})}, kept=FAILURE_TTL),
 }
 
 # Events that leave workers behind which finish what they have, by the configuration that they know.
@@ -124,7 +130,7 @@ def explains(event: Event, failure: Failure) -> bool:
         return False
     if failure.kind in rule.in_flight.get(failure.traffic, ()) and failure.began <= event.began + SLACK:
         return True
-    return failure.kind in rule.during.get(failure.traffic, ()) and failure.began <= event.ended + SLACK
+    return failure.kind in rule.during.get(failure.traffic, ()) and failure.began <= event.ended + rule.kept + SLACK
 
 
 def judge_failures(failures: Sequence[Failure], events: Sequence[Event], at_once: Mapping[str, int]) -> Verdict:
@@ -142,7 +148,8 @@ def judge_failures(failures: Sequence[Failure], events: Sequence[Event], at_once
         by_event[(number, failure.traffic)] += 1
     for (number, traffic), count in by_event.items():
         event = events[number]
-        lasts = event.ended - event.began if traffic in RULES[event.kind].during else 0.0
+        rule = RULES[event.kind]
+        lasts = rule.lasts(event) if traffic in rule.during else 0.0
         most = at_once[traffic] * (2 + int(MOST_PER_SECOND * lasts))
         if count > most:
             verdict.excess.append(f"{count} failures of {traffic} by one {event.kind} {event.target}, at most {most}")

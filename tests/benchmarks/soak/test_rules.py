@@ -21,6 +21,7 @@ from benchmarks.soak.rules import (
 )
 from benchmarks.soak.run import AT_ONCE
 from benchmarks.soak.tally import Failure, Seen, Sighting, Tally
+from discovery.dns.cache import FAILURE_TTL
 
 KILL = Event("worker_kill", 100.0, 101.0, "worker 1")
 UPGRADE = Event("upgrade", 200.0, 210.0)
@@ -81,6 +82,12 @@ def test_what_no_event_allows_is_found(failure: Failure) -> None:
     assert unexplained(failure) == [failure]
 
 
+def test_a_failure_of_dns_is_kept_for_a_while() -> None:
+    assert not unexplained(failed("dns_forward", "servfail", DOWN.ended + FAILURE_TTL, DOWN.ended + FAILURE_TTL))
+    late = DOWN.ended + FAILURE_TTL + SLACK + 0.1
+    assert unexplained(failed("dns_forward", "servfail", late, late))
+
+
 def test_reloads_broken_files_and_flaps_explain_nothing() -> None:
     quiet = [Event(kind, 0.0, 1000.0) for kind in ("reload", "broken_file", "health_flap", "endpoint_hang")]
     planted = [failed(traffic, kind, 5.0, 6.0) for traffic in AT_ONCE for kind in (*KINDS, "502", "503")]
@@ -100,8 +107,9 @@ def test_more_failures_than_there_were_exchanges_are_too_many() -> None:
 def test_what_lasts_explains_as_much_as_clients_ask_meanwhile() -> None:
     planted = [failed("dns_forward", "servfail", 300.5, 301.0)]
 
-    assert not judge_failures(planted * 36, EVENTS, AT_ONCE).excess
-    assert judge_failures(planted * 37, EVENTS, AT_ONCE).excess
+    # Two, and eight for each of two seconds and of the five that a failure is kept; of each of two clients.
+    assert not judge_failures(planted * 116, EVENTS, AT_ONCE).excess
+    assert judge_failures(planted * 117, EVENTS, AT_ONCE).excess
 
 
 # --- generations --------------------------------------------------------------------------------------------------

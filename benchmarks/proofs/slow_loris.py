@@ -38,6 +38,9 @@ CLIENTS: Final = 8000
 SHORT_CLIENTS: Final = 200
 PROCESSES: Final = 4
 EVERY: Final = 4.0  # seconds between two bytes of a client
+LOOK: Final = (
+    8  # bytes after which it is looked at whether a client's connection was ended; the look is the crowd's cost
+)
 ROUNDS: Final = 9
 SECONDS: Final = 5.0
 RATE: Final = 2000.0  # requests per second of the clients that behave
@@ -138,7 +141,7 @@ def rounds(evidence: Evidence, folder: Path, hive: Hive, ours: Side, theirs: Seq
                 times[slow] = asked(evidence, folder, side, slow)
                 continue
             before = side.private()
-            with crowd(slow_heads, side.port, clients, processes, EVERY) as parts:
+            with crowd(slow_heads, side.port, clients, processes, EVERY, LOOK) as parts:
                 if side is ours:
                     held = max(held, wait_held(hive, clients))
                 times[slow] = asked(evidence, folder, side, slow)
@@ -248,7 +251,7 @@ def ends(evidence: Evidence, hive: Hive, port: int, server: int) -> None:
     clients, processes = (SHORT_CLIENTS, 1) if evidence.short else (CLIENTS, PROCESSES)
     hive.write(hive.complete(config(port, server, SHORT_HEAD)))
     hive.api("POST", "/v1/reload")
-    with crowd(slow_heads, port, clients, processes, SHORT_HEAD / 4) as parts:
+    with crowd(slow_heads, port, clients, processes, SHORT_HEAD / 4, 1) as parts:
         found: Counter[str] = Counter()
         for part in parts:
             found.update(part.result(HELD_LIMIT))

@@ -6,14 +6,13 @@ starts that and waits. The file is read again from its text at the time it came 
 
 from __future__ import annotations
 
-import os
 import sys
 import zlib
 
 import msgspec
 
 from discovery.model import Config, Struct
-from proxy.config.child import DEADLINE, NICENESS, answer_of
+from proxy.config.child import DEADLINE, answer_of, begin
 
 
 class Asked(Struct):
@@ -45,7 +44,7 @@ async def in_child(file: str, text: bytes, config: Config) -> bytes:
 
 
 def main() -> int:
-    os.nice(NICENESS)
+    begin()
     asked = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Asked)
     sys.stdout.buffer.write(msgspec.msgpack.encode(attributed(asked)))
     sys.stdout.buffer.flush()

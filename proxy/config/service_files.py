@@ -16,7 +16,7 @@ import msgspec
 
 from discovery.model import DnsAnswer, FollowedName, Service, Struct, Timeouts
 from discovery.sources.folder import MAX_FILE_BYTES, Content
-from proxy.config.child import DEADLINE, NICENESS, ChildFailed, answer_of
+from proxy.config.child import DEADLINE, ChildFailed, answer_of, begin
 
 
 class Context(Struct):
@@ -106,7 +106,7 @@ def read_file(path: str, context: Context, environment: Environment[str, str] = 
 
 
 def main() -> int:
-    os.nice(NICENESS)
+    begin()
     files = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Files)
     found = {path: read_file(path, files.context) for path in files.paths}
     sys.stdout.buffer.write(msgspec.msgpack.encode(found))

@@ -8,7 +8,6 @@ that waits never loads the YAML parser or the tables of keys.
 
 from __future__ import annotations
 
-import os
 import sys
 import zlib
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from discovery.model import Position
-from proxy.config.child import DEADLINE, NICENESS, ChildFailed, answer_of
+from proxy.config.child import DEADLINE, ChildFailed, answer_of, begin
 from proxy.config.problems import Loaded, Problem
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def main() -> int:
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m proxy.config.validate FILE\n")
         return 2
-    os.nice(NICENESS)
+    begin()
     sys.stdout.buffer.write(msgspec.msgpack.encode(check(sys.argv[1])))
     sys.stdout.buffer.flush()
     return 0

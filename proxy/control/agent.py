@@ -233,8 +233,16 @@ class Agent:
         await self._serve_until_stopped(start)
         for server in self._admin:
             await server.close()
+        await self._end_reloads()
         await self._discovery.close()
         return self._stop.result()
+
+    async def _end_reloads(self) -> None:
+        """Those that are under way come too late; the process that reads the file goes with them."""
+        for task in self._reloading:
+            task.cancel()
+        if self._reloading:
+            await asyncio.wait(self._reloading)
 
     def _beat(self, row: Slot) -> None:
         """Tell the supervisor that this loop comes round."""

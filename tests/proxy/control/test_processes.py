@@ -574,6 +574,31 @@ def test_a_new_agent_answers_nothing_before_it_knows_what_is_in_force(start: Sta
     assert 'hivemesh_endpoints{service="shop",state="healthy"} 1' in metrics.text
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_whoever_checks_a_file_ends_with_the_agent(start: Start, is_killed: bool) -> None:
+    hive = start()
+    agent = hive.children()["agent"]
+    hive.file.unlink()
+    os.mkfifo(hive.file)  # whoever opens it waits for somebody to write
+
+    def writer() -> int | None:
+        try:
+            return os.open(hive.file, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody has opened it to read
+            return None
+
+    hive.signal(signal.SIGHUP)
+    with os.fdopen(eventually(writer, "the file is read"), "wb"):
+        checking = children_of(agent)
+        assert checking
+        if is_killed:
+            os.kill(agent, signal.SIGKILL)
+        else:
+            hive.signal(signal.SIGTERM)
+
+        eventually(lambda: not any(is_alive(pid) for pid in checking), "nobody reads it any more")
+
+
 def test_counters_go_on_after_both_kinds_of_crash(start: Start) -> None:
     hive = start()
     for _ in range(3):

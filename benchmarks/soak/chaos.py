@@ -39,7 +39,7 @@ WORKERS: Final = 2
 CHECKED: Final = ("app", "upload", "flaky", "chat", "echo", "pong")
 
 # A reload is asked for in one of these ways.
-WAYS: Final = ("api", "hup", "watch")
+WAYS: Final = ("watch", "api", "hup")
 
 
 def until(condition: Callable[[], T | None], what: str) -> T:

@@ -98,7 +98,7 @@ class Scene:
                 "worker_hang": "30s",
                 "drain": "30s",
                 "drain_streams": f"{self.drain_streams:g}s",
-                "upstream_idle": "4s",
+                "upstream_idle": "2s",
                 "udp_idle": f"{self.udp_idle:g}s",
                 "response_header": f"{RESPONSE_HEAD:g}s",
             },

@@ -159,9 +159,9 @@ def loops() -> Iterator[Loop]:
     # A worker that is killed has a successor, whatever fails on the way to it.
     restart = scripts.restart_worker
     yield from _each(restart, Call.SPAWN, (errno.EAGAIN, errno.ENOMEM), Role.SUPERVISOR, may_die=WORKER)
-    yield from _each(restart, Call.SOCKET, NO_ROOM, Role.SUPERVISOR | WORKER, may_die=WORKER)
-    yield from _each(restart, Call.EPOLL, WATCHES, WORKER, may_die=WORKER)
+    yield from _each(restart, Call.SOCKET, NO_ROOM[::2], Role.SUPERVISOR | WORKER, may_die=WORKER)
+    yield from _each(restart, Call.EPOLL, WATCHES[:1], WORKER, may_die=WORKER)
     yield from _each(restart, Call.MMAP, (errno.ENOMEM,), WORKER, may_die=WORKER)
-    yield from _each(scripts.first_bulk, Call.PIPE, PIPES, WORKER, may_die=WORKER)
-    yield from _each(restart, Call.READ, CHANNELS, OURS, Sort.UNIX, may_die=WORKER)
-    yield from _each(restart, Call.WRITE, CHANNELS, OURS, Sort.UNIX, may_die=WORKER)
+    yield from _each(scripts.first_bulk, Call.PIPE, PIPES[:1], WORKER, may_die=WORKER)
+    yield from _each(restart, Call.READ, CHANNELS[:4], OURS, Sort.UNIX, may_die=WORKER)
+    yield from _each(restart, Call.WRITE, CHANNELS[:4], OURS, Sort.UNIX, may_die=WORKER)

@@ -1,4 +1,5 @@
-"""HTTP: one request, and what its answer says. The machine is h11's; here is what we ask and what we accept.
+"""HTTP: one request, and what its answer says. The machine is h11's, which answers that come complete and as usual do
+not need (plain.py); here is what we ask and what we accept.
 
 Healthy is an answer whose status is expected, that is complete or at least 64 KiB long, and that contains
 `expected_body` if there is one. Redirects are answers like others and are not followed. The connection serves one
@@ -7,10 +8,12 @@ request (`Connection: close`).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import h11
 
+from discovery.health import plain
 from discovery.health.dialogue import CannotAsk
 from discovery.health.result import SUCCESS, TLS_RECORDS, Result, failure, quoted
 from discovery.health.target import Target
@@ -21,21 +24,26 @@ MAX_BODY: Final = 64 * 1024  # bytes looked at
 MAX_INTERIM: Final = 16  # 1xx answers, as limits.interim_responses
 # Chunks of one byte would make 64 KiB of body a second of work.
 MAX_PIECES: Final = 2048
+MAX_KEPT: Final = 16_384  # requests, of a few hundred bytes, which are the same with each check
 
 _WITH_BODY: Final = ("POST", "PUT", "PATCH")
+_UNPLAIN: Final = ("HEAD", "CONNECT")  # the answer has no body whatever it says
+
+Headers = tuple[tuple[str, str], ...]
 
 
 class HttpDialogue:
     def __init__(self, target: Target) -> None:
         self._check = target.check
-        self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        self._host = target.host
+        self._connection: h11.Connection | None = None  # until an answer needs it
         self._first = b""  # as much as tells whether this is HTTP
         self._is_http = False
         self._status = 0
         self._interim = 0
         self._body = bytearray()
         self._pieces = 0
-        self._request = self._ask(target)
+        self._request = request(self._check.method, self._check.path, request_headers(self._check, target.host))
 
     @property
     def awaits(self) -> str:
@@ -45,6 +53,10 @@ class HttpDialogue:
         return self._request
 
     def receive(self, data: bytes) -> Result | None:
+        if self._connection is None:
+            if not self._first and (result := self._plain(data)) is not None:
+                return result
+            self._connection = asked(self._check, self._host)
         if not self._is_http and (result := self._opening(data)) is not None:
             return result
         try:
@@ -64,13 +76,15 @@ class HttpDialogue:
     def farewell(self) -> bytes:
         return b""
 
-    def _ask(self, target: Target) -> bytes:
-        check = target.check
-        try:
-            request = h11.Request(method=check.method, target=check.path, headers=request_headers(check, target.host))
-            return (self._connection.send(request) or b"") + (self._connection.send(h11.EndOfMessage()) or b"")
-        except h11.LocalProtocolError as problem:
-            raise CannotAsk(f"the request of the check is not valid: {problem}") from None
+    def _plain(self, data: bytes) -> Result | None:
+        answer = None if self._check.method in _UNPLAIN else plain.read(data, MAX_BODY - 1)
+        if answer is None:
+            return None
+        self._status = answer.status
+        if not is_expected(self._check, self._status):
+            return self._unexpected()
+        self._body += answer.body
+        return self._at_end("the body")
 
     def _opening(self, data: bytes) -> Result | None:
         """Tell what is not HTTP at all by its first bytes; h11 would wait for a line of it."""
@@ -92,7 +106,7 @@ class HttpDialogue:
         elif isinstance(event, h11.Response):
             self._status = event.status_code
             if not is_expected(self._check, self._status):
-                return failure(f"status {self._status}, expected {ranges(self._check)}")
+                return self._unexpected()
         elif isinstance(event, h11.Data):
             return self._on_body(event.data)
         elif isinstance(event, h11.EndOfMessage):
@@ -112,6 +126,9 @@ class HttpDialogue:
             return failure(f"the body comes in more than {MAX_PIECES} pieces")
         return None
 
+    def _unexpected(self) -> Result:
+        return failure(f"status {self._status}, expected {ranges(self._check)}")
+
     def _at_end(self, what: str) -> Result:
         expected = self._check.expected_body
         if expected and expected.encode() not in self._body:
@@ -126,7 +143,26 @@ class HttpDialogue:
         return failure(f"malformed answer: {quoted(str(problem))}")
 
 
-def request_headers(check: HealthCheck, host: str) -> list[tuple[str, str]]:
+def asked(check: HealthCheck, host: str) -> h11.Connection:
+    """h11's machine after it has sent the request."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+    connection.send(h11.Request(method=check.method, target=check.path, headers=list(request_headers(check, host))))
+    connection.send(h11.EndOfMessage())
+    return connection
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def request(method: str, path: str, headers: Headers) -> bytes:
+    """What is sent. Raises CannotAsk."""
+    connection = h11.Connection(h11.CLIENT)
+    try:
+        asking = h11.Request(method=method, target=path, headers=list(headers))
+        return (connection.send(asking) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    except h11.LocalProtocolError as problem:
+        raise CannotAsk(f"the request of the check is not valid: {problem}") from None
+
+
+def request_headers(check: HealthCheck, host: str) -> Headers:
     """Ours, those of the check in their place where they have the same name, and what makes this the only request."""
     own = {"host": ("Host", host), "user-agent": ("User-Agent", "hivemesh-health"), "accept": ("Accept", "*/*")}
     for name, value in check.headers.items():
@@ -134,7 +170,7 @@ def request_headers(check: HealthCheck, host: str) -> list[tuple[str, str]]:
     if check.method in _WITH_BODY:
         own["content-length"] = ("Content-Length", "0")
     own["connection"] = ("Connection", "close")
-    return list(own.values())
+    return tuple(own.values())
 
 
 def is_expected(check: HealthCheck, status: int) -> bool:

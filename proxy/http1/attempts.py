@@ -59,6 +59,12 @@ class WaitingExchange(Waiter):
         self.forwarder = forwarder
         self.exchange = exchange
 
+    def kind(self) -> object:
+        exchange = self.exchange
+        if exchange.bond is None and exchange.tried is None and exchange.route.subset is None:
+            return exchange.version
+        return self
+
     def may_go(self) -> bool:
         exchange = self.exchange
         forwarder = self.forwarder

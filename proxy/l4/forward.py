@@ -55,6 +55,12 @@ class WaitingClient(Waiter):
         self.client = client
         self.service = service
 
+    def kind(self) -> object:
+        client = self.client
+        if self.service.affinities is None and client.tried is None:
+            return client.record.version
+        return self
+
     def may_go(self) -> bool:
         forwarder = self.forwarder
         client = self.client

@@ -90,6 +90,7 @@ cdef class ServiceRuntime:
     cdef public object proxy_header
     cdef public dict endpoints
     cdef public object pending
+    cdef public dict waiting
     cdef public bint serving
     cdef public Changes changes
     cdef public set crowded

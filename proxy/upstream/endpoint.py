@@ -9,7 +9,7 @@ sockets is the driver's.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -343,7 +343,8 @@ class ServiceRuntime:
     make_balancer: Callable[[Sequence[Candidate]], Balancer]  # for some of the endpoints
     proxy_header: ProxyHeader | None  # what a connection to its endpoints begins with
     endpoints: dict[tuple[str, str], EndpointRuntime]  # by id and address
-    pending: deque[Waiter]  # proxy/upstream/queue.py
+    pending: OrderedDict[Waiter, object]  # and of which kind each is: proxy/upstream/queue.py
+    waiting: dict[object, int]  # how many of each kind are in it
     max_total: int  # connections of all workers; 0 for no limit
     timeout: float
     max_pending: int  # waiting for a connection, of this worker
@@ -377,7 +378,8 @@ class ServiceRuntime:
         self.endpoints = {}
         self.changes = Changes()
         self.versions = {}
-        self.pending = deque()
+        self.pending = OrderedDict()
+        self.waiting = {}
         self.serving = False
         self.crowded = set() if crowded is None else crowded
         self.service = service

@@ -14,6 +14,11 @@ from proxy.upstream.endpoint import ServiceRuntime
 class Waiter:
     """An entry of the queue."""
 
+    def kind(self) -> object:
+        """Equal for all that wait for the same: as long as one of them may not go, none may. Asked when it joins.
+        Itself: nobody else waits for the same."""
+        return self
+
     def may_go(self) -> bool:
         """Whether there is something to wait for no more."""
         raise NotImplementedError
@@ -34,7 +39,9 @@ def join(service: ServiceRuntime, waiter: Waiter) -> bool:
         slot.add(PENDING, -1)
         slot.add(OVERFLOWS, 1)
         return False
-    service.pending.append(waiter)
+    kind = waiter.kind()
+    service.pending[waiter] = kind
+    service.waiting[kind] = service.waiting.get(kind, 0) + 1
     if service.max_total:
         service.crowded.add(service)
         if others_are_idle(service):
@@ -57,8 +64,26 @@ def others_are_idle(service: ServiceRuntime) -> bool:
 
 
 def leave(service: ServiceRuntime, waiter: Waiter) -> None:
-    service.pending.remove(waiter)
+    kind = service.pending.pop(waiter)
     service.slot.add(PENDING, -1)
+    left = service.waiting.pop(kind) - 1
+    if left:
+        service.waiting[kind] = left
+
+
+def first_free(service: ServiceRuntime) -> Waiter | None:
+    """Who is the first that may go. Each kind is asked once: under more load than it can take a service has a long
+    queue, nearly all of one kind, and looks through it each time when one of its many connections becomes free."""
+    held: set[object] = set()
+    for waiter, kind in service.pending.items():
+        if kind in held:
+            continue
+        if waiter.may_go():
+            return waiter
+        held.add(kind)
+        if len(held) == len(service.waiting):
+            break
+    return None
 
 
 def serve(service: ServiceRuntime) -> None:
@@ -70,13 +95,13 @@ def serve(service: ServiceRuntime) -> None:
     service.serving = True
     try:
         while True:
-            waiter = next((waiter for waiter in service.pending if waiter.may_go()), None)
+            waiter = first_free(service)
             if waiter is None:
                 break
             leave(service, waiter)
             if not waiter.go():
                 # Another worker was faster. It joined at the end and keeps its place.
-                service.pending.rotate(1)
+                service.pending.move_to_end(next(reversed(service.pending)), last=False)
                 break
     finally:
         service.serving = False

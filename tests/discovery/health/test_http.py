@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discovery.health import plain
 from discovery.health.dialogue import CannotAsk
 from discovery.health.http import MAX_BODY, MAX_HEAD, HttpDialogue
 from discovery.health.result import SUCCESS, Outcome, Result
@@ -203,3 +204,61 @@ def test_garbage_is_a_failure_and_nothing_else(garbage: bytes, cuts: list[int]) 
         assert result is not None
         assert result.reason.isprintable()
         assert heard(data, ends=True) == result or "not HTTP" in result.reason
+
+
+# --- answers that are read without the machine ----------------------------------------------------------------------
+
+STATUS = st.sampled_from(
+    ["200 OK", "200", "200 ", "204 No Content", "301 Moved", "304 x", "404 \u00e9", "503 Busy", "99 x"]
+)
+FIELD = st.sampled_from(
+    [
+        *("Content-Length: 3", "content-length:2 ", "Content-Length: 03", "Content-Length: 3, 3", "Content-Length: +3"),
+        *(
+            "Content-Length: 99",
+            "Transfer-Encoding: chunked",
+            "Upgrade: h2c",
+            "Connection: close",
+            "Server: x y\tz",
+            "Empty:",
+        ),
+        *("No colon", " folded: x", "Bad name: x", "X: \x01", "X: \u00e9"),
+    ]
+)
+BODY = st.sampled_from(["", "up", "up\n", "down and more", "3\r\nup\n\r\n0\r\n\r\n"])
+ENDS = st.sampled_from(["\r\n", "\r\n", "\r\n", "\n"])
+
+
+@given(
+    version=st.sampled_from(["1.1", "1.1", "1.0"]),
+    status=STATUS,
+    fields=st.lists(FIELD, max_size=4),
+    end=ENDS,
+    body=BODY,
+)
+def test_an_answer_in_one_piece_says_what_h11_makes_of_it_in_two(
+    version: str, status: str, fields: list[str], end: str, body: str
+) -> None:
+    answer = end.join([f"HTTP/{version} {status}", *fields, "", ""]).encode("latin-1") + body.encode()
+    check = {"expected_body": "up", "expected_status": ((200, 299), (404, 404))}
+    assert heard(answer, ends=True, **check) == heard(answer[:9], answer[9:], ends=True, **check)
+
+
+def test_the_usual_answer_needs_no_machine() -> None:
+    assert plain.read(OK, MAX_BODY) == plain.Plain(200, b"up\n")
+    assert plain.read(OK[:-1], MAX_BODY) is None
+    assert plain.read(OK, 2) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"X: " + b" y" * 8000,
+        b"HTTP/1.1 200 OK\r\n" + b"X:y\r\n" * 3000,
+        b"HTTP/1.1 200 OK\r\nContent-Length:" + b" " * 16000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"content-length:\r\n" * 900 + b"\r\n",
+    ],
+)
+def test_no_answer_is_looked_at_for_long(answer: bytes) -> None:
+    """A pattern that tries in many ways would not come to an end in the time of a test."""
+    assert plain.read(answer, MAX_BODY) is None

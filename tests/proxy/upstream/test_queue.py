@@ -16,15 +16,20 @@ from proxy.upstream.queue import Waiter, is_free, join, leave, serve
 
 
 class Named(Waiter):
-    """Goes when it `may`; joins again, as another, as often as it is told to be `unlucky`."""
+    """Goes when it `may`; joins again, as another, as often as it is told to be `unlucky`. `of`: its kind."""
 
-    def __init__(self, queue: Queue, name: str, unlucky: int = 0) -> None:
+    def __init__(self, queue: Queue, name: str, unlucky: int = 0, of: str = "") -> None:
         self.queue = queue
         self.name = name
         self.unlucky = unlucky
+        self.of = of
+
+    def kind(self) -> object:
+        return self.of or self
 
     def may_go(self) -> bool:
-        return self.name in self.queue.may
+        self.queue.asked.append(self.name)
+        return (self.of or self.name) in self.queue.may
 
     def go(self) -> bool:
         if self.unlucky:
@@ -58,6 +63,7 @@ class Queue:
         ]
         self.balancer = make_balancer(given.load_balancing, self.endpoints, 0)
         self.may: set[str] = set()
+        self.asked: list[str] = []
         self.gone: list[str] = []
         self.then: Callable[[str], None] = lambda name: None
 
@@ -91,7 +97,7 @@ def test_a_queue_that_is_full_takes_nobody_and_counts_that() -> None:
     queue.join("a", "b")
     assert not join(queue.service, Named(queue, "c"))
     assert (queue.pending(), queue.service.slot.get(OVERFLOWS)) == (2, 1)
-    leave(queue.service, queue.service.pending[0])
+    leave(queue.service, next(iter(queue.service.pending)))
     queue.join("c")
     assert queue.names() == ["b", "c"]
 
@@ -108,6 +114,36 @@ def test_who_was_too_slow_keeps_its_place_and_nobody_behind_goes_first() -> None
         assert queue.pending() == 3
     serve(queue.service)
     assert queue.gone == ["a", "b", "c"]
+
+
+def test_a_long_queue_of_a_kind_is_asked_once() -> None:
+    """Else each connection that becomes free costs a look at everybody, and there are the more of both the busier the
+    service is: 50 that waited took a core at 2,500 requests a second."""
+    queue = Queue(max_pending=3000)
+    for number in range(1000):
+        assert join(queue.service, Named(queue, f"a{number}", of="v1"))
+        assert join(queue.service, Named(queue, f"b{number}", of="v2"))
+    serve(queue.service)
+    assert queue.asked == ["a0", "b0"]
+    queue.may = {"v2"}
+    queue.then = lambda name: queue.may.clear()
+    serve(queue.service)
+    assert queue.gone == ["b0"]
+    assert queue.asked[2:] == ["a0", "b0", "a0", "b1"]
+
+
+def test_kinds_do_not_hold_up_each_other() -> None:
+    queue = Queue()
+    for name, kind in (("a", "v1"), ("b", "v1"), ("c", "v2"), ("d", ""), ("e", "v2"), ("f", "v1")):
+        assert join(queue.service, Named(queue, name, of=kind))
+    queue.may = {"v2", "d"}
+    serve(queue.service)
+    assert queue.gone == ["c", "d", "e"]
+    # Nothing is left of those that went or were told to go away.
+    for waiter in list(queue.service.pending):
+        leave(queue.service, waiter)
+    assert queue.service.waiting == {}
+    assert queue.pending() == 0
 
 
 def test_serving_from_within_serving_changes_no_order() -> None:

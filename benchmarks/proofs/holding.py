@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,9 +23,6 @@ from benchmarks.proofs.part import Cue, Part
 BEGINNING: Final = b"GET / HTTP/1.1\r\nHost: slow.test\r\nX-Slow: "
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: idle.test\r\n\r\n"
 
-# Seconds; in each some connections get their byte. Short, so that a process that shares a core with the proxy takes it
-# for some tens of microseconds at a time: what is measured is the crowd's work for the proxy, not its own.
-TURN: Final = 0.01
 CONNECTS_AT_ONCE: Final = 64
 ANSWER_LIMIT: Final = 30.0
 LARGEST: Final = 65536
@@ -71,35 +69,51 @@ async def slow_heads(cue: Cue, port: int, index: int, count: int, every: float, 
     every `look`-th byte it is looked at whether it was. The result counts bytes, and how connections were ended: by the
     status that they got, or "closed"."""
     clients = await connect(port, source_of(index), count)
-    ends: Counter[str] = Counter()
     for client in clients:
         client.sendall(BEGINNING)
     cue.ready(len(clients))
-    sent = 0
-    began = time.monotonic()
-    turns = max(1, round(every / TURN))
-    turn = 0
-    while clients and not cue.stop.is_set():
-        for place in range(turn % turns, len(clients), turns):
-            client = clients[place]
+    stop = threading.Event()
+    dripping = asyncio.create_task(asyncio.to_thread(drip, clients, every, look, stop))
+    told = asyncio.create_task(cue.stop.wait())
+    await asyncio.wait((dripping, told), return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    told.cancel()
+    counts = await dripping
+    for client in clients:
+        client.close()
+    return counts
+
+
+def drip(clients: list[socket.socket], every: float, look: int, stop: threading.Event) -> dict[str, int]:
+    """One byte at a time, evenly over the seconds: what comes in bursts, and a loop of events for each byte, would be
+    the crowd's own work on cores that it shares with the proxy. One that is late sends no burst either."""
+    counts: Counter[str] = Counter(bytes=0)
+    open_clients, lap = list(clients), 0
+    due = time.monotonic()
+    while open_clients and not stop.is_set():
+        gap = every / len(open_clients)
+        for place, client in enumerate(open_clients):
             ended = ""
             try:
-                sent += client.send(b"x")
-                if place % look == turn // turns % look:
+                counts["bytes"] += client.send(b"x")
+                if (place + lap) % look == 0:
                     ended = end_of(client)
             except OSError:
                 ended = end_of(client) or "closed"
             if ended:
-                ends[ended] += 1
+                counts[ended] += 1
                 client.close()
-        turn += 1
-        if turn % turns == 0:
-            clients = [client for client in clients if client.fileno() >= 0]
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(cue.stop.wait(), max(0.0, began + turn * TURN - time.monotonic()))
-    for client in clients:
-        client.close()
-    return {"bytes": sent, **ends}
+            due += gap
+            early = due - time.monotonic()
+            if early > 0:
+                time.sleep(early)
+            else:
+                due -= early
+            if stop.is_set():
+                break
+        open_clients = [client for client in open_clients if client.fileno() >= 0]
+        lap += 1
+    return counts
 
 
 def end_of(client: socket.socket) -> str:

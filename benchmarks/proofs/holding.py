@@ -116,6 +116,26 @@ def drip(clients: list[socket.socket], every: float, look: int, stop: threading.
     return counts
 
 
+async def sink(cue: Cue) -> None:
+    """Takes every connection, reads nothing, until it is told to stop. `value`: its port. What a crowd here costs is
+    the crowd's own, on cores that it shares with what is measured."""
+    taken: list[socket.socket] = []
+    loop = asyncio.get_running_loop()
+    with socket.create_server((HOST, 0), backlog=1024) as server:
+        server.setblocking(False)
+
+        def take() -> None:
+            with contextlib.suppress(BlockingIOError):
+                taken.append(server.accept()[0])
+
+        loop.add_reader(server.fileno(), take)
+        cue.ready(server.getsockname()[1])
+        await cue.stop.wait()
+        loop.remove_reader(server.fileno())
+    for client in taken:
+        client.close()
+
+
 def end_of(client: socket.socket) -> str:
     """How the proxy has ended this connection; "" if it has not. A closed client has been counted."""
     if client.fileno() < 0:

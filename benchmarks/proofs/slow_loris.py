@@ -1,9 +1,11 @@
 """Proof: 8,000 clients that send their requests a byte at a time are not noticed by those that behave.
 
 Two workers and one listener. Thousands of connections each begin a request and then send a byte of its head every few
-seconds, with `timeouts.request_head` so long that all of them stay. h2load asks at a moderate rate, with that crowd and
-without, in turn; the p99 with it is compared with the p99 without, within each round. HAProxy does the same with the
-same limits, two threads in place of two workers. The memory of the workers is looked at before and with the crowd.
+seconds, with `timeouts.request_head` so long that all of them stay. h2load asks at a moderate rate in turn: without
+that crowd, with it, and with the same crowd at a server that reads nothing. The last is what the crowd's sending costs
+on cores that it shares with everything else, and in the world it would have its own: so the p99 with the crowd at the
+proxy is compared with that, within each round, and beside it with the p99 without any crowd. HAProxy does the same with
+the same limits, two threads in place of two workers. The memory of the workers is looked at before and with the crowd.
 
 Last the crowd comes once more with a short `timeouts.request_head`: every one of its connections is answered 408.
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +31,8 @@ from benchmarks.compare.traffic import Request
 from benchmarks.proofs.beside import HAProxy
 from benchmarks.proofs.evidence import Evidence, ProofError
 from benchmarks.proofs.hive import HOST, Hive, endpoints, eventually, free_port
-from benchmarks.proofs.holding import crowd, slow_heads
+from benchmarks.proofs.holding import crowd, sink, slow_heads
+from benchmarks.proofs.part import Part
 from benchmarks.proofs.peers import Nginx, nginx_version
 from benchmarks.proofs.watch import memory_of
 
@@ -39,6 +43,7 @@ SHORT_CLIENTS: Final = 200
 PROCESSES: Final = 4
 EVERY: Final = 10.0  # seconds between two bytes of a client, as slowhttptest has it unless told otherwise (-i)
 LOOK: Final = 4  # bytes after which it is looked at whether a client's connection was ended
+SETTLE: Final = 0.5  # seconds between the last connection of the crowd and what is measured
 ROUNDS: Final = 9
 SECONDS: Final = 8.0
 RATE: Final = 2000.0  # requests per second of the clients that behave
@@ -52,6 +57,12 @@ HELD_LIMIT: Final = 60.0
 
 # Pages that a worker touches for the first time are no cost of a connection.
 MOST_BYTES: Final = 16_384  # of private memory for each connection that is held
+
+# Where the crowd is while those that behave are measured.
+ALONE: Final = "alone"
+ELSEWHERE: Final = "elsewhere"
+AT_PROXY: Final = "here"
+KINDS: Final = (ALONE, ELSEWHERE, AT_PROXY)
 
 REQUESTS: Final = (Request("shop.bench.test", "/v1/catalog"),)
 
@@ -131,27 +142,30 @@ def rounds(evidence: Evidence, folder: Path, hive: Hive, ours: Side, theirs: Seq
     runs = 1 if evidence.short else ROUNDS
     held = 0
     for number, side in itertools.product(range(runs), (ours, *theirs)):
-        times = {}
+        kinds = (AT_PROXY,) if evidence.short else KINDS
         # In turn, so that what changes on the machine meanwhile is on no side.
-        order = (True,) if evidence.short else (False, True) if number % 2 == 0 else (True, False)
-        for slow in order:
-            if not slow:
-                times[slow] = asked(evidence, folder, side, slow)
+        for kind in (*kinds[number % len(kinds) :], *kinds[: number % len(kinds)]):
+            if kind == ALONE:
+                side.note(kind, *asked(evidence, folder, side))
                 continue
             before = side.private()
-            with crowd(slow_heads, side.port, clients, 1, EVERY, LOOK) as parts:
-                if side is ours:
+            with contextlib.ExitStack() as stack:
+                port = side.port if kind == AT_PROXY else stack.enter_context(Part(sink)).value
+                parts = stack.enter_context(crowd(slow_heads, port, clients, 1, EVERY, LOOK))
+                if side is ours and kind == AT_PROXY:
                     held = max(held, wait_held(hive, clients))
-                times[slow] = asked(evidence, folder, side, slow)
-                side.grown.append(side.private() - before)
-                for part in parts:
-                    side.ended.update(part.finish())
+                if not evidence.short:
+                    time.sleep(SETTLE)
+                side.note(kind, *asked(evidence, folder, side))
+                if kind == AT_PROXY:
+                    side.grown.append(side.private() - before)
+                    for part in parts:
+                        side.ended.update(part.finish())
         if not evidence.short:
-            side.with_crowd.append(times[True].p99)
-            side.without.append(times[False].p99)
+            alone, elsewhere, here = (1e3 * side.p99[kind][-1] for kind in KINDS)
             evidence.say(
-                f"    round {number + 1}/{runs}  {side.name}: p99 {1e3 * times[False].p99:.2f} ms without, "
-                f"{1e3 * times[True].p99:.2f} ms with them"
+                f"    round {number + 1}/{runs}  {side.name}: p99 {alone:.2f} ms alone, {elsewhere:.2f} ms with them "
+                f"elsewhere, {here:.2f} ms with them here"
             )
     evidence.claim(f"all {clients:,} are held, and counted by the listener's gauge", held >= clients, f"{held:,}")
     sent = ours.ended.pop("bytes")
@@ -162,11 +176,11 @@ def rounds(evidence: Evidence, folder: Path, hive: Hive, ours: Side, theirs: Seq
     )
     if not evidence.short:
         evidence.claim(
-            f"the p99 of those that behave is within {MOST_RATIO} times that without the others, median of {runs}",
-            ours.ratio() <= MOST_RATIO,
+            f"the p99 of those that behave is within {MOST_RATIO} times that with them elsewhere, median of {runs}",
+            ours.ratio(ELSEWHERE) <= MOST_RATIO,
             ours.told(),
         )
-        evidence.note("p99 with them / without", {side.name: side.told() for side in (ours, *theirs)})
+        evidence.note("p99 with them here / elsewhere", {side.name: side.told() for side in (ours, *theirs)})
     # Of the first time only: afterwards a process has the pages already.
     each = ours.grown[0] / clients
     evidence.claim(
@@ -180,47 +194,51 @@ def rounds(evidence: Evidence, folder: Path, hive: Hive, ours: Side, theirs: Seq
     )
     if not evidence.short:
         evidence.note(
-            "CPU µs per request without the crowd, and with it (its bytes included)",
+            "CPU µs per request alone, with the crowd elsewhere, with it here (its bytes included)",
             {side.name: side.costs() for side in (ours, *theirs)},
         )
 
 
 class Side:
-    """A proxy and what was seen of it."""
+    """A proxy and what was seen of it, by kind of crowd: p99 in seconds, CPU in microseconds per request."""
 
     def __init__(self, name: str, port: int, pids: Sequence[int], root: int) -> None:
         self.name = name
         self.port = port
         self.pids = pids
         self.root = root
-        self.without: list[float] = []  # p99, seconds
-        self.with_crowd: list[float] = []
+        self.p99: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        self.cpu: dict[str, list[float]] = {kind: [] for kind in KINDS}
         self.grown: list[int] = []  # bytes
-        self.cpu: dict[bool, list[float]] = {False: [], True: []}  # microseconds per request; with the crowd?
         self.ended: Counter[str] = Counter()
 
     def private(self) -> int:
         return sum(memory_of(pid).private for pid in self.pids)
 
-    def ratios(self) -> list[float]:
-        return [slow / fast for slow, fast in zip(self.with_crowd, self.without, strict=True)]
+    def note(self, kind: str, p99: float, cpu: float) -> None:
+        self.p99[kind].append(p99)
+        self.cpu[kind].append(cpu)
 
-    def ratio(self) -> float:
-        return median(self.ratios())
+    def ratios(self, to: str) -> list[float]:
+        return [here / other for here, other in zip(self.p99[AT_PROXY], self.p99[to], strict=True)]
+
+    def ratio(self, to: str) -> float:
+        return median(self.ratios(to))
 
     def told(self) -> str:
-        ratios = self.ratios()
+        ratios = self.ratios(ELSEWHERE)
+        alone, elsewhere, here = (1e3 * median(self.p99[kind]) for kind in KINDS)
         return (
-            f"{median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f}); p99 {1e3 * median(self.without):.2f} ms "
-            f"without, {1e3 * median(self.with_crowd):.2f} ms with them"
+            f"{median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f}); p99 {elsewhere:.2f} ms with it elsewhere,"
+            f" {here:.2f} ms here; {alone:.2f} ms alone (here / alone {self.ratio(ALONE):.2f})"
         )
 
     def costs(self) -> str:
-        return f"{median(self.cpu[False]):.1f}, {median(self.cpu[True]):.1f}"
+        return ", ".join(f"{median(self.cpu[kind]):.1f}" for kind in KINDS)
 
 
-def asked(evidence: Evidence, folder: Path, side: Side, slow: bool) -> load.LatencyReport:
-    """What clients that behave see for some seconds."""
+def asked(evidence: Evidence, folder: Path, side: Side) -> tuple[float, float]:
+    """What clients that behave see for some seconds: p99, and the proxy's CPU per request in microseconds."""
     spent = tree_cpu(side.root)
     rate, seconds = (200.0, 0.5) if evidence.short else (RATE, SECONDS)
     try:
@@ -229,8 +247,7 @@ def asked(evidence: Evidence, folder: Path, side: Side, slow: bool) -> load.Late
             report = load.run_h2load(Path(logs), REQUESTS, side.port, rate, seconds)
     except load.LoadFailed as problem:
         raise ProofError(f"{side.name}: {problem}") from None
-    side.cpu[slow].append(1e6 * (tree_cpu(side.root) - spent) / report.all_requests)
-    return report
+    return report.p99, 1e6 * (tree_cpu(side.root) - spent) / report.all_requests
 
 
 def wait_held(hive: Hive, clients: int) -> int:

@@ -45,6 +45,14 @@ TARGETS = (
     Target("expression", "filters of tap", python=("mesh.expression", "mesh.tokens"), largest=512, in_ci=1000),
     Target("units", "numbers, durations and sizes", python=("proxy.config.scalars",), largest=64),
     Target("capture", "files of captured requests", python=("mesh.capture",), largest=1024),
+    Target("limits", "rate limits by key of two workers; beside a model", largest=1024, in_ci=1000),
+    Target(
+        "datagrams",
+        "datagrams of clients and an endpoint in any order of events; beside queues",
+        largest=256,
+        in_ci=150,
+    ),
+    Target("consul", "registrations as Consul's clients send them", python=("proxy.admin.consul",), in_ci=1000),
     Target("control", "messages between agent and worker", largest=512),
     Target("config", "configuration files", python=("proxy.config",), largest=2048, in_ci=500),
 )

@@ -158,5 +158,6 @@ def real_resolver(kind: str, directory: Path, probe: Callable[[str], bool]) -> I
         (directory / "zone").write_text(ZONE + "\n".join(LARGE) + "\n")
         (directory / "conf").write_text(KNOT.format(port=port, directory=directory))
         command = [installed("knotd") or "knotd", "-c", f"{directory}/conf"]
-    with Program(command, directory, lambda: probe(address), kind):
+    # What watches our modules has nothing to watch there, and dnsmasq does not start under it.
+    with Program(command, directory, lambda: probe(address), kind, {"LD_PRELOAD": ""}):
         yield address

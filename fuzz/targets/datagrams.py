@@ -10,7 +10,7 @@ import socket
 from collections import defaultdict
 
 from fuzz.support import expect
-from fuzz.targets.limits import a_table
+from fuzz.targets.limits import MEMORY
 from proxy.kernel.datagrams import Batch, DatagramServer, DatagramSession
 from proxy.kernel.netio import Address, Reactor
 
@@ -57,7 +57,7 @@ class Scene:
         ours = bound()
         for client in self.clients:
             client.connect(ours.getsockname())
-        self.table = a_table()
+        self.table = MEMORY.fresh()
         self.batch = Batch(LARGEST)
         self.server.serve(self.batch, self.reactor, ours.detach(), self.table.slot(0, 1))
         self.seen: dict[int, list[bytes]] = defaultdict(list)  # of the endpoint, by the client's number

@@ -25,12 +25,22 @@ SEEDS = (
 WORDS = (b"\x10\0\1\0", b"\0\0\1\1", b"\x01\x10\xff\xff", b"\x08\x01\x00\x01")
 
 
-def a_table() -> Table:
-    descriptor = os.memfd_create("statistics")
-    os.ftruncate(descriptor, slots.table_size(2, ROWS))
-    table = Table(descriptor, 2, ROWS)
-    os.close(descriptor)
-    return table
+class Memory:
+    """A table of two workers that can be as new."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("statistics")
+        self.zeros = bytes(slots.table_size(2, ROWS))
+        os.ftruncate(self.descriptor, len(self.zeros))
+        self.table = Table(self.descriptor, 2, ROWS)
+
+    def fresh(self) -> Table:
+        os.pwrite(self.descriptor, self.zeros, 0)
+        self.table.grow(2)
+        return self.table
+
+
+MEMORY = Memory()
 
 
 class Model:
@@ -61,7 +71,7 @@ class Model:
 
 
 def check(data: bytes) -> None:
-    table = a_table()
+    table = MEMORY.fresh()
     workers = (KeyedLimits(table), KeyedLimits(table))
     model = Model(workers[0].sets)
     now = 1

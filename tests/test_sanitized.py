@@ -89,6 +89,8 @@ def sanitized_flags() -> list[str]:
         ("faulty.behind(b'sixteen letters.')", "heap-buffer-overflow"),
         ("faulty.sum(1)", "__ubsan_handle_add_overflow"),
         ("faulty.sum(0)", ""),
+        # How a test ends a process on purpose.
+        ("import os; os.abort()", ""),
     ],
 )
 def test_a_finding_in_a_child_of_a_child_is_reported(
@@ -107,3 +109,24 @@ def test_a_finding_of_another_program_is_not_ours(sanitized: ModuleType, tmp_pat
     assert sanitized.findings_in(tmp_path) == []
     (tmp_path / "finding.python3.11.12").write_text("heap-buffer-overflow")
     assert sanitized.findings_in(tmp_path) == ["heap-buffer-overflow"]
+
+
+def test_what_another_process_found_before_is_not_told_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Groups of tests run one after the other: a finding of the first one failed a test of each that followed."""
+    findings = importlib.import_module("tools.findings")
+    monkeypatch.setenv(findings.DIRECTORY, str(tmp_path))
+    monkeypatch.setattr(findings, "_seen", set())
+    (tmp_path / "finding.python.1").write_text("before")
+    findings.pytest_configure()
+    after_a_test = findings.pytest_runtest_teardown
+    for found in ("", "after", ""):
+        if found:
+            (tmp_path / "finding.python.2").write_text(found)
+        teardown = after_a_test(None)
+        next(teardown)
+        if found:
+            with pytest.raises(pytest.fail.Exception, match=r"^after$"):
+                next(teardown)
+        else:
+            with pytest.raises(StopIteration):
+                next(teardown)

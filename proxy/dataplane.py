@@ -40,9 +40,10 @@ from proxy.l4.forward import TcpForwarder
 from proxy.l4.tunnel import TcpAcceptor, TcpServer
 from proxy.l4.tunnel import take_connection as take_tcp
 from proxy.preface.driver import Found, Handlers, PrefaceAcceptor, PrefaceSettings, decides_by_bytes
+from proxy.stats.rows import Rows
 from proxy.stats.slots import OVERFLOWS, WORKER_CONNECTIONS, WORKER_CROWDED, WORKER_SLOT
 from proxy.streamlog import TCP, UDP, StreamRecord
-from proxy.table import Rows, Tables
+from proxy.table import Tables
 from proxy.udp.forward import UdpForwarder
 from proxy.udp.session import UdpServer, UdpSession
 from proxy.upstream.bell import Bell
@@ -129,11 +130,10 @@ class DataPlane:
         self.forwarder.records = self.records
         self.tcp = TcpForwarder(self.reactor, self.settings, self.worker_slot, self.tcp_server)
         self.udp = UdpForwarder(self.reactor, self.settings, self.worker_slot, UdpSession)
-        self.tables = Tables(self.rows, self.udp.review)
-        self.tables.breakers.emit = emit
-        self.tables.ring = Bell(table).ring
+        self.tables = Tables(self.rows, self.udp.review, Bell(table).ring)
+        self.tables.service_table.breakers.emit = emit
         self.clients = Clients(table, self.deny_client)
-        self.mirrors = self.tables.mirrors = Mirrors(self.forwarder, self.tables.services)
+        self.mirrors = self.tables.policies.mirrors = Mirrors(self.forwarder, self.tables.services)
         self.forwarder.draws = self.tables.draws
         # Of questions. Not made when the first one comes: traffic would wait for what has to be imported.
         self.rehearsal = Rehearsal(self.forwarder)
@@ -427,7 +427,7 @@ class DataPlane:
         self.udp.apply(settings)
         self.handlers.settings = PrefaceSettings(settings)
         self.clients.apply(settings)
-        self.tables.limit_clients(self.clients if self.clients.is_on else None)
+        self.tables.listener_table.limit_clients(self.clients if self.clients.is_on else None)
 
     def open_log(self, wanted: LogSettings) -> None:
         """Log as `wanted`. A file that cannot be opened stops no traffic: the log stays what it was, and the next
@@ -482,7 +482,7 @@ class DataPlane:
         # First, so that a bug in one of these does not stop the others for good.
         self.ticker = self.loop.call_later(TICK, self.tick)
         self.reactor.turn()
-        for service in self.tables.breakers.look(self.tables.services, self.reactor.now_ms):
+        for service in self.tables.service_table.breakers.look(self.tables.services, self.reactor.now_ms):
             if service.pending:
                 serve(service)
         self.wake()
@@ -493,14 +493,14 @@ class DataPlane:
 
     def wake(self) -> None:
         """Another worker has connections to give, or wants one."""
-        if self.tables.crowded:
+        if self.tables.service_table.crowded:
             self.serve_crowded()
-        for service in self.tables.shared:
+        for service in self.tables.service_table.shared:
             make_way(service)
 
     def serve_crowded(self) -> None:
         """Connections of other workers may have ended."""
-        crowded = self.tables.crowded
+        crowded = self.tables.service_table.crowded
         for service in list(crowded):
             if service.pending:
                 serve(service)

@@ -26,8 +26,9 @@ from proxy.http1.settings import HttpSettings
 from proxy.kernel.cells import Table
 from proxy.kernel.netio import Reactor
 from proxy.stats.allocator import keys_of
+from proxy.stats.rows import Rows
 from proxy.stats.slots import SLOTS_PER_WORKER, WORKER_SLOT, table_size
-from proxy.table import Rows, Tables
+from proxy.table import Tables
 
 WORKER = 0
 
@@ -49,7 +50,7 @@ class Offline:
         self._forwarder = Forwarder(self._reactor, settings, connect_upstream, worker_slot)
         self.tables = Tables(Rows(self.table, WORKER, lambda number: None))
         self.tables.draws.state = Draws(seed).bits()
-        self.tables.mirrors = Mirrors(self._forwarder, self.tables.services)
+        self.tables.policies.mirrors = Mirrors(self._forwarder, self.tables.services)
         self._forwarder.draws = self.tables.draws
         self.tables.apply(self.snapshot, numbers)
         names.show(self.tables)

@@ -22,7 +22,8 @@ from proxy.control.fleet import State, difference
 from proxy.kernel.cells import Table
 from proxy.stats import slots
 from proxy.stats.allocator import SlotAllocator, key_change, keys_of
-from proxy.table import Rows, Tables
+from proxy.stats.rows import Rows
+from proxy.table import Tables
 
 MANY = 10_000
 ROWS = slots.SLOTS_PER_WORKER

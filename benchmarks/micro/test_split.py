@@ -24,7 +24,8 @@ from proxy.kernel.cells import Table
 from proxy.kernel.entropy import new_request_id, random_unit
 from proxy.stats import slots
 from proxy.stats.allocator import SlotAllocator, keys_of
-from proxy.table import Rows, Tables
+from proxy.stats.rows import Rows
+from proxy.table import Tables
 from proxy.upstream.preview import preview
 
 TIMES = 64

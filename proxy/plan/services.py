@@ -1,7 +1,7 @@
 """What changes about services and their endpoints, and what becomes of what is under way there.
 
-As the proxy does it (proxy/table.py): an endpoint that goes takes nothing new, and requests and connections finish on
-it; a service that stays keeps its queue, pools and statistics; limits hold from the next request on.
+As the proxy does it (proxy/upstream/services.py): an endpoint that goes takes nothing new, and requests and connections
+finish on it; a service that stays keeps its queue, pools and statistics; limits hold from the next request on.
 Pure.
 """
 

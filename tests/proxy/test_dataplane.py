@@ -599,7 +599,7 @@ def test_a_bug_in_one_part_of_a_tick_does_not_end_the_ticks(origin: Origin, monk
                 raise KeyError("a service that is gone")
             return []
 
-        monkeypatch.setattr(book.plane.tables.breakers, "look", look)
+        monkeypatch.setattr(book.plane.tables.service_table.breakers, "look", look)
         with pytest.raises(KeyError, match="that is gone"):
             book.until(lambda: len(looks) > 1, "a tick")
         book.until(lambda: len(looks) > 1, "the tick after it")

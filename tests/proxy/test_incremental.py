@@ -40,8 +40,9 @@ from proxy.http1.parties import RouteRuntime
 from proxy.kernel.cells import Table
 from proxy.l4.routes import StreamRouteRuntime
 from proxy.stats.allocator import SlotAllocator, key_change, keys_of
+from proxy.stats.rows import Rows
 from proxy.stats.slots import table_size
-from proxy.table import Rows, Tables
+from proxy.table import Tables
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime
 
 ROWS = 256
@@ -160,7 +161,7 @@ def view(tables: Tables) -> dict[str, object]:
     """All that a request may meet."""
     return {
         "services": {name: _service(runtime) for name, runtime in tables.services.items()},
-        "shared": {runtime.name for runtime in tables.shared},
+        "shared": {runtime.name for runtime in tables.service_table.shared},
         "routes": {
             (name, host, path): _route(tables, listener.router.match(SampleRequest(host=host.encode(), path=path)))
             for name, listener in tables.listeners.items()
@@ -213,7 +214,7 @@ class Changes(RuleBasedStateMachine):
         self.snapshot = Snapshot()
         self.pid = 0
         self.slicing = mock.patch("proxy.control.worker._SLICE", 0.0)
-        self.stepping = mock.patch("proxy.table.STEP", 2)
+        self.stepping = mock.patch("proxy.upstream.services.STEP", 2)
         # What is usual with thousands happens with a few.
         self.parting = mock.patch.multiple("proxy.control.parts", PART_SIZE=4, MOST_IN_DELTA=8)
         self.slicing.start()

@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping
 
 import pytest
+from msgspec.structs import replace
 
+from discovery.delta import change_between
 from discovery.model import (
     Endpoint,
     EndpointState,
@@ -27,7 +29,8 @@ from proxy.http1.parties import RouteRuntime
 from proxy.kernel.cells import Table
 from proxy.stats import slots
 from proxy.stats.allocator import SlotAllocator, keys_of
-from proxy.table import Rows, Tables
+from proxy.stats.rows import Rows
+from proxy.table import Tables
 from proxy.upstream.endpoint import EndpointRuntime
 
 ROWS = 64
@@ -327,3 +330,19 @@ def test_applying_the_same_again_releases_nothing() -> None:
         applied.apply((app("a"),), (web(),))
         gc.collect()
     assert applied.released == []
+
+
+# --- how much a change is -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [Settings(secret="other"), Settings(instance="other")])
+def test_listeners_that_are_made_anew_for_other_settings_count(settings: Settings) -> None:
+    applied = Applied()
+    applied.apply((app("a", "b"),), (web(),))
+    was = applied.tables.snapshot
+    routes, again = applied.tables.listeners["web"].router, replace(was, settings=settings)
+    assert applied.tables.size(change_between(was, replace(was, version=2))) == 0
+    # a service with its two endpoints, a listener with its route
+    assert applied.tables.size(change_between(was, again)) == 3 + 2
+    applied.apply(was.services, was.listeners, settings)
+    assert applied.tables.listeners["web"].router is not routes

@@ -283,7 +283,7 @@ def test_a_connection_of_another_worker_that_ends_makes_room(where: str, origin:
             busy = each
         # Who waits no more is not looked at any more.
         for plane in book.planes:
-            book.until(lambda plane=plane: not plane.tables.crowded, "nobody waits")
+            book.until(lambda plane=plane: not plane.tables.service_table.crowded, "nobody waits")
 
 
 def test_a_request_that_waits_for_another_worker_goes_on_too(origin: Origin) -> None:
@@ -324,9 +324,9 @@ def test_a_limit_that_is_set_while_they_wait_is_looked_after(origin: Origin) -> 
     with TcpBook(service("db", origin, pool=PoolPolicy(max_connections=1)), origins=(origin,)) as book:
         busy, _ = book.pair(origin)
         waiting = book.client()
-        assert not book.plane.tables.crowded
+        assert not book.plane.tables.service_table.crowded
         book.apply((service("db", origin, pool=PoolPolicy(max_connections=1, max_total=1)),))
-        assert [each.name for each in book.plane.tables.crowded] == ["db"]
+        assert [each.name for each in book.plane.tables.service_table.crowded] == ["db"]
         busy.reset()
         speaks(book, waiting, origin)
 

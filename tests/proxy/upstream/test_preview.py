@@ -38,7 +38,8 @@ from mesh.subsets import SubsetRule
 from proxy.kernel.cells import Table
 from proxy.stats import slots, words
 from proxy.stats.allocator import SlotAllocator, keys_of
-from proxy.table import Rows, Tables
+from proxy.stats.rows import Rows
+from proxy.table import Tables
 from proxy.upstream.endpoint import EndpointRuntime, ServiceRuntime, pick_admitted, pick_bound
 from proxy.upstream.preview import Preview, preview, split_views
 from proxy.upstream.split import count_failovers

@@ -129,7 +129,9 @@ class Control:
 
     def environment(self) -> Mapping[str, str]:
         """For the program under test."""
-        return {"LD_PRELOAD": str(self.library), VARIABLE: str(self._path)}
+        # What is loaded already (the sanitizers' runtime) has to stay the first.
+        loaded = [*filter(None, (os.environ.get("LD_PRELOAD"),)), str(self.library)]
+        return {"LD_PRELOAD": ":".join(loaded), VARIABLE: str(self._path)}
 
     def arm(self, fault: Fault, first: int) -> None:
         """Fail the calls from the `first`-th on that come after this."""

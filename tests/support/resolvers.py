@@ -12,7 +12,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 from ports import free_port
-from program import Program, installed
+from program import UNWATCHED, Program, installed
 
 Reply = Callable[[dns.message.Message], "list[bytes]"]
 
@@ -158,6 +158,5 @@ def real_resolver(kind: str, directory: Path, probe: Callable[[str], bool]) -> I
         (directory / "zone").write_text(ZONE + "\n".join(LARGE) + "\n")
         (directory / "conf").write_text(KNOT.format(port=port, directory=directory))
         command = [installed("knotd") or "knotd", "-c", f"{directory}/conf"]
-    # What watches our modules has nothing to watch there, and dnsmasq does not start under it.
-    with Program(command, directory, lambda: probe(address), kind, {"LD_PRELOAD": ""}):
+    with Program(command, directory, lambda: probe(address), kind, UNWATCHED):
         yield address

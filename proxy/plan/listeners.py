@@ -1,6 +1,6 @@
 """What changes about listeners and their routes, and what becomes of connections that are open there.
 
-As the proxy does it (proxy/control/rollout.py, proxy/dataplane.py): a listener that goes, or gets another address,
+As the proxy does it (proxy/control/rollout.py, proxy/listening.py): a listener that goes, or gets another address,
 accepts nothing more there; connections stay open. Those of HTTP take their next request by the routes in force, or,
 where the listener is gone, by those that it had last. Connections of TCP keep their endpoint. Sessions of datagrams
 live on the socket of their listener and end with it.

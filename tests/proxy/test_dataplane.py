@@ -61,10 +61,10 @@ def test_a_listener_waits_until_a_snapshot_knows_it(origin: Origin) -> None:
         client = socket.create_connection(address)
         book.settle()
         assert book.downstreams() == []  # it waits in the backlog
-        assert list(book.plane.acceptors) == [(LISTENER, 0)]
+        assert list(book.plane.sockets.acceptors) == [(LISTENER, 0)]
         book.plane.unlisten("later")
         client.close()
-        assert book.plane.waiting_sockets == {}
+        assert book.plane.sockets.waiting == {}
 
 
 def waiting_room(sock: socket.socket) -> int:
@@ -194,7 +194,7 @@ def test_a_listener_that_changes_its_protocol_speaks_the_new_one_with_new_connec
             # It has no routes of requests any more.
             request.send(GET)
             assert request.response().status == 404
-        assert len(book.plane.acceptors) == 1
+        assert len(book.plane.sockets.acceptors) == 1
 
 
 def test_clients_in_the_backlog_get_the_new_protocol(origin: Origin) -> None:
@@ -230,11 +230,11 @@ def test_a_listener_that_comes_back_under_its_name_is_the_new_one(origin: Origin
 def test_a_socket_of_datagrams_waits_for_a_listener_of_datagrams(origin: Origin) -> None:
     with TcpBook(service("app", origin), origins=(origin,)) as book:
         book.plane.listen(LISTENER, socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 1)
-        assert list(book.plane.acceptors) == [(LISTENER, 0)]
-        assert list(book.plane.waiting_sockets) == [(LISTENER, 1)]
+        assert list(book.plane.sockets.acceptors) == [(LISTENER, 0)]
+        assert list(book.plane.sockets.waiting) == [(LISTENER, 1)]
         book.protocol = Protocol.UDP
         book.apply((service("app", origin),))
-        assert list(book.plane.acceptors) == [(LISTENER, 0), (LISTENER, 1)]
+        assert list(book.plane.sockets.acceptors) == [(LISTENER, 0), (LISTENER, 1)]
 
 
 # --- changes under traffic ----------------------------------------------------------------------------------------
@@ -390,7 +390,7 @@ def test_new_settings_hold_for_the_next_request(origin: Origin, tmp_path: Path) 
         client.ask("POST", body=b"hello")
         origin.connections[0].answer()  # type: ignore[attr-defined]
         assert client.response().status == 200
-        assert book.plane.log is None
+        assert book.plane.log.file is None
         assert len(book.log.read_text().splitlines()) == 1
 
 
@@ -564,7 +564,7 @@ def test_a_bug_is_reported_with_its_stream_and_not_too_often(origin: Origin, cap
         plane = book.plane
         with caplog.at_level(logging.ERROR, "hivemesh.bugs"):
             for _ in range(5):
-                plane.report_bug(plane.acceptors[LISTENER, 0], ZeroDivisionError("a bug"))
+                plane.reports.bug(plane.sockets.acceptors[LISTENER, 0], ZeroDivisionError("a bug"))
         assert len(caplog.records) == 1
         assert [name for name, _ in book.events] == ["bug"]
         assert "ZeroDivisionError" in book.events[0][1]["error"]

@@ -132,7 +132,7 @@ class TcpBook(Playbook):
 
     def log_entries(self) -> list[dict[str, Any]]:
         for plane in self.planes:
-            if plane.log is not None:
+            if plane.log.file is not None:
                 plane.log.flush()
         return self.log_lines()
 

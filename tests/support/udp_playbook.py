@@ -191,7 +191,7 @@ class UdpBook:
         }
 
     def log_entries(self) -> list[dict[str, Any]]:
-        assert self.log is not None and self.plane.log is not None
+        assert self.log is not None and self.plane.log.file is not None
         self.plane.log.flush()
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 

@@ -348,7 +348,7 @@ def test_a_watch_that_the_system_refuses_is_a_failed_connect(origin: Origin) -> 
         client.book = book
         book.clients.append(client)
         reactor = book.plane.reactor
-        accepting = book.plane.acceptors[LISTENER, 0]
+        accepting = book.plane.sockets.acceptors[LISTENER, 0]
         kept = os.dup(reactor.fileno())
         nothing = os.open("/dev/null", os.O_RDONLY)
         os.dup2(nothing, reactor.fileno())  # now epoll_ctl fails

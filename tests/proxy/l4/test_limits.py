@@ -358,7 +358,7 @@ def test_a_listener_that_stays_full_remembers_its_acceptors_once(origin: Origin)
     with TcpBook(service("db", origin), origins=(origin,), max_connections=1) as book:
         client, server = book.pair(origin)
         book.client()
-        acceptor = book.plane.acceptors[LISTENER, 0]
+        acceptor = book.plane.sockets.acceptors[LISTENER, 0]
         assert isinstance(acceptor, LimitedAcceptor)
         for _ in range(5):
             acceptor.on_readable()

@@ -116,6 +116,7 @@ def test_what_another_process_found_before_is_not_told_again(monkeypatch: pytest
     findings = importlib.import_module("tools.findings")
     monkeypatch.setenv(findings.DIRECTORY, str(tmp_path))
     monkeypatch.setattr(findings, "_seen", set())
+    monkeypatch.setattr(subprocess.Popen, "__init__", subprocess.Popen.__init__)  # put back afterwards
     (tmp_path / "finding.python.1").write_text("before")
     findings.pytest_configure()
     after_a_test = findings.pytest_runtest_teardown
@@ -130,3 +131,20 @@ def test_what_another_process_found_before_is_not_told_again(monkeypatch: pytest
         else:
             with pytest.raises(StopIteration):
                 next(teardown)
+
+
+@pytest.mark.parametrize(
+    ("command", "has_it"),
+    [(["env"], True), (["/bin/sh", "-c", "env"], True), (["/usr/bin/printenv"], False), ("/usr/bin/printenv", False)],
+)
+def test_programs_that_others_wrote_run_without_the_runtime(
+    monkeypatch: pytest.MonkeyPatch, command: list[str] | str, has_it: bool
+) -> None:
+    findings = importlib.import_module("tools.findings")
+    monkeypatch.setattr(subprocess.Popen, "__init__", subprocess.Popen.__init__)  # put back afterwards
+    monkeypatch.setenv("LD_PRELOAD", "")
+    monkeypatch.setenv("OTHER", "kept")
+    findings.let_others_go()
+    for env in (None, {**os.environ}):
+        said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert ("LD_PRELOAD=" in said, "OTHER=kept" in said) == (has_it, True)

@@ -8,8 +8,10 @@ it is never lost, because tools/sanitized.py looks once more when all is done.
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,9 @@ DIRECTORY = "HIVEMESH_FINDINGS"
 
 # A frame of os.abort(): a test ends a process that way, as it would end by a bug.
 ON_PURPOSE = "in os_abort"
+
+# What becomes, or starts, another program.
+WRAPPERS = ("sh", "bash", "env", "nice", "unshare", "timeout", "taskset")
 
 _seen: set[Path] = set()
 
@@ -31,9 +36,31 @@ def findings_in(directory: Path) -> list[str]:
     return [path.read_text(errors="replace") for path in files_in(directory)]
 
 
+def is_ours(command: object) -> bool:
+    """Whether a process that begins with this command has, or may start, what has modules of ours."""
+    first = command if isinstance(command, str | bytes | os.PathLike) else next(iter(command), "")  # type: ignore[call-overload]
+    name = os.path.basename(os.fsdecode(first))
+    return name.startswith(("python", "hivemesh")) or name in WRAPPERS
+
+
+def let_others_go() -> None:
+    """Programs that others wrote are started without the runtime: it has nothing of ours to watch there, and some hang
+    in it before they begin (curl, PostgreSQL, dnsmasq)."""
+    start = subprocess.Popen.__init__
+
+    def started(self: Any, args: Any, *rest: Any, **named: Any) -> None:
+        if not is_ours(args):
+            environment = os.environ if named.get("env") is None else named["env"]
+            named["env"] = {name: value for name, value in environment.items() if name != "LD_PRELOAD"}
+        start(self, args, *rest, **named)
+
+    subprocess.Popen.__init__ = started  # type: ignore[method-assign]
+
+
 def pytest_configure() -> None:
     """What was found before, under the tests of another process, is theirs."""
     _seen.update(files_in(Path(os.environ[DIRECTORY])))
+    let_others_go()
 
 
 @pytest.hookimpl(wrapper=True)

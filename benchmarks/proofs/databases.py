@@ -116,13 +116,11 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _as_user(self) -> tuple[str, ...]:
-        """setpriv and env become the program, so that the process id stays the server's. What is loaded to watch our
-        modules makes a server's start take minutes, and has nothing of ours to watch there."""
-        unwatched = ("env", "-u", "LD_PRELOAD")
+        """setpriv becomes the program, so that the process id stays the server's."""
         if self._user is None:
-            return unwatched
+            return ()
         ids = f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}"
-        return (tool("setpriv", "util-linux"), *ids, "--clear-groups", "--", *unwatched)
+        return (tool("setpriv", "util-linux"), *ids, "--clear-groups", "--")
 
     def _is_up(self) -> bool:
         if self._process is not None and self._process.poll() is not None:

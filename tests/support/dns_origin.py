@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ports import free_port, split_address
-from program import UNWATCHED, Program, installed
+from program import Program, installed
 
 NEEDED = ("dnsmasq", "dig", "dnsperf")
 
@@ -49,9 +49,7 @@ class Dnsmasq(Program):
             *(f"--host-record=n{number}.test,10.0.0.{number}" for number in range(1, hosts + 1)),
             *options,
         ]
-        super().__init__(
-            command, directory, lambda: dig(self.address, "who.test", "TXT") == [f'"{name}"'], name, UNWATCHED
-        )
+        super().__init__(command, directory, lambda: dig(self.address, "who.test", "TXT") == [f'"{name}"'], name)
 
 
 def dig(address: str, name: str, kind: str = "A", *options: str) -> list[str]:

@@ -22,10 +22,6 @@ from waiting import PATIENCE, eventually
 ROOT = Path(__file__).resolve().parents[2]
 STOP_TIMEOUT = 20 * PATIENCE
 
-# For programs that others wrote: the sanitizers' runtime has nothing of ours to watch there, and dnsmasq does not start
-# with it.
-UNWATCHED = {"LD_PRELOAD": ""}
-
 
 class Program:
     """A running process. `is_ready` is asked until it says yes; a process that ends first fails with its output."""

@@ -12,7 +12,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 from ports import free_port
-from program import UNWATCHED, Program, installed
+from program import Program, installed
 
 Reply = Callable[[dns.message.Message], "list[bytes]"]
 
@@ -158,5 +158,5 @@ def real_resolver(kind: str, directory: Path, probe: Callable[[str], bool]) -> I
         (directory / "zone").write_text(ZONE + "\n".join(LARGE) + "\n")
         (directory / "conf").write_text(KNOT.format(port=port, directory=directory))
         command = [installed("knotd") or "knotd", "-c", f"{directory}/conf"]
-    with Program(command, directory, lambda: probe(address), kind, UNWATCHED):
+    with Program(command, directory, lambda: probe(address), kind):
         yield address

@@ -34,9 +34,10 @@ from discovery.changes import (
     SetDrain,
     Stale,
 )
+from discovery.config import RegistrySettings
 from discovery.listeners import takes
 from discovery.merge import POLICIES
-from discovery.model import Listener, RegistrySettings, Service
+from discovery.model import Listener, Service
 from discovery.nodes import Nodes
 from discovery.overlay import Edit, Overlay, Record, RecordKey
 from discovery.roster import Roster

@@ -31,7 +31,8 @@ from discovery.changes import (
     Resolved,
     StoreFailed,
 )
-from discovery.model import EndpointState, RegistrySettings
+from discovery.config import RegistrySettings
+from discovery.model import EndpointState
 from discovery.overlay import Edit
 from discovery.registry import Applied, Registry
 from discovery.store import Store

@@ -29,7 +29,8 @@ from discovery.changes import (
     Stale,
     StoreFailed,
 )
-from discovery.model import CheckProtocol, EndpointState, HealthCheck, Route, Service
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.model import EndpointState, Route, Service
 from discovery.terms import BALANCING_FIELDS, MESH_FIELDS, Denied, Invalid, NotInThisRelease, Unreachable
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import random
 
 from discovery.catalog import Catalog
 from discovery.changes import Conflict, Durable, Heartbeat, PutRoute
+from discovery.config import RegistrySettings
 from discovery.health.checker import Checker
-from discovery.model import RegistrySettings, Route, Service
+from discovery.model import Route, Service
 from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from discovery.terms import Invalid

@@ -19,8 +19,10 @@ from collections.abc import Callable
 
 from discovery import overlay as records
 from discovery.changes import HealthReport, Heartbeat, PutEndpoint, RemoveEndpoint
+from discovery.checks import CheckProtocol
+from discovery.config import RegistrySettings
 from discovery.leases import Leases
-from discovery.model import CheckProtocol, EndpointState, RegistrySettings
+from discovery.model import EndpointState
 from discovery.nodes import Nodes, lease_of
 from discovery.overlay import Edit, Overlay, RecordKey
 from discovery.records import EndpointEvent, Entry, ServiceRecord

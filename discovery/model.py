@@ -6,7 +6,9 @@ and sends it to the workers; nothing in it is ever edited. All values are frozen
 JSON as they are, so the same types serve the wire, the HTTP API and the tests.
 
 Units: durations are seconds (float), sizes are bytes (int). 0 means "no limit" or "off" where a field says so.
-The values of policies are in discovery/policies.py. Never holds a rule: what a policy *means* lives in mesh/.
+The values of policies are in discovery/policies.py, those of health checks in discovery/checks.py, and what a
+configuration file says besides the snapshot in discovery/config.py. Never holds a rule: what a policy *means* lives in
+mesh/.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from discovery.checks import HealthCheck
 from discovery.policies import (
     Affinity,
     Balancing,
@@ -50,46 +53,6 @@ class EndpointState(StrEnum):
     UNHEALTHY = "unhealthy"
     EJECTED = "ejected"
     DRAINING = "draining"
-
-
-class CheckProtocol(StrEnum):
-    """How an endpoint is asked whether it is healthy."""
-
-    TCP = "tcp"  # a connection is accepted
-    HTTP = "http"
-    HTTPS = "https"
-    COMMAND = "command"  # a program exits with 0
-    GRPC = "grpc"  # grpc.health.v1.Health/Check answers SERVING
-    TTL = "ttl"  # the endpoint says so itself, at least every `ttl` seconds
-
-
-class HealthCheck(Struct):
-    """How the endpoints of a service are checked. The first five are the source document's, with its defaults.
-
-    A new endpoint is CHECKING until its first success; from then on it takes `unhealthy_threshold` failures in a row
-    to become UNHEALTHY and `healthy_threshold` successes in a row to become HEALTHY again.
-    """
-
-    protocol: CheckProtocol = CheckProtocol.TCP
-    path: str = "/health"  # of HTTP and HTTPS
-    interval: float = 30.0  # from the begin of a check to the begin of the next
-    timeout: float = 5.0  # of the whole check
-    healthy_threshold: int = 2
-    unhealthy_threshold: int = 3
-    transition_interval: float = 0.0  # in place of `interval` between two thresholds; 0 = `interval`
-    address: str = ""  # IP address asked instead of the endpoint's
-    port: int = 0  # port asked instead of the endpoint's
-    method: str = "GET"
-    host: str = ""  # Host and SNI; "" = the service's domain, or else the address
-    headers: dict[str, str] = {}
-    expected_status: tuple[tuple[int, int], ...] = ((200, 299),)  # ranges, both ends included
-    expected_body: str = ""  # must be contained in the first 64 KiB of the answer's body
-    verify: bool = True  # HTTPS, GRPC over TLS: is the certificate checked?
-    ca_file: str = ""  # PEM file of the authorities trusted instead of the system's
-    tls: bool = False  # of GRPC; HTTPS always, the others never
-    command: tuple[str, ...] = ()  # argv; no shell
-    grpc_service: str = ""  # "" = the server as a whole
-    ttl: float = 0.0  # seconds that one report of TTL counts
 
 
 class Endpoint(Struct):
@@ -463,81 +426,3 @@ class Snapshot(Struct):
     listeners: tuple[Listener, ...] = ()
     services: tuple[Service, ...] = ()
     nodes: tuple[Node, ...] = ()
-
-
-# --- what a configuration file says besides -----------------------------------------------------------------------
-
-
-class RequestSample(Struct):
-    """The request of a route test: "GET http://host/path?query", headers, client address."""
-
-    method: str = "GET"
-    host: str = ""
-    target: str = "/"
-    headers: dict[str, str] = {}
-    client: str = "127.0.0.1"
-    listener: str = ""  # "" = every HTTP listener must agree
-
-
-class RouteTest(Struct):
-    """`expect` holds any of route, service, version, status; a key that is absent is not compared."""
-
-    request: RequestSample
-    expect: dict[str, str | int]
-    position: Position | None = None
-
-
-class AdminSettings(Struct):
-    address: str = "127.0.0.1:9900"  # host:port or unix:PATH
-    token: str = ""  # needed when the address is not loopback
-    allow_command_checks: bool = False  # may the API set health checks that run programs?
-    max_connections: int = 5000  # open at a time, of each admin address
-    max_waiting: int = 4096  # readers that wait for news, and streams that are open
-    request_timeout: float = 10.0  # connection made, or first byte of a further request, to all of it received
-    idle_timeout: float = 75.0  # between two requests
-    write_timeout: float = 30.0  # an answer of which nothing is taken
-
-
-class NameKind(StrEnum):
-    ADDRESS = "address"  # A and AAAA; the port is the configuration's
-    SRV = "srv"  # port, priority and weight are the record's
-
-
-class FollowedName(Struct):
-    """An endpoint whose address is a DNS name: one endpoint for each address that it resolves to, made from
-    `endpoint` with `address` replaced. They are followed by the records' TTL."""
-
-    service: str
-    endpoint: Endpoint
-    kind: NameKind
-    name: str
-    port: int = 0  # 0 for SRV
-
-
-class RegistrySettings(Struct):
-    """Where registrations come from besides the file and the API, and where those of the API are kept."""
-
-    store: str = "memory:"  # memory: | sqlite:PATH
-    directories: tuple[str, ...] = ()  # of service files, YAML or JSON; watched
-    resolvers: tuple[str, ...] = ()  # host:port asked for endpoints that are names; none: those of /etc/resolv.conf
-    max_services: int = 10_000
-    max_endpoints: int = 50_000  # of all services; each needs a row of statistics
-    max_lease: float = 86_400.0  # longest TTL that a registration may ask for
-    node_ttl: float = 0.0  # silence after which a node that ever sent a heartbeat is taken out; 0 = never
-    check_concurrency: int = 1024  # health checks under way at a time
-    command_concurrency: int = 8  # of these, programs
-    min_interval: float = 1.0  # the API may not ask for checks more often
-    deregister_unhealthy_after: float = 0.0  # of API registrations; 0 = never
-
-
-class Config(Struct):
-    """A configuration file, checked and with all defaults filled in."""
-
-    snapshot: Snapshot
-    workers: int = 1  # 0 = in the agent's process; "auto" is resolved before it gets here
-    admin: AdminSettings = AdminSettings()
-    metrics_address: str = ""  # "" = none
-    registry: RegistrySettings = RegistrySettings()
-    followed: tuple[FollowedName, ...] = ()
-    tests: tuple[RouteTest, ...] = ()
-    digest: str = ""  # of the file's bytes, first 12 hex digits of SHA-256

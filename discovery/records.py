@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from discovery.changes import HealthReport
+from discovery.checks import HealthCheck
 from discovery.merge import Merged
-from discovery.model import Endpoint, EndpointState, HealthCheck, Service, Struct
+from discovery.model import Endpoint, EndpointState, Service, Struct
 
 HISTORY = 10  # changes remembered per endpoint
 

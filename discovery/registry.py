@@ -42,10 +42,11 @@ from discovery.changes import (
     Replace,
     Resolved,
 )
+from discovery.config import RegistrySettings
 from discovery.lifetimes import Lifetimes
 from discovery.listeners import missing, with_routes
 from discovery.merge import overridden
-from discovery.model import EndpointState, Listener, Node, RegistrySettings, Service, Snapshot
+from discovery.model import EndpointState, Listener, Node, Service, Snapshot
 from discovery.nodes import Nodes
 from discovery.overlay import Edit, Overlay, Record, RecordKey
 from discovery.preview import preview

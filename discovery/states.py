@@ -8,7 +8,8 @@ Pure.
 from __future__ import annotations
 
 from discovery.changes import HealthReport
-from discovery.model import Endpoint, EndpointState, HealthCheck
+from discovery.checks import HealthCheck
+from discovery.model import Endpoint, EndpointState
 
 State = tuple[EndpointState, str]
 

@@ -18,7 +18,8 @@ from enum import StrEnum
 
 from discovery import model, policies
 from discovery.changes import ChangeError, PutPolicies, PutRoute
-from discovery.model import CheckProtocol, HealthCheck, NameMatch, Route, RouteMatch, Service
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.model import NameMatch, Route, RouteMatch, Service
 from discovery.policies import LoadBalancingStrategy as LoadBalancingStrategy
 from discovery.retry_on import parse_retry_on
 

@@ -1,4 +1,4 @@
-"""What all values of discovery/model.py and discovery/policies.py are made of."""
+"""What all values are made of: those of discovery/model.py, policies.py, checks.py and config.py."""
 
 from __future__ import annotations
 

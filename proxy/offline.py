@@ -12,7 +12,8 @@ from types import TracebackType
 
 from msgspec.structs import replace
 
-from discovery.model import Config, Endpoint, Protocol, Service
+from discovery.config import Config
+from discovery.model import Endpoint, Protocol, Service
 from mesh.decision import Decision, Question
 from mesh.draws import Draws
 from proxy.config.addresses import followed_name

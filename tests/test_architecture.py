@@ -29,6 +29,8 @@ ALLOWED = {
 PURE = (
     "discovery/admission.py",
     "discovery/changes.py",
+    "discovery/checks.py",
+    "discovery/config.py",
     "discovery/delta.py",
     "discovery/dns/*.py",
     "discovery/domains.py",

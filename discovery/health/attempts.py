@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
+from discovery.checks import CheckProtocol
 from discovery.health.command import Command
 from discovery.health.connection import Connection
 from discovery.health.dialogue import Dialogue
@@ -14,7 +15,6 @@ from discovery.health.http import HttpDialogue
 from discovery.health.result import Result
 from discovery.health.target import Target
 from discovery.health.tls import TlsDialogue
-from discovery.model import CheckProtocol
 
 
 class Attempt(Protocol):

@@ -26,6 +26,8 @@ from typing import Final, Protocol
 import structlog
 
 from discovery.changes import HealthReport
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.config import RegistrySettings
 from discovery.health import schedule
 from discovery.health.attempts import Attempt, Attempts, Begin
 from discovery.health.dialogue import CannotAsk
@@ -34,7 +36,7 @@ from discovery.health.lanes import Lane
 from discovery.health.numbers import HealthNumbers, HealthReading
 from discovery.health.result import Outcome, Result, error, failure
 from discovery.health.target import Target, target_of
-from discovery.model import CheckProtocol, Endpoint, EndpointState, HealthCheck, RegistrySettings, Service, Struct
+from discovery.model import Endpoint, EndpointState, Service, Struct
 
 # How long changes are collected before they are looked at: a thousand registrations are one look.
 _COLLECT: Final = 0.02

@@ -13,11 +13,11 @@ from typing import Final
 
 import h11
 
+from discovery.checks import HealthCheck
 from discovery.health import plain
 from discovery.health.dialogue import CannotAsk
 from discovery.health.result import SUCCESS, TLS_RECORDS, Result, failure, quoted
 from discovery.health.target import Target
-from discovery.model import HealthCheck
 
 MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024  # bytes looked at

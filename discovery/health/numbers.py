@@ -6,8 +6,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from discovery.checks import CheckProtocol
 from discovery.health.result import Outcome
-from discovery.model import CheckProtocol
 
 # Upper bounds of histograms in seconds, those of all others (docs/metrics.md).
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from discovery.model import HealthCheck
+from discovery.checks import HealthCheck
 
 Draw = Callable[[], float]  # a random number from 0 up to 1
 

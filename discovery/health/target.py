@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from discovery.model import CheckProtocol, Endpoint, HealthCheck, Service, Struct
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.model import Endpoint, Service, Struct
 
 UNIX = "unix:"
 

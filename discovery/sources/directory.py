@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from discovery.changes import DIRECTORY, ChangeError, Replace
-from discovery.model import FollowedName, Service
+from discovery.config import FollowedName
+from discovery.model import Service
 from discovery.sources import Reports
 from discovery.sources.fingerprints import Fingerprint, fingerprint_of
 from discovery.sources.folder import MAX_FILES, Content, Folder, is_service_file

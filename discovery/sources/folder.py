@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from discovery.model import FollowedName, Service, Struct
+from discovery.config import FollowedName
+from discovery.model import Service, Struct
 from discovery.sources.fingerprints import Fingerprint
 
 SUFFIXES = (".yaml", ".yml", ".json")

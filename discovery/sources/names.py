@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from discovery.changes import NAMES, ChangeError, Resolved
-from discovery.model import Endpoint, FollowedName, NameKind
+from discovery.config import FollowedName, NameKind
+from discovery.model import Endpoint
 from discovery.sources import Reports
 from discovery.sources.fingerprints import Fingerprint, fingerprint
 from discovery.sources.hosts import MAX_BYTES, known_here, parse_hosts, parse_resolvers

@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from discovery.model import Endpoint, FollowedName, NameKind
+from discovery.config import FollowedName, NameKind
+from discovery.model import Endpoint
 from discovery.sources.messages import AAAA, CNAME, NOERROR, NXDOMAIN, A, Record, Reply, Target
 
 SHORTEST_TTL: Final = 1.0

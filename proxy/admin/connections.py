@@ -21,7 +21,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Protocol
 
-from discovery.model import AdminSettings
+from discovery.config import AdminSettings
 
 # Connections that are looked at to find one at rest: such a one may still have some of its answer to send.
 MOST_LOOKED_AT = 16

@@ -14,8 +14,9 @@ import msgspec
 
 from discovery.catalog import Catalog
 from discovery.changes import NotFound
+from discovery.checks import HealthCheck
 from discovery.health.checker import CheckStatus
-from discovery.model import EndpointState, HealthCheck, Service
+from discovery.model import EndpointState, Service
 from discovery.records import EndpointView, HistoryEntry, ServiceView, Shadowed
 from mesh import breaker
 from proxy.admin import policies

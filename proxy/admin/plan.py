@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from discovery.changes import Base, ChangeError
+from discovery.config import Config
 from discovery.delta import identity
-from discovery.model import Config
 from proxy.admin.api import Api, json_response
 from proxy.admin.problems import Refusal, invalid_value
 from proxy.admin.queries import Parameters

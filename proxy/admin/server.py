@@ -16,7 +16,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from discovery.model import AdminSettings
+from discovery.config import AdminSettings
 from proxy.admin.access import Access
 from proxy.admin.api import Api
 from proxy.admin.connections import Connections

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from discovery.catalog import Catalog
+from discovery.config import Config
 from discovery.health.checker import CheckStatus
 from discovery.health.numbers import HealthReading
-from discovery.model import Config, Snapshot, Struct
+from discovery.model import Snapshot, Struct
 from mesh.decision import Decision, Question
 from mesh.record import Record
 from proxy.admin.connections import Numbers

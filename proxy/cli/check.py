@@ -11,7 +11,7 @@ from proxy.cli import output
 from proxy.cli.context import Options, common_options
 
 if TYPE_CHECKING:
-    from discovery.model import Config
+    from discovery.config import Config
     from proxy.config.load import Written
 
 

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from functools import lru_cache
 
-from discovery.model import NameKind
+from discovery.config import NameKind
 from mesh.networks import NetworkError, Networks
 from proxy.config.nodes import shown
 

@@ -11,7 +11,8 @@ import zlib
 
 import msgspec
 
-from discovery.model import Config, Struct
+from discovery.config import Config
+from discovery.model import Struct
 from proxy.config.child import DEADLINE, answer_of, begin
 
 

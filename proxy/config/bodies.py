@@ -18,20 +18,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.config import Config
 from discovery.merge import NESTED, NESTED_FIELDS
-from discovery.model import (
-    CheckProtocol,
-    Config,
-    DnsAnswer,
-    Endpoint,
-    EscapePolicy,
-    HealthCheck,
-    Node,
-    Route,
-    Service,
-    Struct,
-    Timeouts,
-)
+from discovery.model import DnsAnswer, Endpoint, EscapePolicy, Node, Route, Service, Struct, Timeouts
 from proxy.config import checks
 from proxy.config.addresses import followed_name
 from proxy.config.dns import ANSWER

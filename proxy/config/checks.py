@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from discovery.model import CheckProtocol, HealthCheck
+from discovery.checks import CheckProtocol, HealthCheck
 from proxy.config.addresses import parse_host_name, parse_ip
 from proxy.config.nodes import shown
 from proxy.config.records import AnyKey, Fields, Key, Record

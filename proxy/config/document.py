@@ -8,17 +8,14 @@ import socket
 
 import msgspec
 
+from discovery.config import AdminSettings, Config, FollowedName, RegistrySettings
 from discovery.model import (
     AccessLog,
-    AdminSettings,
-    Config,
     DnsSettings,
     EscapePolicy,
-    FollowedName,
     Limits,
     Protocol,
     RecordSettings,
-    RegistrySettings,
     Service,
     Settings,
     Snapshot,

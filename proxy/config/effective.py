@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from discovery.config import Config, RouteTest
 from discovery.model import (
-    Config,
     Endpoint,
     Filters,
     HeaderEdit,
@@ -21,7 +21,6 @@ from discovery.model import (
     Protocol,
     Route,
     RouteMatch,
-    RouteTest,
     Service,
     StreamRoute,
     TrafficSplit,

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from discovery.model import Endpoint, HealthCheck
+from discovery.checks import HealthCheck
+from discovery.model import Endpoint
 from proxy.config.addresses import followed_name, parse_endpoint_address
 from proxy.config.checks import CHECK, written_over
 from proxy.config.nodes import Node, Path, Scalar, child

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from discovery.model import Config, EscapePolicy
+from discovery.config import Config
+from discovery.model import EscapePolicy
 from proxy.config import references
 from proxy.config.document import DOCUMENT, MERGE_SLASHES, PATH_ESCAPES
 from proxy.config.nodes import Mapping, Node, Scalar, describe

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from discovery.model import HealthCheck
+from discovery.checks import HealthCheck
 from discovery.policies import CircuitBreaker
 from discovery.values import Struct
 from proxy.config.nodes import Path, path_text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from discovery.model import Config, Position, Struct
+from discovery.config import Config
+from discovery.model import Position, Struct
 
 
 class Severity(StrEnum):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from discovery.model import Node, RegistrySettings
+from discovery.config import RegistrySettings
+from discovery.model import Node
 from proxy.config.addresses import parse_ip, parse_resolver_address
 from proxy.config.endpoints import METADATA
 from proxy.config.nodes import Scalar, shown

@@ -22,18 +22,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from discovery.model import (
-    Config,
-    Endpoint,
-    Listener,
-    Protocol,
-    RequestSample,
-    Route,
-    RouteTest,
-    Service,
-    Settings,
-    Struct,
-)
+from discovery.config import Config, RequestSample, RouteTest
+from discovery.model import Endpoint, Listener, Protocol, Route, Service, Settings, Struct
 from mesh.domains import routes_of
 from mesh.paths import PathError, normalise
 from mesh.request import SampleRequest

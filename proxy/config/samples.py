@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import NamedTuple
 
-from discovery.model import RequestSample, RouteTest
+from discovery.config import RequestSample, RouteTest
 from mesh.paths import PathError, origin, split_port
 from proxy.config.addresses import parse_host_pattern
 from proxy.config.nodes import Node, Path, Scalar, shown

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from discovery.model import DnsAnswer, FollowedName, Service, Struct, Timeouts
+from discovery.config import FollowedName
+from discovery.model import DnsAnswer, Service, Struct, Timeouts
 from discovery.sources.folder import MAX_FILE_BYTES, Content
 from proxy.config.child import DEADLINE, ChildFailed, answer_of, begin
 

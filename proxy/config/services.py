@@ -5,17 +5,8 @@ from __future__ import annotations
 
 import msgspec
 
-from discovery.model import (
-    DnsAnswer,
-    DnsPolicy,
-    FollowedName,
-    PoolPolicy,
-    ProxyHeader,
-    Service,
-    Struct,
-    Timeouts,
-    TrafficSplit,
-)
+from discovery.config import FollowedName
+from discovery.model import DnsAnswer, DnsPolicy, PoolPolicy, ProxyHeader, Service, Struct, Timeouts, TrafficSplit
 from discovery.policies import CircuitBreaker, RequestPolicies, RetryPolicy
 from proxy.config.addresses import followed_name, parse_host_name
 from proxy.config.balancing import AFFINITY, STICKY_SPLIT, LoadBalancing, LoadBalancingShape

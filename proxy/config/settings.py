@@ -6,7 +6,8 @@ import re
 
 import msgspec
 
-from discovery.model import AccessLog, AdminSettings, Limits, LogFilter, LogFormat, RecordSettings, Struct, Timeouts
+from discovery.config import AdminSettings
+from discovery.model import AccessLog, Limits, LogFilter, LogFormat, RecordSettings, Struct, Timeouts
 from proxy.config.addresses import is_loopback, parse_listen_address
 from proxy.config.listeners import LARGEST_COUNT
 from proxy.config.nodes import shown

@@ -26,9 +26,10 @@ import msgspec
 import structlog
 
 from discovery.catalog import Catalog
+from discovery.config import Config
 from discovery.health.checker import CheckStatus
 from discovery.health.numbers import NO_CHECKS, HealthReading
-from discovery.model import Config, Endpoint, Snapshot
+from discovery.model import Endpoint, Snapshot
 from discovery.registry import Registry
 from discovery.store import CannotOpen
 from mesh.decision import Question

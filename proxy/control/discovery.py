@@ -18,8 +18,9 @@ import structlog
 
 from discovery.catalog import Catalog
 from discovery.changes import FILE, Base, ChangeError, Resolved
+from discovery.config import Config, RegistrySettings
 from discovery.health.checker import Checker
-from discovery.model import Config, Endpoint, EndpointState, RegistrySettings, Snapshot
+from discovery.model import Endpoint, EndpointState, Snapshot
 from discovery.records import EndpointEvent
 from discovery.registry import Applied
 from discovery.store import Store

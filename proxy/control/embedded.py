@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 
 from discovery.changes import Base
-from discovery.model import Config, Snapshot
+from discovery.config import Config
+from discovery.model import Snapshot
 from discovery.registry import Registry
 from proxy.control import sockets
 from proxy.control.fleet import Fleet, Place

@@ -12,8 +12,9 @@ from random import Random
 
 from discovery.catalog import Catalog
 from discovery.changes import FILE, Resolved
+from discovery.config import Config
 from discovery.health.checker import Checker
-from discovery.model import Config, Endpoint
+from discovery.model import Endpoint
 from discovery.sources.directory import DirectorySource
 from discovery.sources.names import Machine, NameSource
 from proxy.config.service_files import Context, ServiceFiles

@@ -31,6 +31,7 @@ FORMAT = 1
 _CONTRACT = (
     "discovery/model.py",
     "discovery/policies.py",
+    "discovery/checks.py",
     "discovery/delta.py",
     "proxy/control/messages.py",
     "proxy/stats/slots.py",

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from discovery.changes import DIRECTORY, FILE, Replace, Resolved
-from discovery.model import Config, EndpointState, Snapshot, Struct
+from discovery.config import Config
+from discovery.model import EndpointState, Snapshot, Struct
 from discovery.overlay import Edit, Record, key_of
 from proxy.stats.slots import endpoint_key
 

@@ -17,7 +17,8 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from discovery.model import Config, Snapshot
+from discovery.config import Config
+from discovery.model import Snapshot
 from proxy.admin.view import ReloadResult
 from proxy.config.problems import Loaded, Problem
 from proxy.control.rollout import Refused

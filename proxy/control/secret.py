@@ -10,7 +10,8 @@ import secrets
 
 import msgspec
 
-from discovery.model import Config, Snapshot
+from discovery.config import Config
+from discovery.model import Snapshot
 
 SIZE = 32  # bytes
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from discovery.model import Config, Protocol, Snapshot
+from discovery.config import Config
+from discovery.model import Protocol, Snapshot
 from proxy.config.effective import HIDDEN, effective, show_node
 from proxy.config.problems import Problem
 from proxy.config.scalars import format_duration

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
+from discovery.config import FollowedName
 from discovery.delta import ServiceChange, change_between, identity
-from discovery.model import Endpoint, EndpointState, FollowedName, Service, Snapshot
+from discovery.model import Endpoint, EndpointState, Service, Snapshot
 from mesh.movement import moved_share
 from proxy.config.effective import show_endpoint, show_service
 from proxy.plan.difference import differences

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from discovery.catalog import NOTHING_KNOWN, CatalogReading
+from discovery.config import Config
 from discovery.health.numbers import NO_CHECKS, HealthReading
-from discovery.model import Config, Endpoint, EndpointState, Snapshot
+from discovery.model import Endpoint, EndpointState, Snapshot
 from mesh.breaker import OPEN, state_of
 from mesh.domains import all_routes_of
 from proxy.admin.view import AgentView, WorkerStatus

@@ -34,7 +34,8 @@ from discovery import (
     Unreachable,
     policies,
 )
-from discovery.model import Config, Service, Snapshot
+from discovery.config import Config
+from discovery.model import Service, Snapshot
 
 DEADLINE = 20.0
 Scenario = Callable[[ServiceDiscovery], Awaitable[None]]

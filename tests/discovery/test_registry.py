@@ -27,16 +27,15 @@ from discovery.changes import (
     SetDrain,
     Stale,
 )
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.config import RegistrySettings
 from discovery.model import (
-    CheckProtocol,
     Endpoint,
     EndpointState,
-    HealthCheck,
     Listener,
     Node,
     Position,
     Protocol,
-    RegistrySettings,
     Route,
     Service,
     Snapshot,

@@ -29,7 +29,9 @@ from discovery.changes import (
     SetDrain,
     Stale,
 )
-from discovery.model import Endpoint, EndpointState, HealthCheck, Node, RegistrySettings, Service, Snapshot
+from discovery.checks import HealthCheck
+from discovery.config import RegistrySettings
+from discovery.model import Endpoint, EndpointState, Node, Service, Snapshot
 from discovery.registry import Registry
 
 NAMES = st.sampled_from("abc")

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from discovery import CircuitBreakerPolicy, HealthCheckConfig, ServiceMeshConfig
-from discovery.model import CheckProtocol, HealthCheck, Service
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.model import Service
 from discovery.policies import SOURCE_LIMITS, CircuitBreaker, LoadBalancingStrategy
 
 ROOT = Path(__file__).parents[2]

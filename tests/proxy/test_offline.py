@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from discovery.model import Config, Endpoint, Listener, PathKind, Route, RouteMatch, Service, Snapshot
+from discovery.config import Config
+from discovery.model import Endpoint, Listener, PathKind, Route, RouteMatch, Service, Snapshot
 from mesh.decision import Decision
 from proxy.config.load import load_text
 from proxy.offline import Offline

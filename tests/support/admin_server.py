@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from fake_agent import FakeAgent
 
-from discovery.model import AdminSettings
+from discovery.config import AdminSettings
 from proxy.admin.server import Server, serve, serve_metrics
 from proxy.control.sockets import Bound, bind_alone, release
 

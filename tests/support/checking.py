@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from discovery.checks import HealthCheck
 from discovery.health.attempts import Attempts
 from discovery.health.result import Result
 from discovery.health.target import Target, target_of
-from discovery.model import Endpoint, HealthCheck, Service
+from discovery.model import Endpoint, Service
 
 T = TypeVar("T")
 

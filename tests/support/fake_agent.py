@@ -11,11 +11,10 @@ import msgspec
 
 from discovery.catalog import Catalog
 from discovery.changes import Base
+from discovery.config import AdminSettings, Config
 from discovery.health.checker import CheckStatus
 from discovery.health.numbers import HealthNumbers, HealthReading
 from discovery.model import (
-    AdminSettings,
-    Config,
     Endpoint,
     EndpointState,
     Listener,

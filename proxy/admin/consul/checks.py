@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from discovery.model import CheckProtocol, EndpointState, HealthCheck
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.model import EndpointState
 from proxy.admin.consul.words import FoldedRecord, GoDuration, Status, ignored, refused, split_place, split_url
 from proxy.config.records import AnyKey, Fields, Key
 from proxy.config.shapes import Flag, Integer, ListOf, MapOf, Text

@@ -24,7 +24,8 @@ from discovery.changes import (
     RemoveEndpoint,
     StoreFailed,
 )
-from discovery.model import CheckProtocol, Endpoint, EndpointState, Service
+from discovery.checks import CheckProtocol
+from discovery.model import Endpoint, EndpointState, Service
 from discovery.records import EndpointView
 from discovery.registry import Applied
 from proxy import build

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from discovery.model import CheckProtocol, Endpoint, EndpointState, HealthCheck
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.model import Endpoint, EndpointState
 from proxy.admin.consul.checks import CHECK, Check
 from proxy.admin.consul.words import FoldedRecord, Status, ignored, parse_ip, refused, with_port
 from proxy.config.endpoints import MAX_METADATA, MAX_METADATA_TEXT

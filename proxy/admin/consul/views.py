@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from discovery.model import CheckProtocol, Endpoint, EndpointState, HealthCheck, Node, Service
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.model import Endpoint, EndpointState, Node, Service
 from discovery.records import EndpointView
 from proxy.admin.consul.registration import check_id_of, meta_of, tags_of
 

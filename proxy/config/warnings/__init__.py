@@ -9,7 +9,8 @@ where a sensible configuration would have to be written around it.
 
 from __future__ import annotations
 
-from discovery.model import Config, Position
+from discovery.config import Config
+from discovery.model import Position
 from proxy.config.load import Written, uncollected
 from proxy.config.nodes import Path, path_text
 from proxy.config.places import Place, Steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from discovery.model import Config
+from discovery.config import Config
 from discovery.policies import Access
 from mesh.matching import Network
 from proxy.config.places import Steps

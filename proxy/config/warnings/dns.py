@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.config.places import Steps
 from proxy.config.warnings.finding import Finding, span
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from discovery.model import Config, Endpoint, Service
+from discovery.config import Config
+from discovery.model import Endpoint, Service
 from proxy.config.places import Steps
 from proxy.config.registry import MEMORY
 from proxy.config.warnings.finding import Finding, some

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from discovery.model import Config, Filters
+from discovery.config import Config
+from discovery.model import Filters
 from discovery.policies import RequestPolicies
 from proxy.config.places import Steps
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.config.warnings.finding import Finding
 
 

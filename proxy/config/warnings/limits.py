@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from discovery.model import Config, Service
+from discovery.config import Config
+from discovery.model import Service
 from discovery.policies import RateLimit
 from proxy.config.places import Steps
 from proxy.config.scalars import format_size

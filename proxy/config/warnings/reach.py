@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from discovery.model import Config, Listener, Protocol, Route, StreamRoute, TrafficSplit
+from discovery.config import Config
+from discovery.model import Listener, Protocol, Route, StreamRoute, TrafficSplit
 from proxy.config.warnings.finding import Finding
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from discovery.model import Config
+from discovery.config import Config
 from discovery.policies import RetryPolicy
 from discovery.retry_on import parse_retry_on
 from mesh.replay import is_idempotent

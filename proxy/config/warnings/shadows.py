@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from discovery.model import Config, Listener, PathKind, Route
+from discovery.config import Config
+from discovery.model import Listener, PathKind, Route
 from mesh.shadows import Shadow, dead_routes, dead_streams, entries_of, ordered_routes, spot_of
 from proxy.config.places import Steps
 from proxy.config.warnings.finding import Finding, in_line

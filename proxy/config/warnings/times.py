@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from discovery.model import Config, Route, Service
+from discovery.config import Config
+from discovery.model import Route, Service
 from discovery.policies import RetryPolicy
 from proxy.config.places import Steps
 from proxy.config.warnings.finding import Finding, some, span

@@ -13,11 +13,13 @@ import pytest
 from fake_loop import FakeLoop
 
 from discovery.changes import HealthReport
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.config import RegistrySettings
 from discovery.health.checker import Checker
 from discovery.health.dialogue import CannotAsk
 from discovery.health.result import SUCCESS, Outcome, Result, error, failure, no_answer
 from discovery.health.target import Target
-from discovery.model import CheckProtocol, Endpoint, EndpointState, HealthCheck, RegistrySettings, Service
+from discovery.model import Endpoint, EndpointState, Service
 
 CHECKING, HEALTHY, UNHEALTHY = EndpointState.CHECKING, EndpointState.HEALTHY, EndpointState.UNHEALTHY
 CHECK = HealthCheck(interval=10.0, timeout=2.0)

@@ -13,10 +13,10 @@ import pytest
 from checking import carry_out, checked, on_loop, target
 from waiting import eventually
 
+from discovery.checks import CheckProtocol, HealthCheck
 from discovery.health.attempts import Attempts
 from discovery.health.command import Command, environment, verdict
 from discovery.health.result import MAX_REASON, SUCCESS, Outcome, Result
-from discovery.model import CheckProtocol, HealthCheck
 
 ADDRESS = "10.0.0.1:80"
 

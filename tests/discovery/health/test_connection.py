@@ -12,10 +12,10 @@ import pytest
 from checking import carry_out, checked, checked_against, on_loop, target
 from ports import free_address
 
+from discovery.checks import CheckProtocol, HealthCheck
 from discovery.health.attempts import Attempts
 from discovery.health.connection import Connection
 from discovery.health.result import SUCCESS, Outcome
-from discovery.model import CheckProtocol, HealthCheck
 
 TCP = HealthCheck(timeout=5.0)
 HTTP = HealthCheck(protocol=CheckProtocol.HTTP, timeout=5.0)

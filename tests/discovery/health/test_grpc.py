@@ -12,10 +12,10 @@ from grpc_origin import Call, serving
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discovery.checks import CheckProtocol, HealthCheck
 from discovery.health.dialogue import CannotAsk
 from discovery.health.grpc import GrpcDialogue, decode_response, encode_request
 from discovery.health.result import SUCCESS, Outcome, Result
-from discovery.model import CheckProtocol, HealthCheck
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"

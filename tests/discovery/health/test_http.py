@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discovery.checks import CheckProtocol, HealthCheck
 from discovery.health import plain
 from discovery.health.dialogue import CannotAsk
 from discovery.health.http import MAX_BODY, MAX_HEAD, HttpDialogue
 from discovery.health.result import SUCCESS, Outcome, Result
 from discovery.health.target import target_of
-from discovery.model import CheckProtocol, Endpoint, HealthCheck, Service
+from discovery.model import Endpoint, Service
 
 
 def dialogue(domain: str = "", address: str = "10.0.0.1:80", **check: Any) -> HttpDialogue:

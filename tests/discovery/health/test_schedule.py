@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from discovery.checks import HealthCheck
 from discovery.health.schedule import JITTER, SPACING, Lateness, first_delay, next_begin, overtime
-from discovery.model import HealthCheck
 
 CHECK = HealthCheck(interval=30.0, transition_interval=2.0)
 

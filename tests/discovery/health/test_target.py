@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from discovery.checks import CheckProtocol, HealthCheck
 from discovery.health.target import is_numeric, target_of
-from discovery.model import CheckProtocol, Endpoint, HealthCheck, Service
+from discovery.model import Endpoint, Service
 
 
 def place(address: str, check: HealthCheck) -> str:

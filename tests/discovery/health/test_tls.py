@@ -16,11 +16,11 @@ from checking import Serve, checked_against, target
 from grpc_origin import serving
 from tls_origin import make_certificate, openssl_is_installed
 
+from discovery.checks import CheckProtocol, HealthCheck
 from discovery.health.dialogue import CannotAsk
 from discovery.health.http import HttpDialogue
 from discovery.health.result import SUCCESS, Outcome, Result
 from discovery.health.tls import TlsDialogue, context
-from discovery.model import CheckProtocol, HealthCheck
 
 pytestmark = pytest.mark.skipif(not openssl_is_installed(), reason="openssl is not installed")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from discovery.changes import Change, ChangeError, LimitReached, Replace
-from discovery.model import FollowedName, Service
+from discovery.config import FollowedName
+from discovery.model import Service
 from discovery.sources.directory import DirectorySource, service_files
 from discovery.sources.folder import Content
 

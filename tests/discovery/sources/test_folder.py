@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from discovery.model import Endpoint, FollowedName, NameKind, Position, Service
+from discovery.config import FollowedName, NameKind
+from discovery.model import Endpoint, Position, Service
 from discovery.sources.folder import MAX_FILES, Content, Folder, is_service_file
 
 ONE, TWO, THREE = (1, 1, 1, 1), (1, 2, 2, 2), (1, 3, 3, 3)

@@ -13,7 +13,8 @@ from fake_resolver import FakeResolver, reply
 from ports import free_port
 
 from discovery.changes import FILE, Change, ChangeError, LimitReached, Resolved
-from discovery.model import Endpoint, FollowedName, NameKind
+from discovery.config import FollowedName, NameKind
+from discovery.model import Endpoint
 from discovery.sources.names import Machine, NameSource
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discovery.model import Endpoint, FollowedName, NameKind
+from discovery.config import FollowedName, NameKind
+from discovery.model import Endpoint
 from discovery.sources.messages import AAAA, CNAME, SRV, A, Record, Target
 from discovery.sources.resolution import (
     Answer,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from discovery.model import HealthCheck, RegistrySettings
+from discovery.checks import HealthCheck
+from discovery.config import RegistrySettings
 from proxy.config.load import load_text
 
 GUIDE = Path(__file__).parents[3] / "docs/guide/health.md"

@@ -12,7 +12,8 @@ import pytest
 from admin_server import DEADLINE, AdminServer, Reply
 from fake_agent import FakeAgent, shop
 
-from discovery.model import AdminSettings, RegistrySettings, Route, Service
+from discovery.config import AdminSettings, RegistrySettings
+from discovery.model import Route, Service
 from discovery.policies import (
     SOURCE_LIMITS,
     Access,

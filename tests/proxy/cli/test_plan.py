@@ -11,7 +11,7 @@ import pytest
 from admin_server import AdminServer
 from fake_agent import FakeAgent
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.cli.main import cli
 from proxy.config.effective import effective
 from proxy.config.load import load_text

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.config.load import load_text
 
 # Not os.environ: no test depends on where it runs.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from discovery.model import NameKind
+from discovery.config import NameKind
 from proxy.config.addresses import (
     followed_name,
     is_loopback,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, Route, Service
+from discovery.config import Config
+from discovery.model import Route, Service
 from discovery.policies import (
     Affinity,
     Balancing,

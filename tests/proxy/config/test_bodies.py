@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.config import Config
 from discovery.model import (
-    CheckProtocol,
-    Config,
     DnsAnswer,
     DnsPolicy,
     Endpoint,
-    HealthCheck,
     Node,
     PathKind,
     PoolPolicy,

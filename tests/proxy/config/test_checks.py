@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import CheckProtocol, Config, HealthCheck
+from discovery.checks import CheckProtocol, HealthCheck
+from discovery.config import Config
 from proxy.config.checks import KEYS, show_check
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, DnsAnswer, DnsOrder, DnsPolicy, DnsSettings, Protocol
+from discovery.config import Config
+from discovery.model import DnsAnswer, DnsOrder, DnsPolicy, DnsSettings, Protocol
 from proxy.config.effective import effective
 
 Problems = Callable[..., list[str]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.config.effective import HIDDEN, HIDDEN_SECRET, effective
 from proxy.config.load import load, load_text
 

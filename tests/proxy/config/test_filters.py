@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, DirectResponse, Filters, HeaderEdit, Redirect, UrlRewrite
+from discovery.config import Config
+from discovery.model import DirectResponse, Filters, HeaderEdit, Redirect, UrlRewrite
 
 RouteProblems = Callable[[str], list[str]]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config
+from discovery.config import Config
 from discovery.policies import Abort, Access, Delay, Fault, KeyKind, Mirror, RateLimit, RequestKey, RequestPolicies
 
 Read = Callable[..., Config]

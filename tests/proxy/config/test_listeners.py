@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, Listener, Protocol, ProxyHeader
+from discovery.config import Config
+from discovery.model import Listener, Protocol, ProxyHeader
 
 Problems = Callable[[str], list[str]]
 

@@ -14,7 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discovery.model import Config, LogFormat, Position
+from discovery.config import Config
+from discovery.model import LogFormat, Position
 from proxy.config import load as load_module
 from proxy.config.load import load, load_text
 from proxy.config.route_tests import run

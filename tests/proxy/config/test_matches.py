@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, MatchKind, NameMatch, PathKind, RouteMatch
+from discovery.config import Config
+from discovery.model import MatchKind, NameMatch, PathKind, RouteMatch
 
 RouteProblems = Callable[[str], list[str]]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, Endpoint, FollowedName, NameKind, Node, RegistrySettings
+from discovery.config import Config, FollowedName, NameKind, RegistrySettings
+from discovery.model import Endpoint, Node
 from proxy.config.effective import effective
 from proxy.config.load import load_text
 from proxy.config.route_tests import run

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from discovery.model import Config, Service
+from discovery.config import Config
+from discovery.model import Service
 from discovery.policies import SOURCE_LIMITS, CircuitBreaker, RetryPolicy
 
 Read = Callable[..., Config]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.config.route_tests import run
 
 ROUTES = """\

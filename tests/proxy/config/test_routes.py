@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, TrafficSplit
+from discovery.config import Config
+from discovery.model import TrafficSplit
 
 RouteProblems = Callable[[str], list[str]]
 

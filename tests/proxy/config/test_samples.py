@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, RequestSample
+from discovery.config import Config, RequestSample
 
 BASE = "listeners: [ { name: web, address: ':1' } ]\nservices: { web: {} }\n"
 

@@ -8,7 +8,9 @@ from textwrap import dedent
 
 import pytest
 
-from discovery.model import Endpoint, FollowedName, HealthCheck, NameKind, PoolPolicy, Position, Service, Timeouts
+from discovery.checks import HealthCheck
+from discovery.config import FollowedName, NameKind
+from discovery.model import Endpoint, PoolPolicy, Position, Service, Timeouts
 from discovery.sources.folder import Content
 from proxy.config.service_files import Context, ServiceFiles, read_file
 

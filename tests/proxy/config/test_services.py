@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, Endpoint, PoolPolicy, Service, TrafficSplit
+from discovery.config import Config
+from discovery.model import Endpoint, PoolPolicy, Service, TrafficSplit
 from discovery.policies import LoadBalancingStrategy
 
 Problems = Callable[..., list[str]]

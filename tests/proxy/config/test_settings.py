@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import AccessLog, AdminSettings, Config, EscapePolicy, Limits, LogFormat, RecordSettings, Timeouts
+from discovery.config import AdminSettings, Config
+from discovery.model import AccessLog, EscapePolicy, Limits, LogFormat, RecordSettings, Timeouts
 
 Problems = Callable[..., list[str]]
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from discovery.model import Config, StreamRoute, TrafficSplit
+from discovery.config import Config
+from discovery.model import StreamRoute, TrafficSplit
 
 SERVICES = "services: { db: {}, web: {} }"
 

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 import yaml
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.config import tree
 from proxy.config.load import load_text
 

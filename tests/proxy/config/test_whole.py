@@ -8,7 +8,8 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from discovery.model import Config, Filters, Listener, Route, Service, Settings, Snapshot, TrafficSplit
+from discovery.config import Config
+from discovery.model import Filters, Listener, Route, Service, Settings, Snapshot, TrafficSplit
 from discovery.policies import (
     Abort,
     Access,

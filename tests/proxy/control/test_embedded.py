@@ -12,7 +12,8 @@ import pytest
 from fake_plane import FakePlane
 from ports import free_address
 
-from discovery.model import Config, DirectResponse, Filters, Listener, Protocol, Route, Service, Snapshot
+from discovery.config import Config
+from discovery.model import DirectResponse, Filters, Listener, Protocol, Route, Service, Snapshot
 from proxy.control.embedded import Embedded
 from proxy.control.rollout import Refused
 from proxy.stats.slots import REQUESTS

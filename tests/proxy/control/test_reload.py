@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from discovery.model import AdminSettings, Config, Position, RegistrySettings, Service, Snapshot
+from discovery.config import AdminSettings, Config, RegistrySettings
+from discovery.model import Position, Service, Snapshot
 from proxy.config.problems import Loaded, Problem, Severity
 from proxy.control.reload import Reloader, with_running
 from proxy.control.rollout import Refused

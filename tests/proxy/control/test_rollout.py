@@ -11,7 +11,8 @@ import pytest
 
 from discovery.catalog import Catalog
 from discovery.changes import Base, PutEndpoint
-from discovery.model import Config, Endpoint, Listener, Protocol, Route, Service, Snapshot
+from discovery.config import Config
+from discovery.model import Endpoint, Listener, Protocol, Route, Service, Snapshot
 from discovery.registry import Registry
 from discovery.store.memory import MemoryStore
 from proxy.control.discovery import Discovery

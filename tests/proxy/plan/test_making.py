@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from discovery.model import Config
+from discovery.config import Config
 from proxy.config.load import load_text
 from proxy.config.problems import Problem
 from proxy.plan.making import make

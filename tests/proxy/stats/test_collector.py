@@ -11,9 +11,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from discovery.checks import CheckProtocol
+from discovery.config import Config
 from discovery.health.numbers import BOUNDS
 from discovery.health.result import Outcome
-from discovery.model import CheckProtocol, Config, DnsSettings, Endpoint, Filters, Listener, Protocol, Service, Snapshot
+from discovery.model import DnsSettings, Endpoint, Filters, Listener, Protocol, Service, Snapshot
 from discovery.policies import (
     SOURCE_LIMITS,
     Access,

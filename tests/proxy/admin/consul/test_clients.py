@@ -14,7 +14,8 @@ import pytest
 from admin_server import AdminServer, Reply
 from fake_agent import FakeAgent
 
-from discovery.model import Config, Snapshot
+from discovery.config import Config
+from discovery.model import Snapshot
 from mesh.breaker import OPEN
 from proxy.stats.allocator import keys_of
 from proxy.stats.slots import endpoint_key

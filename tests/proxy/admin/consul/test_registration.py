@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from discovery.model import CheckProtocol, EndpointState
+from discovery.checks import CheckProtocol
+from discovery.model import EndpointState
 from proxy.admin.consul import checks, registration
 from proxy.admin.consul.registration import Allowed, Registration, check_id_of, meta_of, read_registration, tags_of
 from proxy.config.json_tree import parse_json

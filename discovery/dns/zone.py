@@ -10,11 +10,10 @@
     ns.hivemesh                     this server
     1.0.0.10.in-addr.arpa           what is known of an address
 
-A name belongs to the longest domain that it is, or is below; what the zone needs itself (its own name, and all at or
-below service, node, addr and ns) is no service's domain. A question costs a look-up per label; an answer without
-records is put together from bytes that are ready, and one with records is made when it is asked for.
-Knows nothing of transport: sizes, EDNS, ids, and whether a name that is not ours is refused or forwarded, are the
-server's business.
+Which domain a name belongs to, and which services there are by name, is in zonedata.py. A question costs a look-up per
+label; an answer without records is put together from bytes that are ready, and one with records is made when it is
+asked for. Knows nothing of transport: sizes, EDNS, ids, and whether a name that is not ours is refused or forwarded,
+are the server's business.
 """
 
 from __future__ import annotations
@@ -38,18 +37,14 @@ from discovery.dns.reverse import Reverse
 from discovery.dns.selection import (
     ALL_CLOSED,
     Breakers,
-    Circuits,
     Place,
     Pools,
     Rng,
     by_label,
-    places,
-    pools,
-    precedence,
-    versions,
     weights,
 )
-from discovery.dns.tally import Tally, Weights
+from discovery.dns.tally import Weights
+from discovery.dns.zonedata import UNDERSCORE, Record, ZoneData, has_protocol, is_service_label
 from discovery.model import DnsAnswer, DnsOrder, DnsSettings, Listener, Node, Service
 
 SERVICE: Final = b"service"
@@ -57,67 +52,12 @@ NODE: Final = b"node"
 ADDR: Final = b"addr"
 NS: Final = b"ns"
 ALL: Final = b"all"
-UNDERSCORE: Final = 0x5F
 
 # Labels before the zone in the longest name that there is: _web._tcp.service.
 LONGEST: Final = 3
 
 SIZES: Final = {Type.A: 4, Type.AAAA: 16}
 MAX_SRV: Final = 65_535  # weights and priorities have 16 bits
-
-ZONE: Final = ""  # whose apex it is, where that is no service
-
-
-class Record:
-    """A service, and what was found out about it when it was asked for."""
-
-    __slots__ = ("_before", "_places", "_pools", "_tally", "_versions", "domain", "service")
-
-    def __init__(self, service: Service, domain: bytes, old: Record | None = None) -> None:
-        """`old`: of the version of the service before, which is not kept; only what was counted of it is."""
-        self.service = service
-        self._tally: Tally | None = None
-        self._before = old.counted if old is not None else None
-        self.domain = domain  # on the wire; empty: none is served
-        self._places: list[Place] | None = None
-        self._versions: dict[bytes, str] | None = None
-        self._pools: dict[str, Pools] = {}
-
-    @property
-    def places(self) -> list[Place]:
-        if self._places is None:
-            self._places = places(self.service)
-        return self._places
-
-    @property
-    def versions(self) -> dict[bytes, str]:
-        if self._versions is None:
-            self._versions = versions(self.service)
-        return self._versions
-
-    @property
-    def counted(self) -> Tally | None:
-        """What was counted last, of this version or one before it."""
-        return self._tally or self._before
-
-    def listed(self, size: int, circuits: Circuits) -> Weights | None:
-        """The addresses of `size` bytes that an answer lists, of all versions; None where `pools` has to tell."""
-        if self._tally is None:
-            self._tally = Tally(self.service.endpoints, self._before)
-            self._before = None
-        return self._tally.of(size, circuits)
-
-    def pools(self, version: str, fail_open: bool, circuits: Circuits) -> Pools:
-        """Of one version; "" = of all."""
-        if circuits.open or circuits.half_open:  # nothing that lasts
-            return pools(self.of_version(version), fail_open, circuits)
-        found = self._pools.get(version)
-        if found is None:
-            found = self._pools[version] = pools(self.of_version(version), fail_open)
-        return found
-
-    def of_version(self, version: str) -> list[Place]:
-        return [place for place in self.places if version in ("", place.endpoint.version)]
 
 
 class Zone:
@@ -129,31 +69,24 @@ class Zone:
         take requests. NameProblem when the zone's names cannot be names of DNS."""
         self._rng = rng
         self._breakers = breakers
-        self._records: dict[str, Record] = {}
         self._reverse = Reverse()
         self._nodes: dict[bytes, Node] = {}
         self._nodes_at: dict[bytes, bytes] = {}  # address -> label
         self._listeners: tuple[Listener, ...] = ()
-        self.configure(settings)
+        self._begin(settings, 0, ())
 
     # --- what there is -------------------------------------------------------------------------------------------
 
     def configure(self, settings: DnsSettings, serial: int = 0) -> None:
         """Other settings: all answers that were kept are void."""
+        self._begin(settings, serial, [record.service for record in self._data.records.values()])
+
+    def _begin(self, settings: DnsSettings, serial: int, services: Iterable[Service]) -> None:
         self._render = Renderer(settings, self._rng)
         self._render.serial = serial
         self.settings = settings
         self._proxy = packed_addresses(settings.proxy_addresses)
-        zone = self._render.zone
-        self._reserved = frozenset(wire_name(f"{label}.{settings.zone}") for label in ("service", "node", "addr", "ns"))
-        self._apexes: dict[bytes, str] = {zone: ZONE}
-        self._above: dict[bytes, int] = {}  # names above an apex -> how many apexes are below: they exist, empty
-        self._labels: dict[bytes, tuple[str, ...]] = {}  # of services, the one that is meant first
-        self._protocols: dict[bytes, int] = {}
-        self._deepest = len(split(zone))
-        self._count_above(zone, 1)
-        services = [record.service for record in self._records.values()]
-        self._records = {}
+        self._data = ZoneData(self._render.zone, settings.zone)
         for service in services:
             self.put(service)
 
@@ -178,103 +111,29 @@ class Zone:
     def put(self, service: Service) -> tuple[str, ...]:
         """The service is there, or is another now. Returns other services some of whose names mean something else now:
         answers that belong to them are void too."""
-        name = service.name
-        old = self._records.get(name)
-        affected: list[str] = []
-        if old is None or old.service.domain != service.domain:
-            if old is not None:
-                self._withdraw(old)
-            domain = self._announce(service, affected)
-        else:
-            domain = old.domain
-        if old is None:
-            self._add_label(name, affected)
-        if old is None or old.service.dns.protocols != service.dns.protocols:
-            self._count_protocols(old, -1)
-        self._records[name] = record = Record(service, domain, old)
-        if old is None or old.service.dns.protocols != service.dns.protocols:
-            self._count_protocols(record, 1)
+        affected = self._data.put(service)
         self._reverse.put(service)
-        return tuple(other for other in affected if other != name)
+        return affected
 
     def remove(self, name: str) -> None:
-        record = self._records.pop(name, None)
-        if record is None:
-            return
-        self._withdraw(record)
-        self._count_protocols(record, -1)
-        label = label_of(name)
-        left = tuple(other for other in self._labels[label] if other != name)
-        if left:
-            self._labels[label] = left
-        else:
-            del self._labels[label]
-        self._reverse.remove(name)
-
-    def _announce(self, service: Service, affected: list[str]) -> bytes:
-        """Serve the service's domain; empty when it has none, or one that is the zone's."""
-        if not service.domain:
-            return b""
-        domain = wire_name(service.domain)
-        starts = split(domain)
-        suffixes = [domain[at:] for at in starts]
-        if domain == self._render.zone or not self._reserved.isdisjoint(suffixes):
-            return b""
-        # Names at and below it were those of the closest domain above it, or of whoever had it.
-        affected.extend([self._apexes[suffix] for suffix in suffixes if suffix in self._apexes][:1])
-        if domain not in self._apexes:
-            self._count_above(domain, 1)
-        self._apexes[domain] = service.name
-        self._deepest = max(self._deepest, len(starts))
-        return domain
-
-    def _withdraw(self, record: Record) -> None:
-        if record.domain and self._apexes.get(record.domain) == record.service.name:
-            del self._apexes[record.domain]
-            self._count_above(record.domain, -1)
-
-    def _count_above(self, domain: bytes, step: int) -> None:
-        for at in split(domain)[1:]:
-            above = domain[at:]
-            count = self._above.get(above, 0) + step
-            if count:
-                self._above[above] = count
-            else:
-                del self._above[above]
-
-    def _add_label(self, name: str, affected: list[str]) -> None:
-        label = label_of(name)
-        known = self._labels.get(label, ())
-        affected.extend(known[:1])
-        self._labels[label] = tuple(sorted((*known, name), key=precedence))
-
-    def _count_protocols(self, record: Record | None, step: int) -> None:
-        for protocol in set(record.service.dns.protocols) if record is not None else ():
-            label = protocol_label(protocol)
-            count = self._protocols.get(label, 0) + step
-            if count:
-                self._protocols[label] = count
-            else:
-                del self._protocols[label]
+        if self._data.remove(name):
+            self._reverse.remove(name)
 
     # --- what a name means ---------------------------------------------------------------------------------------
 
     def answer(self, name: bytes, qtype: int) -> Answer | None:
         """`name` is a whole name on the wire, in lower case, with its final zero. None: it is not ours."""
         starts = split(name)
-        count = len(starts)
-        for depth in range(min(count, self._deepest), 0, -1):
-            apex = name[starts[count - depth] :]
-            owner = self._apexes.get(apex)
-            if owner is not None:
-                break
-        else:
+        closest = self._data.closest(name, starts)
+        if closest is None:
             return self._answer_reverse(name, qtype)
+        apex, owner, depth = closest
+        below = len(starts) - depth
         if qtype in (Type.AXFR, Type.IXFR):
             return self._render.refused(name, qtype)
         found = None
-        if count - depth <= LONGEST:
-            labels = labels_between(name, starts, count - depth)
+        if below <= LONGEST:
+            labels = labels_between(name, starts, below)
             if not labels and qtype == Type.SOA:
                 return self._render.soa(name)
             if not labels and qtype == Type.NS:
@@ -282,10 +141,10 @@ class Zone:
             if not owner:
                 found = self._answer_zone(name, qtype, labels)
             else:
-                found = self._answer_domain(name, qtype, apex, labels, self._records[owner])
+                found = self._answer_domain(name, qtype, apex, labels, self._data.records[owner])
         if found is not None:
             return found
-        if name in self._above:
+        if self._data.is_above(name):
             return self._empty(name, qtype, apex)
         return self._render.negative(name, qtype, apex, Rcode.NXDOMAIN)
 
@@ -328,24 +187,20 @@ class Zone:
         apex = self._render.zone
         last = labels[-1]
         if last[0] == UNDERSCORE:
-            if last not in self._protocols:
+            if not self._data.has_protocol(last):
                 return None
             if len(labels) == 1:
                 return self._empty(name, qtype, apex)
-            record = self._record_of(labels[0][1:])
+            record = self._data.by_label(labels[0][1:])
             if labels[0][0] != UNDERSCORE or record is None or not has_protocol(record.service, last):
                 return None
             return self._answer_srv_name(name, qtype, apex, record)
-        record = self._record_of(last)
+        record = self._data.by_label(last)
         if record is None:
             return None
         if len(labels) == 1:
             return self._answer_service(name, qtype, apex, record)
         return self._answer_part(name, qtype, apex, labels[0], record)
-
-    def _record_of(self, label: bytes) -> Record | None:
-        names = self._labels.get(label)
-        return None if names is None else self._records[names[0]]
 
     # --- what it answers -----------------------------------------------------------------------------------------
 
@@ -472,7 +327,7 @@ class Zone:
             return [wire_name(f"{label.decode()}.node.{self.settings.zone}")]
         found = []
         for name in self._reverse.services_at(packed):
-            domain = self._records[name].domain
+            domain = self._data.records[name].domain
             found.append(domain or wire_name(f"{label_of(name).decode()}.service.{self.settings.zone}"))
         return sorted(found)
 
@@ -483,18 +338,6 @@ class Zone:
     def _fail_open(self, record: Record) -> bool:
         fail_open = record.service.dns.fail_open
         return self.settings.fail_open if fail_open is None else fail_open
-
-
-def protocol_label(protocol: str) -> bytes:
-    return b"_" + label_of(protocol)
-
-
-def has_protocol(service: Service, label: bytes) -> bool:
-    return any(protocol_label(protocol) == label for protocol in service.dns.protocols)
-
-
-def is_service_label(label: bytes, service: Service) -> bool:
-    return label[0] == UNDERSCORE and label[1:] == label_of(service.name)
 
 
 def srv_targets(found: Iterable[Place]) -> list[Target]:

@@ -9,6 +9,7 @@ changed, so a thousand changes within one publication cost one snapshot. Every c
     statements.py  what everybody said             merge.py        who is right
     roster.py      services and endpoints as is    states.py       the state of an endpoint, and why
     lifetimes.py   what happens by time            leases.py       deadlines
+    snapshots.py   the snapshot in force           views.py        services as they are described
     domains.py, nodes.py, listeners.py             what one service cannot know by itself
 
 Pure: never does I/O, never looks at a clock, never tells anybody. `now` is seconds of a monotonic clock.
@@ -24,7 +25,6 @@ import msgspec
 from discovery import overlay as records
 from discovery.admission import Admission
 from discovery.changes import (
-    API,
     FILE,
     Base,
     Change,
@@ -33,7 +33,6 @@ from discovery.changes import (
     HealthReport,
     Heartbeat,
     NodeHeartbeat,
-    NotFound,
     PutEndpoint,
     PutNode,
     PutPolicies,
@@ -44,15 +43,15 @@ from discovery.changes import (
 )
 from discovery.config import RegistrySettings
 from discovery.lifetimes import Lifetimes
-from discovery.listeners import missing, with_routes
-from discovery.merge import overridden
-from discovery.model import EndpointState, Listener, Node, Service, Snapshot
+from discovery.model import EndpointState, Service, Snapshot
 from discovery.nodes import Nodes
 from discovery.overlay import Edit, Overlay, Record, RecordKey
 from discovery.preview import preview
-from discovery.records import EndpointEvent, EndpointView, Entry, HistoryEntry, ServiceView, Shadowed
+from discovery.records import EndpointEvent, HistoryEntry, ServiceView
 from discovery.roster import Roster
+from discovery.snapshots import Snapshots
 from discovery.statements import Statements
+from discovery.views import Views
 
 _DEFAULTS = RegistrySettings()
 
@@ -72,7 +71,6 @@ class Registry:
     def __init__(self, version: int = 0, settings: RegistrySettings = _DEFAULTS) -> None:
         """Counting goes on from `version`."""
         self.index = version
-        self._base = Snapshot()  # without services
         self._overlay = Overlay()
         self._statements = Statements(self._overlay, settings.directories)
         self._nodes = Nodes(self._overlay)
@@ -82,48 +80,15 @@ class Registry:
         self._gone_index = version
         self._followed = 0  # of the roster's events
         self._is_changed = False  # by the change that is being applied: something other than services
-        # What the last snapshot was made of.
-        self._snapshot: Snapshot | None = None
-        self._tried: Snapshot | None = None  # by `preview`
-        self._made: dict[str, Service] = {}
-        self._stale: set[str] = set()  # services that are not as in `_made`
-        self._listeners: tuple[Listener, ...] | None = None
-        self._in_force: tuple[Node, ...] | None = None
-        self._placeholders: dict[str, Service] | None = None
+        self._snapshots = Snapshots(self._overlay, self._roster, self._nodes)
+        self._views = Views(self._overlay, self._statements, self._roster, self._lifetimes)
 
     # --- asking ---------------------------------------------------------------------------------------------------
 
     @property
     def snapshot(self) -> Snapshot:
         """What is in force. Services, nodes, listeners and settings that did not change are the same objects."""
-        if self._snapshot is None:
-            services = self._roster.services
-            for name in self._stale:
-                if name in services:
-                    self._made[name] = services[name].as_seen()
-                else:
-                    self._made.pop(name, None)
-            self._stale.clear()
-            if self._listeners is None:
-                self._listeners = with_routes(self._base.listeners, self._overlay.routes.values())
-            if self._in_force is None:
-                self._in_force = self._nodes.in_force(self._base.nodes)
-            if self._placeholders is None:
-                wanted = missing(self._listeners, self._made.values(), self._made)
-                self._placeholders = {name: Service(name=name) for name in wanted}
-            made = Snapshot(
-                version=self.index,
-                settings=self._base.settings,
-                listeners=self._listeners,
-                services=(*self._made.values(), *self._placeholders.values()),
-                nodes=self._in_force,
-            )
-            tried, self._tried = self._tried, None
-            if tried is not None and tried == made:
-                self._take_objects(tried)
-                made = tried
-            self._snapshot = made
-        return self._snapshot
+        return self._snapshots.current(self.index)
 
     @property
     def endpoints(self) -> int:
@@ -170,34 +135,11 @@ class Registry:
 
     def described(self, service: str) -> ServiceView:
         """Raises NotFound."""
-        record = self._roster.services.get(service)
-        if record is None:
-            raise NotFound(f"there is no service called {service}")
-        heads = self._statements.heads(service)
-        sources = [source for source, _ in heads]
-        if self._overlay.policies(service) is not None or service in self._overlay.registered:
-            sources.insert(0, API)
-        return ServiceView(
-            service=record.as_seen(),
-            index=record.index,
-            sources=tuple(sources),
-            origins=dict(record.origins),
-            endpoints=tuple(self._view(service, id, entry) for id, entry in record.entries.items()),
-            shadowed=tuple(self._shadowed(service)),
-        )
+        return self._views.described(service)
 
     def notices(self) -> list[str]:
         """What some source says and is not in force, one sentence each."""
-        found = []
-        for name, record in self._roster.services.items():
-            if record.domain != record.head.domain:
-                owner = self._roster.domains.owner(record.head.domain)
-                found.append(f"service {name} does not have its domain {record.head.domain}, it is that of {owner}")
-            for shadowed in self._shadowed(name):
-                found.append(
-                    f"service {name}: {shadowed.what} of the {shadowed.source} is overridden by the {shadowed.by}"
-                )
-        return found
+        return self._views.notices()
 
     def records(self) -> list[Edit]:
         """All that a store would have."""
@@ -238,7 +180,7 @@ class Registry:
         """Somebody has seen `version` already: go on from there."""
         if version > self.index:
             self.index = version
-            self._snapshot = None
+            self._snapshots.outdate()
 
     def touch(self, services: Iterable[str]) -> Applied:
         """Something about these services is different that is not kept here, such as a circuit breaker: they count as
@@ -247,7 +189,7 @@ class Registry:
         if not known:
             return Applied(self.index)
         self.index += 1
-        self._snapshot = None
+        self._snapshots.outdate()
         for record in known:
             record.index = self.index
         return Applied(self.index, frozenset(record.name for record in known), True)
@@ -271,8 +213,8 @@ class Registry:
         then = self.would_be(base)
         if then is now:
             return now
-        self._tried = msgspec.structs.replace(then, version=now.version + 1)
-        return self._tried
+        self._snapshots.tried = msgspec.structs.replace(then, version=now.version + 1)
+        return self._snapshots.tried
 
     def would_be(self, base: Snapshot) -> Snapshot:
         """The same for somebody who only wants to know: nothing is kept of it, and its version is the one in force."""
@@ -329,7 +271,8 @@ class Registry:
     def _commit(self, change: Change, now: float) -> None:
         match change:
             case Base(snapshot=snapshot):
-                self._set_base(snapshot)
+                self._is_changed |= self._snapshots.put_base(snapshot)
+                self._admission.listeners = snapshot.listeners
                 self._replace(FILE, snapshot.services, now)
             case Replace(source=source, services=services):
                 self._replace(source, services, now)
@@ -347,23 +290,6 @@ class Registry:
                 for edit in self._overlay.edits(change):
                     self._overlay.put(edit)
                     self._effect(edit, now, _reason(change))
-
-    def _set_base(self, base: Snapshot) -> None:
-        former = self._base
-        is_routed_otherwise = base.listeners != former.listeners
-        if is_routed_otherwise:
-            self._listeners = self._placeholders = None
-        if base.nodes != former.nodes:
-            self._in_force = None
-            self._nodes.listed = base.nodes
-        is_set_otherwise = base.settings != former.settings
-        self._is_changed |= is_routed_otherwise or is_set_otherwise or base.nodes != former.nodes
-        self._admission.listeners = base.listeners
-        self._base = Snapshot(
-            settings=base.settings if is_set_otherwise else former.settings,
-            listeners=base.listeners if is_routed_otherwise else former.listeners,
-            nodes=base.nodes,
-        )
 
     def _replace(self, source: str, services: Iterable[Service], now: float) -> None:
         former = self._statements.said.get(source, {})
@@ -418,7 +344,7 @@ class Registry:
                     self._lifetimes.node_left(key.name, now)
                 self._roster.restate_node(key.name, now)
             case records.ROUTE:
-                self._listeners = self._placeholders = None
+                self._snapshots.outdate(routes=True)
                 self._is_changed = True
 
     def _registered(self, key: RecordKey, made: Record | None, now: float, why: str) -> None:
@@ -450,14 +376,9 @@ class Registry:
         self._follow(now)
         roster = self._roster
         is_changed = self._is_changed or roster.has_other_nodes or bool(roster.touched)
-        if roster.has_other_nodes:
-            self._in_force = None
-        if roster.has_other_targets:
-            self._placeholders = None
         if is_changed:
             self.index += 1
-            self._snapshot = None
-            self._stale |= roster.touched
+            self._snapshots.outdate(roster.touched, nodes=roster.has_other_nodes, targets=roster.has_other_targets)
             for name in roster.touched:
                 record = roster.services.get(name)
                 if record is None:
@@ -474,45 +395,6 @@ class Registry:
         self._is_changed = roster.has_other_nodes = roster.has_other_targets = False
         roster.touched, roster.events, self._lifetimes.decided, self._followed = set(), [], [], 0
         return applied
-
-    def _take_objects(self, tried: Snapshot) -> None:
-        """It came as it was tried out, and somebody has those objects already."""
-        for service in tried.services:
-            record = self._roster.services.get(service.name)
-            if record is None:
-                assert self._placeholders is not None
-                self._placeholders[service.name] = service
-            elif record.made is not service:
-                self._made[service.name] = record.made = service
-                for entry, endpoint in zip(record.entries.values(), service.endpoints, strict=True):
-                    entry.made = endpoint
-
-    # --- views ------------------------------------------------------------------------------------------------------
-
-    def _shadowed(self, service: str) -> list[Shadowed]:
-        record = self._roster.services[service]
-        heads = self._statements.heads(service)
-        found = [Shadowed(what=what, source=source, by=by) for what, source, by in overridden(heads, record.origins)]
-        for id, entry in record.entries.items():
-            merged = entry.merged
-            found += [Shadowed(what=f"endpoint {id}", source=source, by=merged.origin) for source, _ in merged.shadowed]
-        return found
-
-    def _view(self, service: str, id: str, entry: Entry) -> EndpointView:
-        registration = self._overlay.endpoint(service, id)
-        expires = self._lifetimes.expires(service, id)
-        if expires is None and entry.lease_over:
-            expires = entry.since
-        return EndpointView(
-            endpoint=entry.as_seen(),
-            origin=entry.merged.origin,
-            reason=entry.reason,
-            since=entry.since,
-            ttl=registration.ttl if registration is not None else 0.0,
-            expires=expires,
-            revision=registration.revision if registration is not None else 0,
-            is_drained=self._overlay.is_drained(service, id),
-        )
 
 
 def _reason(change: Durable) -> str:

@@ -40,7 +40,7 @@ class Forwarder(Attempts):
             self.fail(exchange, failure, "")
             return
         # The route. Its phases may answer; otherwise a service does.
-        # What a listener's router matches with is what proxy/table.py gave it.
+        # What a listener's router matches with is what proxy/listeners.py gave it.
         route: RouteRuntime | None = exchange.listener.router.match(exchange)  # type: ignore[assignment]
         if route is None:
             self.fail(exchange, replies.NO_ROUTE, "")

@@ -49,7 +49,7 @@ PAUSE_RETRY = 2
 
 
 class RouteRuntime:
-    """A route as the data plane uses it: what proxy/table.py made of a Route once, when it was configured."""
+    """A route as the data plane uses it: what proxy/listeners.py made of a Route once, when it was configured."""
 
     route: Route
     listener: str

@@ -117,7 +117,7 @@ class TcpForwarder:
         """All that is to be known of the connection is known."""
         record = client.record
         client.listener.slot.add(ACTIVE, 1)
-        # What a listener's router matches with is what proxy/table.py gave it.
+        # What a listener's router matches with is what proxy/listeners.py gave it.
         route: StreamRouteRuntime | None = client.listener.streams.match(record.sni, record.client)  # type: ignore[assignment]
         if route is None:
             self.fail(client, "NR", "no route matches")

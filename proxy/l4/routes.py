@@ -11,8 +11,8 @@ from proxy.upstream.split import Drawn, ServiceSplit, count_failovers
 
 
 class StreamRouteRuntime:
-    """What proxy/table.py made of a StreamRoute once, when it was configured. `service` is None when the route names
-    none that exists. A connection has no id that its draws could come from: they are the worker's."""
+    """What proxy/listeners.py made of a StreamRoute once, when it was configured. `service` is None when the route
+    names none that exists. A connection has no id that its draws could come from: they are the worker's."""
 
     def __init__(
         self,

@@ -121,7 +121,7 @@ class UdpForwarder:
             return None
         client, port = client_of(key)
         record = StreamRecord(UDP, server.listener.name, client, port, self.reactor.micros())
-        # What proxy/table.py gave the router.
+        # What proxy/listeners.py gave the router.
         route: StreamRouteRuntime | None = server.listener.streams.match(b"", client)  # type: ignore[assignment]
         if route is None:
             return self.refuse(server, record, lost, "NR", "no route matches")

@@ -3,7 +3,7 @@ Streams and sessions of datagrams have lines of their own (proxy/streamlog.py) i
 
 Lines are formatted here, into a buffer that is used again, and handed to a `LogSink`. What does not change between the
 requests of a route or an endpoint is formatted once. Fields are described in docs/protocol.md. Times of the
-monotonic clock become wall-clock times by an offset that is taken when the log is opened.
+monotonic clock become wall-clock times by the one offset of the process (proxy/wallclock.py).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from proxy.log import LogSink
 from proxy.logfilter import LineFilter, filters_of
 from proxy.streamlog import StreamRecord, write_stream_json, write_stream_text
 from proxy.upstream.endpoint import EndpointRuntime
+from proxy.wallclock import wall_offset
 
 MICROS = 1_000_000
 
@@ -65,7 +66,7 @@ class AccessLog:
         self.filters = filters_of(settings, settings.filters)
         self.stream_filters = tuple(each for each in self.filters if each.is_for_streams)
         self.lines = Buffer(2 * BLOCK)
-        self.wall_offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self.wall_offset = wall_offset()
         self.second = -1
         self.second_text = b""
 

@@ -22,6 +22,7 @@ from proxy.accesslog import endpoint_part, route_part
 from proxy.http1.codes import USER_AGENT
 from proxy.http1.parties import Exchange
 from proxy.kernel.ledger import Ledger
+from proxy.wallclock import wall_offset
 
 # What is kept of a text at most (bytes), see docs/guide/api.md. Targets of 512 bytes are longer than nearly all; a name
 # in DNS has 253. A line has 814 for all of them, and what is written last makes do with what is left.
@@ -342,7 +343,7 @@ class Records:
         self.sampled = Ring(settings.size)
         self.failed = Ring(settings.errors)
         self.worker = worker
-        self.wall_offset = time.time_ns() // 1000 - time.monotonic_ns() // 1000
+        self.wall_offset = wall_offset()
         self.apply(settings)
 
     def apply(self, settings: RecordSettings) -> None:
